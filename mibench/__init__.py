@@ -1,0 +1,3 @@
+"""MIBench: which membership inference attack really is stronger, and why papers disagree."""
+
+__version__ = "0.1.0"

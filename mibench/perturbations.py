@@ -1,0 +1,88 @@
+"""Inputs made from inputs: perturbed copies, generated nonmembers, random points."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+Inputs = NDArray[np.float32]
+
+BIT_FLIP_RATE = 0.05
+NOISE = 0.01
+IMAGE_NOISE = 0.1
+
+
+def perturbed_copies(inputs: Inputs, kind: str, count: int, seed: int) -> Iterator[Inputs]:
+    """Yield `count` copies of every sample that keep its meaning.
+
+    Images are mirrored and shifted by up to one pixel in eight (the augmentations of
+    Choquette-Choo et al. 2021, section 3.4) with Gaussian noise; records have their bits
+    flipped at random (section 3.3).
+    """
+    rng = np.random.default_rng([seed, 2])
+    for i in range(count):
+        if kind == "binary":
+            yield _flip_bits(inputs, BIT_FLIP_RATE, rng)
+            continue
+        reach = max(1, inputs.shape[-1] // 8)
+        shift = rng.integers(-reach, reach + 1, 2)
+        copy = ndimage.shift(inputs, (0, 0, *shift), order=0, mode="nearest")
+        copy = copy[..., ::-1] if i % 2 else copy
+        noise = IMAGE_NOISE * rng.standard_normal(copy.shape)
+        yield np.clip(copy + noise, 0, 1).astype(np.float32)
+
+
+def noisy_copies(inputs: Inputs, count: int, seed: int) -> Iterator[Inputs]:
+    """Yield `count` copies under Gaussian noise of deviation 0.01 (Jayaraman et al. 2021, 4.2)."""
+    rng = np.random.default_rng([seed, 3])
+    for _ in range(count):
+        yield inputs + NOISE * rng.standard_normal(inputs.shape).astype(np.float32)
+
+
+def generated_nonmembers(inputs: Inputs, kind: str, seed: int) -> Inputs:
+    """Turn samples into ones that no model was trained on (Hui et al. 2021, section III-C).
+
+    Images go through Sobel, Scharr and Laplace filters, Gaussian and salt-and-pepper noise, a
+    fifth of them each; binary records have 5% of their bits flipped.
+    """
+    rng = np.random.default_rng([seed, 4])
+    if kind == "binary":
+        return _flip_bits(inputs, BIT_FLIP_RATE, rng)
+    fifths = np.array_split(inputs, 5)
+    made = (
+        _edges(fifths[0], np.array([1, 2, 1])),
+        _edges(fifths[1], np.array([3, 10, 3])),
+        np.abs(ndimage.laplace(fifths[2], axes=(2, 3))),
+        fifths[3] + IMAGE_NOISE * rng.standard_normal(fifths[3].shape),
+        _salt_and_pepper(fifths[4], rng),
+    )
+    return np.clip(np.concatenate(made), 0, 1).astype(np.float32)
+
+
+def random_points(inputs: Inputs, kind: str, count: int, seed: int) -> Inputs:
+    """Return `count` points drawn uniformly from the input space (Salem et al. 2019, V-C)."""
+    rng = np.random.default_rng([seed, 5])
+    shape = (count, *inputs.shape[1:])
+    points = rng.integers(0, 2, shape) if kind == "binary" else rng.random(shape)
+    return points.astype(np.float32)
+
+
+def _flip_bits(inputs: Inputs, rate: float, rng: np.random.Generator) -> Inputs:
+    return np.abs(inputs - (rng.random(inputs.shape) < rate)).astype(np.float32)
+
+
+def _edges(images: Inputs, smooth: NDArray[np.int64]) -> Inputs:
+    weights = smooth / smooth.sum()
+    across, down = (
+        ndimage.correlate1d(ndimage.correlate1d(images, [-1, 0, 1], axis=a), weights, axis=b)
+        for a, b in ((3, 2), (2, 3))
+    )
+    return np.hypot(across, down).astype(np.float32)
+
+
+def _salt_and_pepper(images: Inputs, rng: np.random.Generator) -> Inputs:
+    chance = rng.random(images.shape)
+    return np.where(chance < 0.05, 0, np.where(chance > 0.95, 1, images)).astype(np.float32)

@@ -1,0 +1,294 @@
+"""The catalogue of evaluation scenarios.
+
+A scenario fixes four factors of the target dataset: the distribution of the distances, the
+distance between members and nonmembers, the differential distance to generated nonmembers, and
+the withheld ratio. Every dataset has 84, ES01-ES28 normal, ES29-ES56 uniform, ES57-ES84
+bernoulli; seven datasets have published levels, 588 scenarios in all.
+
+Two anomalies of the published panels are kept visible:
+
+* CIFAR10's RQ4 names ``1.908 + 0.155 + 49%`` "ES60". The grid's ES60 is ``1.908 + 0.213 + 40%``,
+  so the panel's fourth scenario is an extra one off the grid, here with the id ``ES60x``.
+* CH_MNIST's RQ2 prints "Uniform" beside ES04, ES14 and ES24, which are normal (the uniform ones
+  are ES32, ES42 and ES52). The ids win.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from mibench.errors import MIBenchError
+
+DISTRIBUTIONS = ("normal", "uniform", "bernoulli")
+
+# Of 28 scenarios with one distribution: (distance level, differential level, withheld levels).
+_GRID = (
+    (0, 0, (0, 1, 2)),
+    (0, 1, (1, 2, 3)),
+    (0, 2, (2, 3)),
+    (1, 0, (0, 1, 2, 3)),
+    (1, 1, (0, 1, 2, 3)),
+    (1, 2, (0, 1, 2, 3)),
+    (2, 0, (0, 1, 2)),
+    (2, 1, (1, 2, 3)),
+    (2, 2, (2, 3)),
+)
+
+RESEARCH_QUESTIONS = {
+    "RQ1": "distribution of the distances",
+    "RQ2": "distance between members and nonmembers",
+    "RQ3": "differential distance",
+    "RQ4": "withheld ratio",
+}
+
+# The scenario numbers of the published panels.
+_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
+    "CIFAR100": {
+        "RQ1": ("ES01", "ES29", "ES57"),
+        "RQ2": ("ES02", "ES10", "ES22"),
+        "RQ3": ("ES03", "ES05", "ES07"),
+        "RQ4": ("ES37", "ES38", "ES39", "ES40"),
+    },
+    "CIFAR10": {
+        "RQ1": ("ES13", "ES41", "ES69"),
+        "RQ2": ("ES02", "ES10", "ES22"),
+        "RQ3": ("ES51", "ES53", "ES55"),
+        "RQ4": ("ES57", "ES58", "ES59", "ES60x"),
+    },
+    "CH_MNIST": {
+        "RQ1": ("ES21", "ES49", "ES77"),
+        "RQ2": ("ES04", "ES14", "ES24"),
+        "RQ3": ("ES03", "ES05", "ES07"),
+        "RQ4": ("ES73", "ES74", "ES75", "ES76"),
+    },
+    "ImageNet": {
+        "RQ1": ("ES02", "ES30", "ES58"),
+        "RQ2": ("ES34", "ES44", "ES54"),
+        "RQ3": ("ES79", "ES81", "ES83"),
+        "RQ4": ("ES13", "ES14", "ES15", "ES16"),
+    },
+    "Location30": {
+        "RQ1": ("ES01", "ES29", "ES57"),
+        "RQ2": ("ES32", "ES42", "ES52"),
+        "RQ3": ("ES23", "ES25", "ES27"),
+        "RQ4": ("ES73", "ES74", "ES75", "ES76"),
+    },
+    "Purchase100": {
+        "RQ1": ("ES01", "ES29", "ES57"),
+        "RQ2": ("ES04", "ES14", "ES24"),
+        "RQ3": ("ES51", "ES53", "ES55"),
+        "RQ4": ("ES69", "ES70", "ES71", "ES72"),
+    },
+    "Texas100": {
+        "RQ1": ("ES01", "ES29", "ES57"),
+        "RQ2": ("ES04", "ES14", "ES24"),
+        "RQ3": ("ES51", "ES53", "ES55"),
+        "RQ4": ("ES69", "ES70", "ES71", "ES72"),
+    },
+}
+PUBLISHED = tuple(_PANELS)
+
+
+@dataclass(frozen=True)
+class Levels:
+    """The levels of one dataset's factors.
+
+    ``distance`` and ``differential_distance`` are nominal: positions that a pool of samples maps
+    onto its own range (see :mod:`mibench.construction`). ``distance_quantiles`` holds the
+    published distribution of the distances as (threshold, probability) points; a dataset
+    without one has its levels given as quantiles already.
+    """
+
+    distance: tuple[float, ...]
+    differential_distance: tuple[float, ...]
+    withheld_ratio: tuple[float, ...]
+    distance_quantiles: tuple[tuple[float, float], ...] | None = None
+
+
+GENERIC_LEVELS = Levels((0.2, 0.5, 0.75), (0.0, 0.5, 1.0), (0.05, 0.1, 0.2, 0.4))
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario: its id, its dataset and its four factors (nominal values)."""
+
+    id: str
+    dataset: str
+    distribution: str
+    distance: float
+    differential_distance: float
+    withheld_ratio: float
+
+    @property
+    def label(self) -> str:
+        """The published notation, such as ``CIFAR100_Normal + 4.325 + 0.119 + 40%``."""
+        return (
+            f"{self.dataset}_{self.distribution.capitalize()} + {self.distance:.3f} + "
+            f"{self.differential_distance:.3f} + {100 * self.withheld_ratio:g}%"
+        )
+
+    @property
+    def distance_quantile(self) -> float:
+        """The quantile of its dataset's distances at which the nominal distance lies."""
+        points = levels(self.dataset).distance_quantiles
+        if points is None:
+            return self.distance
+        thresholds, probabilities = zip(*points, strict=True)
+        return float(np.interp(self.distance, thresholds, probabilities))
+
+    @property
+    def differential_position(self) -> float:
+        """The nominal differential distance's place, 0 to 1, between its dataset's extremes."""
+        known = levels(self.dataset).differential_distance
+        return (self.differential_distance - known[0]) / (known[-1] - known[0])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return id, label, dataset and factors, the ratio as a fraction."""
+        fields = asdict(self)
+        return {"id": fields.pop("id"), "label": self.label, **fields}
+
+
+def _read_table(name: str) -> list[dict[str, str]]:
+    with files("mibench").joinpath("data", name).open(encoding="utf-8") as lines:
+        return list(csv.DictReader(lines))
+
+
+@cache
+def levels(dataset: str) -> Levels:
+    """Return the published levels of `dataset`, or the generic ones of any other name."""
+    for row in _read_table("factor_levels.csv"):
+        if row["dataset"] == dataset:
+            return Levels(
+                tuple(float(row[f"distance_{i}"]) for i in (1, 2, 3)),
+                tuple(float(row[f"differential_{i}"]) for i in (1, 2, 3)),
+                tuple(float(row[f"withheld_{i}"]) for i in (1, 2, 3, 4)),
+                tuple(
+                    (float(point[dataset]), float(point["p"]))
+                    for point in _read_table("bernoulli_thresholds.csv")
+                ),
+            )
+    return GENERIC_LEVELS
+
+
+@cache
+def catalogue(dataset: str) -> tuple[Scenario, ...]:
+    """Return the 84 scenarios of `dataset` in the order of their ids."""
+    at = levels(dataset)
+    factors = [
+        (shape, at.distance[d], at.differential_distance[g], at.withheld_ratio[r])
+        for shape in DISTRIBUTIONS
+        for d, g, withheld in _GRID
+        for r in withheld
+    ]
+    return tuple(Scenario(f"ES{i:02d}", dataset, *f) for i, f in enumerate(factors, start=1))
+
+
+def off_grid(dataset: str) -> tuple[Scenario, ...]:
+    """Return the published scenarios of `dataset` that are not among its 84."""
+    if dataset != "CIFAR10":
+        return ()
+    return (Scenario("ES60x", "CIFAR10", "bernoulli", 1.908, 0.155, 0.49),)
+
+
+def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
+    """Return the scenarios of a research question's published panel.
+
+    A dataset without published panels is given those of CIFAR100 on its own grid.
+
+    Raises
+    ------
+    MIBenchError
+        If `question` is none of RQ1 to RQ4.
+    """
+    if question.upper() not in RESEARCH_QUESTIONS:
+        raise MIBenchError(f"unknown research question {question!r}; use RQ1, RQ2, RQ3 or RQ4")
+    ids = _PANELS.get(dataset, _PANELS["CIFAR100"])[question.upper()]
+    return tuple(find(i, dataset) for i in ids)
+
+
+def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
+    """Return the catalogue's scenarios that differ from `base` only in the question's factor."""
+    if question.upper() not in RESEARCH_QUESTIONS:
+        raise MIBenchError(f"unknown research question {question!r}; use RQ1, RQ2, RQ3 or RQ4")
+    factors = ("distribution", "distance", "differential_distance", "withheld_ratio")
+    fixed = [f for i, f in enumerate(factors) if i != int(question[-1]) - 1]
+    return tuple(
+        s for s in catalogue(base.dataset) if all(getattr(s, f) == getattr(base, f) for f in fixed)
+    )
+
+
+_LABEL = re.compile(
+    r"\s*(?:(?P<dataset>\w+?)\s*_\s*)?(?P<shape>[a-z]+)\s*\+\s*(?P<d>[\d.]+)\s*\+\s*(?P<g>[\d.]+)"
+    r"\s*\+\s*(?P<r>[\d.]+)\s*%\s*",
+    re.IGNORECASE,
+)
+
+
+def find(text: str, dataset: str | None = None) -> Scenario:
+    """Return the scenario with an id (``ES24``) or a label (``CIFAR100_Normal + ... + 40%``).
+
+    Case and spacing do not matter; a label that names its dataset needs no `dataset`.
+
+    Raises
+    ------
+    MIBenchError
+        If there is no such scenario, or label and `dataset` disagree.
+    """
+    match = _LABEL.fullmatch(text)
+    if match is None:
+        return _find_id(text, dataset)
+    named = match["dataset"]
+    if named is not None:
+        named = next((d for d in (*PUBLISHED, dataset or "") if d.lower() == named.lower()), named)
+    if named and dataset and named != dataset:
+        raise MIBenchError(f"scenario {text!r} belongs to {named}, not to {dataset}; give one")
+    dataset = named or dataset
+    if dataset is None:
+        raise MIBenchError(f"scenario {text!r} names no dataset; write e.g. CIFAR100_{text}")
+    wanted = (match["shape"].lower(), *_numbers(match, text))
+    for scenario in (*catalogue(dataset), *off_grid(dataset)):
+        numbers = (scenario.distance, scenario.differential_distance, scenario.withheld_ratio)
+        if scenario.distribution == wanted[0] and np.allclose(numbers, wanted[1:], atol=1e-6):
+            return scenario
+    at = levels(dataset)
+    raise MIBenchError(
+        f"no scenario {text!r} of {dataset}; distributions {_listed(DISTRIBUTIONS)}, distances "
+        f"{_listed(at.distance)}, differential distances {_listed(at.differential_distance)}, "
+        f"withheld ratios {_listed([f'{100 * r:g}%' for r in at.withheld_ratio])} "
+        f"(mibench scenarios --dataset {dataset} lists the 84 combinations)"
+    )
+
+
+def _find_id(text: str, dataset: str | None) -> Scenario:
+    number = re.fullmatch(r"\s*es\s*0*(\d+)(x?)\s*", text, re.IGNORECASE)
+    if number is None:
+        raise MIBenchError(
+            f"{text!r} is neither a scenario id such as ES24 nor a label such as "
+            "'CIFAR100_Normal + 4.325 + 0.119 + 40%'"
+        )
+    if dataset is None:
+        raise MIBenchError(f"scenario {text.strip()} needs a dataset: ids repeat across datasets")
+    wanted = f"ES{int(number[1]):02d}{number[2].lower()}"
+    for scenario in (*catalogue(dataset), *off_grid(dataset)):
+        if scenario.id == wanted:
+            return scenario
+    raise MIBenchError(f"{dataset} has no scenario {wanted}; its ids run from ES01 to ES84")
+
+
+def _numbers(match: re.Match[str], text: str) -> tuple[float, float, float]:
+    try:
+        return float(match["d"]), float(match["g"]), float(match["r"]) / 100
+    except ValueError:
+        raise MIBenchError(f"scenario {text!r} holds a number that cannot be read") from None
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(str(value) for value in values)

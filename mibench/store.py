@@ -1,0 +1,66 @@
+"""Arrays on disk, keyed by everything that made them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pooch
+from filelock import FileLock
+from numpy.typing import NDArray
+
+Arrays = dict[str, NDArray[Any]]
+
+
+def digest(key: Mapping[str, Any]) -> str:
+    """Return a short name for a key; equal keys, and only those, give equal names."""
+    text = json.dumps(key, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+class Store:
+    """A directory of array files, each made once, also when several processes ask for it.
+
+    Parameters
+    ----------
+    directory : Path, optional
+        Defaults to `MIBENCH_CACHE`, then to the user's cache directory.
+    """
+
+    def __init__(self, directory: Path | None = None):
+        default = os.environ.get("MIBENCH_CACHE") or pooch.os_cache("mibench") / "signals"
+        self.directory = Path(directory or default)
+
+    def get(self, kind: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+        """Return the arrays stored under `key`, made by `make` where there are none.
+
+        A file that cannot be read is made anew.
+        """
+        path = self.directory / kind / f"{digest(key)}.npz"
+        if (found := _read(path)) is not None:
+            return found
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if (found := _read(path)) is not None:
+                return found
+            arrays = make()
+            temporary = path.with_suffix(f".{os.getpid()}.tmp")
+            with temporary.open("wb") as file:
+                np.savez(file, **arrays)
+            temporary.replace(path)
+            path.with_suffix(".json").write_text(json.dumps(key, indent=1, default=str))
+            return arrays
+
+
+def _read(path: Path) -> Arrays | None:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+        return None
