@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -316,9 +315,7 @@ class Pool:
             yield match
             fewest, most = (count, most) if match.mmd < mmd else (fewest, count)
 
-    def _matched(
-        self, wanted: FloatArray, deviation: float, weight: float | FloatArray
-    ) -> _Match:
+    def _matched(self, wanted: FloatArray, deviation: float, weight: float | FloatArray) -> _Match:
         pairs = self._match(wanted, deviation, weight)
         chosen = np.concatenate([self._members[pairs], self._nonmembers[pairs]])
         points = self._features[chosen]
@@ -326,9 +323,7 @@ class Pool:
         outside = self._to_generated[chosen].mean()
         return _Match(pairs, float(within - 2 * outside + self._within_generated))
 
-    def _match(
-        self, wanted: FloatArray, deviation: float, weight: float | FloatArray
-    ) -> IntArray:
+    def _match(self, wanted: FloatArray, deviation: float, weight: float | FloatArray) -> IntArray:
         """Choose one pair for each wanted distance, each sample at most once.
 
         Among the free pairs within the window around a wanted distance the one with the least

@@ -18,7 +18,7 @@ from mibench.errors import MIBenchError
 
 LOWEST_PROBABILITY = 1e-7
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
 
@@ -57,6 +57,8 @@ class Outputs:
         Outputs of K reference models on the same samples.
     reference_in : bool array, (K, n), optional
         Whether reference model k was trained on the sample.
+    distilled_logits : float array, (K, n, C), optional
+        Outputs of K models distilled from the model on the same samples.
     copies : mapping of str to Copies
         Answers on perturbed copies, by kind of perturbation.
     """
@@ -65,6 +67,7 @@ class Outputs:
     labels: IntArray
     reference_logits: FloatArray | None = None
     reference_in: BoolArray | None = None
+    distilled_logits: FloatArray | None = None
     copies: Mapping[str, Copies] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -102,20 +105,18 @@ class Outputs:
 
     def take(self, samples: IntArray) -> Outputs:
         """Return the outputs on a selection of the samples."""
-        return Outputs(
-            self.logits[samples],
-            self.labels[samples],
-            None if self.reference_logits is None else self.reference_logits[:, samples],
-            None if self.reference_in is None else self.reference_in[:, samples],
-            {kind: copies.take(samples) for kind, copies in self.copies.items()},
-        )
+        optional: dict[str, Any] = {
+            name: array[:, samples]
+            for name in ("reference_logits", "reference_in", "distilled_logits")
+            if (array := getattr(self, name)) is not None
+        }
+        copies = {kind: answers.take(samples) for kind, answers in self.copies.items()}
+        return Outputs(self.logits[samples], self.labels[samples], copies=copies, **optional)
 
 
 def log_probs(logits: FloatArray) -> FloatArray:
     """Return log softmax over the last axis, clipped below at log 1e-7."""
-    return np.maximum(
-        log_softmax(logits.astype(np.float64), axis=-1), np.log(LOWEST_PROBABILITY)
-    )
+    return np.maximum(log_softmax(logits.astype(np.float64), axis=-1), np.log(LOWEST_PROBABILITY))
 
 
 def cross_entropy(logits: FloatArray, labels: IntArray) -> FloatArray:

@@ -42,9 +42,7 @@ class Signals:
     store : Store
     """
 
-    def __init__(
-        self, dataset: Dataset, recipe: Recipe, seed: int, references: int, store: Store
-    ):
+    def __init__(self, dataset: Dataset, recipe: Recipe, seed: int, references: int, store: Store):
         self.dataset, self.recipe, self.seed = dataset, recipe, seed
         self.references, self.store = references, store
         self.roles = split(dataset, seed)
@@ -119,7 +117,7 @@ class Signals:
             self.dataset.labels[samples],
             self.reference_logits[:, samples] if references else None,
             self.reference_in[:, samples] if references else None,
-            {kind: self._copies(owner, kind, samples) for kind in copies},
+            copies={kind: self._copies(owner, kind, samples) for kind in copies},
         )
 
     def _copies(self, owner: str, kind: str, samples: IntArray) -> Copies:

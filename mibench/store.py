@@ -52,7 +52,7 @@ class Store:
             arrays = make()
             temporary = path.with_suffix(f".{os.getpid()}.tmp")
             with temporary.open("wb") as file:
-                np.savez(file, **arrays)
+                np.savez(file, **arrays)  # type: ignore[arg-type]
             temporary.replace(path)
             path.with_suffix(".json").write_text(json.dumps(key, indent=1, default=str))
             return arrays

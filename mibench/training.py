@@ -81,9 +81,14 @@ def train(
             index = members.gather(1, batch)
             target = y[index] if y.ndim == 1 else y[rows, index]
             # Summed over models, so that each model's gradient is that of its own mean loss.
-            loss = nn.functional.cross_entropy(
-                forward(parameters, x[index]).flatten(0, 1), target.flatten(0, 1), reduction="sum"
-            ) / batch.shape[1]
+            loss = (
+                nn.functional.cross_entropy(
+                    forward(parameters, x[index]).flatten(0, 1),
+                    target.flatten(0, 1),
+                    reduction="sum",
+                )
+                / batch.shape[1]
+            )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -1,0 +1,69 @@
+"""Attacks that see labels only."""
+
+from typing import ClassVar, Self
+
+from mibench.attacks.base import (
+    Attack,
+    Inference,
+    Knowledge,
+    best_threshold,
+    register,
+    shadow_of,
+)
+from mibench.outputs import FloatArray, Outputs
+
+
+@register
+class LabelOnly(Attack):
+    """A sample is a member where the model keeps answering its label under perturbation.
+
+    Score: the share of the sample and its perturbed copies that are given the label y.
+    Threshold: that of highest accuracy on the shadow model.
+
+    References
+    ----------
+    Choquette-Choo et al. 2021, "Label-Only Membership Inference Attacks", sections 3.3 and 3.4.
+    """
+
+    name = "label_only"
+    title = "Label-only"
+    source = "Choquette-Choo et al. 2021"
+    needs = frozenset({"shadow", "perturbed"})
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Choose the threshold on the shadow model."""
+        shadow, is_member = shadow_of(knowledge)
+        self.threshold_ = best_threshold(self._robustness(shadow), is_member, balanced=False)
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score by the share of copies given the label."""
+        return Inference(self._robustness(target), self.threshold_)
+
+    def _robustness(self, outputs: Outputs) -> FloatArray:
+        answers = outputs.copies["perturbed"].predicted
+        kept = (answers == outputs.labels).sum(axis=0) + (outputs.predicted == outputs.labels)
+        share: FloatArray = kept / (len(answers) + 1)
+        return share
+
+
+@register
+class Gap(Attack):
+    """A sample is a member where the model answers its label: Label-only without queries.
+
+    Score: 1 where the answer is y, else 0. Threshold: 0.5.
+
+    References
+    ----------
+    Yeom et al. 2018, "Privacy Risk in Machine Learning", Adversary 1 (section 3.2), named the
+    gap attack by Choquette-Choo et al. 2021.
+    """
+
+    name = "gap"
+    title = "Gap attack"
+    source = "Yeom et al. 2018"
+    needs: ClassVar[frozenset[str]] = frozenset()
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score by correctness."""
+        return Inference((target.predicted == target.labels).astype(float), 0.5)

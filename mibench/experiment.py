@@ -1,0 +1,283 @@
+"""An experiment: attacks run on scenarios of one dataset, model and seed, as a table."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import scipy
+import sklearn
+import torch
+from tqdm.auto import tqdm
+
+from mibench import __version__, attacks, datasets, metrics, models, scenarios
+from mibench.attacks import Attack, Inference, Knowledge
+from mibench.construction import Pool, TargetDataset
+from mibench.errors import MIBenchError, ScenarioInfeasible
+from mibench.outputs import IntArray, Outputs
+from mibench.scenarios import Scenario
+from mibench.signals import Signals
+from mibench.store import Store
+from mibench.training import Recipe
+
+
+@dataclass(frozen=True)
+class Attacked:
+    """One attack's answer on one target dataset."""
+
+    attack: type[Attack]
+    target: TargetDataset
+    inference: Inference
+    metrics: dict[str, metrics.Estimate]
+
+
+class Experiment:
+    """All that is fixed while scenarios and attacks vary.
+
+    Nothing is trained before a scenario is constructed or an attack asks for it, and what has
+    been trained with the same settings is read from the cache.
+
+    Parameters
+    ----------
+    dataset : str
+        A name of :func:`mibench.datasets.names`.
+    model : str
+        A name of :data:`mibench.models.MODELS`.
+    seed : int
+        Seed of the splits, the training, the construction and the attacks.
+    references : int
+        Number of reference models; even.
+    epochs : int
+        Passes of every training over its members.
+    space, levels : str
+        See :class:`mibench.construction.Pool`.
+    data_dir : path, optional
+        Folder of the published files; see :func:`mibench.datasets.load`.
+    cache_dir : path, optional
+        Where trained models and their outputs are kept; see :class:`mibench.store.Store`.
+
+    Raises
+    ------
+    MIBenchError
+        If a name is unknown, a file is missing or a number is out of range.
+    """
+
+    def __init__(
+        self,
+        dataset: str = "digits",
+        model: str = "MLP",
+        seed: int = 0,
+        references: int = 16,
+        epochs: int = 50,
+        space: str = "log_probs",
+        levels: str = "quantile",
+        data_dir: str | Path | None = None,
+        cache_dir: str | Path | None = None,
+    ):
+        if model not in models.MODELS:
+            raise MIBenchError(f"unknown model {model!r}; known are {', '.join(models.MODELS)}")
+        if references < 6 or references % 2:
+            raise MIBenchError(f"references is {references}; use an even number of at least 6")
+        if epochs < 1 or seed < 0:
+            raise MIBenchError("epochs must be at least 1 and the seed at least 0")
+        self.seed, self.space, self.levels = seed, space, levels
+        self.dataset = datasets.load(dataset, Path(data_dir) if data_dir else None)
+        self.signals = Signals(
+            self.dataset,
+            Recipe(model=model, epochs=epochs),
+            seed,
+            references,
+            Store(Path(cache_dir) if cache_dir else None),
+        )
+        self._fitted: dict[str, Attack] = {}
+        self._targets: dict[Scenario, TargetDataset] = {}
+
+    @cached_property
+    def pool(self) -> Pool:
+        """The target model's pool, from which scenarios select."""
+        signals = self.signals
+        samples = signals.pool
+        return Pool(
+            signals.outputs("target", samples),
+            np.isin(samples, signals.roles["members"]),
+            self._generated(),
+            datasets.SPLIT_SIZES[self.dataset.name].pairs,
+            samples,
+            self.space,
+            self.levels,
+            self.dataset.inputs[samples] if self.space == "inputs" else None,
+            self.seed,
+        )
+
+    def construct(self, scenario: Scenario | str) -> TargetDataset:
+        """Construct the target dataset of a scenario, given itself or by id or label.
+
+        Raises
+        ------
+        ScenarioInfeasible
+            If the pool cannot meet its levels.
+        """
+        if isinstance(scenario, str):
+            scenario = scenarios.find(scenario, self.dataset.name)
+        if scenario not in self._targets:
+            self._targets[scenario] = self.pool.construct(scenario)
+        return self._targets[scenario]
+
+    def attack(self, name: str, scenario: Scenario | str) -> Attacked:
+        """Run one attack on one scenario.
+
+        Raises
+        ------
+        MIBenchError
+            If the attack or the scenario is unknown or infeasible.
+        """
+        kind = attacks.find(name)
+        target = self.construct(scenario)
+        inference = self._fit(kind).infer(self._seen(kind, target.samples))
+        ratio = target.scenario.withheld_ratio
+        return Attacked(
+            kind,
+            target,
+            inference,
+            metrics.evaluate(inference, target.is_member, ratio, self.seed),
+        )
+
+    def run(
+        self, chosen: Iterable[Scenario | str], names: Sequence[str] | str = "all"
+    ) -> tuple[pd.DataFrame, pd.DataFrame]:
+        """Run attacks on scenarios.
+
+        Parameters
+        ----------
+        chosen : iterable of Scenario or str
+        names : sequence of str, or "all"
+            The attacks.
+
+        Returns
+        -------
+        results : DataFrame
+            One row an attack and scenario: `status` ("ok", "infeasible"), the factors as named and
+            as measured, every metric with `_low` and `_high`, and what made the row. An
+            infeasible scenario has its reason in `error` and no metrics.
+        answers : DataFrame
+            One row a sample, attack and scenario: index, membership, score, threshold, and the
+            answer (1 member, 0 nonmember, -1 withheld).
+        """
+        kinds = [attacks.find(n) for n in (attacks.REGISTRY if names == "all" else names)]
+        rows, answers = [], []
+        listed = [scenarios.find(s, self.dataset.name) if isinstance(s, str) else s for s in chosen]
+        for scenario in tqdm(listed, desc=f"{self.dataset.name} scenarios", leave=False):
+            try:
+                self.construct(scenario)
+            except ScenarioInfeasible as error:
+                rows += [self._row(scenario, k, "infeasible", str(error)) for k in kinds]
+                continue
+            for kind in kinds:
+                result = self.attack(kind.name, scenario)
+                rows.append(self._row(scenario, kind, "ok", "") | _measured(result))
+                answers.append(_answers(result, self.seed))
+        table = pd.DataFrame(rows)
+        return table, pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        """What, beside scenario and attack, makes a row's numbers."""
+        recipe = {f"train_{k}": v for k, v in asdict(self.signals.recipe).items() if k != "model"}
+        return {
+            "model": self.signals.recipe.model,
+            "seed": self.seed,
+            "references": self.signals.references,
+            "space": self.space,
+            "levels": self.levels,
+            **recipe,
+            "data_sha256": self.dataset.checksum,
+            "mibench_version": __version__,
+            "python_version": platform.python_version(),
+            "torch_version": str(torch.__version__),
+            "numpy_version": np.__version__,
+            "scipy_version": scipy.__version__,
+            "sklearn_version": sklearn.__version__,
+        }
+
+    def _row(
+        self, scenario: Scenario, kind: type[Attack], status: str, error: str
+    ) -> dict[str, Any]:
+        fields = scenario.to_dict()
+        named = {"scenario": fields.pop("id"), **fields}
+        attack = {"attack": kind.name, "title": kind.title}
+        return {**named, **attack, "status": status, "error": error, **self.provenance}
+
+    def _generated(self) -> Outputs:
+        labels = self.dataset.labels[self.signals.roles["auxiliary"]]
+        return Outputs(self.signals.generated(), labels)
+
+    def _fit(self, kind: type[Attack]) -> Attack:
+        if kind.name not in self._fitted:
+            self._fitted[kind.name] = kind(self.seed).fit(self._knowledge(kind))
+        return self._fitted[kind.name]
+
+    def _knowledge(self, kind: type[Attack]) -> Knowledge:
+        """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
+        signals, roles = self.signals, self.signals.roles
+        known: dict[str, Any] = {}
+        if "shadow" in kind.needs:
+            samples = np.concatenate([roles["shadow_members"], roles["shadow_nonmembers"]])
+            known["shadow"] = signals.outputs("shadow", samples, copies=_copies(kind))
+            known["shadow_is_member"] = np.isin(samples, roles["shadow_members"])
+        if "random" in kind.needs:
+            logits = signals.random()
+            known["random"] = Outputs(logits, logits.argmax(axis=1))
+        if "generated" in kind.needs:
+            known["generated"] = self._generated()
+        if "auxiliary" in kind.needs:
+            known["auxiliary"] = signals.outputs(
+                "target", roles["auxiliary"], "references" in kind.needs
+            )
+        return Knowledge(**known)
+
+    def _seen(self, kind: type[Attack], samples: IntArray) -> Outputs:
+        return self.signals.outputs("target", samples, "references" in kind.needs, _copies(kind))
+
+
+def _copies(kind: type[Attack]) -> tuple[str, ...]:
+    return tuple(sorted({"perturbed", "noisy"} & kind.needs))
+
+
+def _measured(result: Attacked) -> dict[str, Any]:
+    target = result.target
+    fields: dict[str, Any] = {}
+    for factor in ("distance", "deviation", "differential_distance"):
+        wanted, measured = getattr(target, factor)
+        fields |= {f"{factor}_wanted": wanted, f"{factor}_measured": measured}
+    fields["shape_distance"] = target.shape_distance
+    fields["samples"] = len(target.samples)
+    fields["threshold"] = result.inference.threshold
+    for name, estimate in result.metrics.items():
+        fields[name] = estimate.value
+        fields[f"{name}_low"], fields[f"{name}_high"] = estimate.low, estimate.high
+    return fields
+
+
+def _answers(result: Attacked, seed: int) -> pd.DataFrame:
+    scenario, inference = result.target.scenario, result.inference
+    keep = metrics.answered(inference, scenario.withheld_ratio, seed)
+    called = (inference.scores >= inference.threshold).astype(np.int8)
+    return pd.DataFrame(
+        {
+            "dataset": scenario.dataset,
+            "scenario": scenario.id,
+            "attack": result.attack.name,
+            "seed": seed,
+            "sample": result.target.samples,
+            "is_member": result.target.is_member,
+            "score": inference.scores,
+            "threshold": inference.threshold,
+            "answer": np.where(keep, called, np.int8(-1)),
+        }
+    )
