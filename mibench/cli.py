@@ -1,0 +1,173 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mibench import __version__, scenarios
+from mibench.errors import MIBenchError
+
+# Torch, pandas and matplotlib are imported by the commands that need them: the others answer
+# at once.
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MIBenchError as error:
+            click.echo(f"mibench: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """MIBench: which membership inference attack really is stronger, and why papers disagree."""
+
+
+def _data_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option(
+            "--cache-dir",
+            type=click.Path(path_type=Path),
+            help="Where trained models and their outputs are kept (default: MIBENCH_CACHE, then "
+            "the user's cache).",
+        ),
+        click.option(
+            "--data-dir",
+            type=click.Path(path_type=Path),
+            help="Folder of the published data files (default: MIBENCH_DATA; without it they are "
+            "downloaded).",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@main.command("scenarios")
+@click.option("--dataset", required=True, help="Any dataset's name, such as CIFAR100.")
+@click.option("--rq", help="Only the published panel of RQ1, RQ2, RQ3 or RQ4.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
+def list_scenarios(dataset: str, rq: str | None, as_json: bool) -> None:
+    """List a dataset's 84 scenarios, or one research question's panel."""
+    dataset = _scenario_dataset(dataset)
+    chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
+    if as_json:
+        click.echo(json.dumps([s.to_dict() for s in chosen], indent=1))
+        return
+    for scenario in chosen:
+        click.echo(f"{scenario.id:6} {scenario.label}")
+
+
+def _scenario_dataset(name: str) -> str:
+    for known in scenarios.PUBLISHED:
+        if known.lower() == name.lower():
+            return known
+    from mibench import datasets
+
+    return datasets.check_name(name)
+
+
+@main.command("attack")
+@click.argument("attack", metavar="ATTACK")
+@click.option("--dataset", default="digits", show_default=True, help="The dataset's name.")
+@click.option("--scenario", default="ES01", show_default=True, help="A scenario's id or label.")
+@click.option("--model", default="MLP", show_default=True, help="The attacked network.")
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--epochs", default=50, show_default=True, help="Passes of every training.")
+@click.option("--references", default=16, show_default=True, help="Number of reference models.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
+@_data_options
+def attack_scenario(
+    attack: str,
+    dataset: str,
+    scenario: str,
+    model: str,
+    seed: int,
+    epochs: int,
+    references: int,
+    as_json: bool,
+    data_dir: Path | None,
+    cache_dir: Path | None,
+) -> None:
+    """Run ATTACK (a name such as loss_threshold, or "all") on one scenario.
+
+    What has to be trained first is trained, with progress, and kept for the next time.
+    """
+    from mibench import attacks, results
+    from mibench.experiment import Experiment
+
+    names = list(attacks.REGISTRY) if attack == "all" else [attacks.find(attack).name]
+    experiment = Experiment(
+        dataset, model, seed, references, epochs, data_dir=data_dir, cache_dir=cache_dir
+    )
+    chosen = scenarios.find(scenario, experiment.dataset.name)
+    experiment.construct(chosen)
+    table, _ = experiment.run([chosen], names)
+    if as_json:
+        click.echo(results.to_json(table))
+        return
+    click.echo(f"{chosen.id}  {chosen.label}  ({len(names)} of {len(attacks.REGISTRY)} attacks)")
+    for row in table.to_dict("records"):
+        click.echo(f"\n{row['title']}")
+        _echo_metrics(row)
+
+
+def _echo_metrics(row: dict[Any, Any]) -> None:
+    from mibench import metrics
+
+    for name in metrics.METRICS:
+        value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
+        shown = "no positive predictions" if value != value else f"{value:8.4f}"
+        interval = "" if value != value else f"   [{low:.4f}, {high:.4f}]"
+        click.echo(f"  {name:18}{shown}{interval}")
+
+
+@main.command("run")
+@click.argument("parameters", type=click.Path(path_type=Path))
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of the published data files (default: MIBENCH_DATA; without it they are "
+    "downloaded).",
+)
+def run_batch(parameters: Path, data_dir: Path | None) -> None:
+    """Execute the notebooks named in PARAMETERS (a YAML file) through papermill.
+
+    Executed notebooks and their results go to executed/DATASET/, figures to figures/. What is
+    done already with the same parameters is skipped; a failing notebook is kept with its error
+    and the others go on. Exit code 1 says that some failed.
+    """
+    from tqdm import tqdm
+
+    from mibench import batch
+
+    tasks = batch.plan(parameters, data_dir.resolve() if data_dir else None)
+    failed, skipped = [], 0
+    bar = tqdm(tasks, unit="notebook", disable=not sys.stderr.isatty())
+    for task in bar:
+        name = f"{task.output.parent.name}/{task.output.name}"
+        bar.set_description(name)
+        # Asked here, not beforehand: a results notebook depends on those that ran before it.
+        if task.is_done():
+            skipped += 1
+            continue
+        outcome = batch.execute(task)
+        if outcome.error:
+            failed.append(outcome)
+        tqdm.write(f"{'failed' if outcome.error else 'done'}    {name}", file=sys.stdout)
+    ran = len(tasks) - skipped
+    click.echo(f"{ran} notebooks run, {skipped} already done, {len(failed)} failed")
+    for outcome in failed:
+        click.echo(f"failed: {outcome.task.output}\n        {outcome.error}", err=True)
+    for folder in sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters}):
+        click.echo(f"figures are in {folder}")
+    if failed:
+        sys.exit(1)
