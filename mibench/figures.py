@@ -45,8 +45,9 @@ def style() -> AbstractContextManager[None]:
     """Return the context in which every figure is drawn."""
     return mpl.rc_context(
         {
-            "font.size": 8,
-            "axes.titlesize": 9,
+            "font.size": 7,
+            "axes.titlesize": 8,
+            "figure.titlesize": 8,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": True,
@@ -87,18 +88,24 @@ def six_panels(results: pd.DataFrame, question: str) -> Figure:
     levels = list(dict.fromkeys(results[factor]))
     titles = list(dict.fromkeys(results["title"]))
     with style():
-        rows = 3 if len(titles) > 10 else 2
+        # One column's width; the more attacks, the fewer panels beside each other.
+        rows = 6 if len(titles) > 10 else 3
         figure, grid = plt.subplots(
-            rows, 6 // rows, figsize=(7.2, 6.0 if rows == 2 else 8.8), sharex=True
+            rows, 6 // rows, figsize=(3.5, 6.2 if rows == 3 else 9.0), sharex=True
         )
         for axes, (metric, heading) in zip(grid.flat, PANELS.items(), strict=True):
             _panel(axes, results, factor, levels, titles, metric)
             axes.set_title(heading, loc="left")
         handles, names = grid.flat[0].get_legend_handles_labels()
         dataset, model = settings.iloc[0]
-        figure.suptitle(f"{question}: {RESEARCH_QUESTIONS[question]} — {dataset}, {model}")
+        figure.suptitle(f"{question}: {RESEARCH_QUESTIONS[question]}\n{dataset}, {model}")
         figure.legend(
-            handles, names, loc="outside lower center", ncols=len(levels), title=_heading(factor)
+            handles,
+            names,
+            loc="outside lower center",
+            ncols=len(levels),
+            title=_heading(factor),
+            columnspacing=1,
         )
         missing = results.loc[results["status"] != "ok", "scenario"].unique()
         if len(missing):
@@ -120,15 +127,15 @@ def _panel(
         by = rows.groupby("title", sort=False)
         value = by[metric].mean()
         low, high = by[f"{metric}_low"].min(), by[f"{metric}_high"].max()
-        x = np.array([place[t] for t in value.index]) + 0.16 * (i - (len(levels) - 1) / 2)
+        x = np.array([place[t] for t in value.index]) + 0.2 * (i - (len(levels) - 1) / 2)
         axes.errorbar(
             x,
             value,
             yerr=np.maximum(np.stack([value - low, high - value]), 0),
             fmt=_MARKERS[i],
             color=_COLOURS[i],
-            markersize=3,
-            elinewidth=0.8,
+            markersize=2.5,
+            elinewidth=0.7,
             label=_level(level, factor),
         )
         for at in x[value.isna()]:
@@ -142,6 +149,7 @@ def _panel(
                 va="center",
             )
     axes.set_xticks(range(len(titles)), titles, rotation=90)
+    axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_xlim(-0.6, len(titles) - 0.4)
     floor = min(0.0, float(results[f"{metric}_low"].min(skipna=True)))
     axes.set_ylim(floor - 0.03 if np.isfinite(floor) else -0.03, 1.03)
@@ -175,8 +183,7 @@ def distances(target: TargetDataset) -> Figure:
             for side, name in ((-1, "wanted: bernoulli"), (1, None)):
                 axes.axvline(mean + side * deviation, color="black", ls="--", lw=0.8, label=name)
         axes.set(xlabel="distance of a member-nonmember pair", ylabel="density")
-        axes.margins(y=0.25)
-        axes.legend(loc="upper center", ncols=2, fontsize=7)
+        figure.legend(loc="outside upper center", ncols=2)
     return figure
 
 
@@ -188,7 +195,7 @@ def scores(result: Attacked) -> Figure:
         figure, axes = plt.subplots(figsize=(3.5, 2.6))
         # The extreme tails of a score would leave the rest in one bin.
         low, high = np.quantile(finite, (0.005, 0.995))
-        bins = np.linspace(low, high if high > low else low + 1, 31)
+        bins = np.linspace(low, high if high > low else low + 1, 31).tolist()
         for side, name, colour in (
             (is_member, "members", MEMBER),
             (~is_member, "nonmembers", NONMEMBER),
@@ -198,8 +205,7 @@ def scores(result: Attacked) -> Figure:
         if bins[0] <= result.inference.threshold <= bins[-1]:
             axes.axvline(result.inference.threshold, color="black", ls="--", label="threshold")
         axes.set(xlabel=f"score of {result.attack.title}", ylabel="samples")
-        axes.margins(y=0.25)
-        axes.legend(loc="upper center", ncols=3, fontsize=7)
+        figure.legend(loc="outside upper center", ncols=3)
     return figure
 
 

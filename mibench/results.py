@@ -81,7 +81,7 @@ def panel(results: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:
 def factors(results: pd.DataFrame) -> pd.DataFrame:
     """Return what each scenario was to have and what its target dataset was measured to have."""
     columns = ["scenario", "label", "status", "error"]
-    measured = [c for c in results if c.endswith(("_wanted", "_measured"))]
+    measured = [str(c) for c in results.columns if str(c).endswith(("_wanted", "_measured"))]
     shape = [c for c in ("shape_distance",) if c in results]
     return results[columns + measured + shape].drop_duplicates().set_index("scenario")
 

@@ -83,7 +83,7 @@ class OfflineLiRA(ReferenceAttack):
     """
 
     name = "lira_offline"
-    title = "Likelihood ratio attack (offline)"
+    title = "Likelihood ratio (offline)"
     source = "Carlini et al. 2022"
 
     def score(self, own: FloatArray, references: FloatArray, trained_on: BoolArray) -> FloatArray:

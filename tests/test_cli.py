@@ -1,0 +1,99 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import roc_auc_score
+
+from mibench import scenarios
+from mibench.cli import main
+from mibench.experiment import Experiment
+from mibench.metrics import METRICS
+
+
+def mibench(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_scenarios_as_json() -> None:
+    code, out, _ = mibench("scenarios", "--dataset", "CIFAR100", "--rq", "RQ2", "--json")
+    rows = json.loads(out)
+    assert code == 0
+    assert [r["id"] for r in rows] == ["ES02", "ES10", "ES22"]
+    assert rows[0] == {
+        "id": "ES02",
+        "label": "CIFAR100_Normal + 2.893 + 0.085 + 40%",
+        "dataset": "CIFAR100",
+        "distribution": "normal",
+        "distance": 2.893,
+        "differential_distance": 0.085,
+        "withheld_ratio": 0.4,
+    }
+
+
+def test_scenarios_as_text() -> None:
+    code, out, _ = mibench("scenarios", "--dataset", "location30")
+    assert code == 0 and len(out.splitlines()) == 84 and out.startswith("ES01   Location30_Normal")
+
+
+def test_attack_as_json_agrees_with_scikit_learn(digits: Experiment, cache_dir: Path) -> None:
+    label = scenarios.find("ES05", "digits").label
+    arguments = ("attack", "Loss-Threshold", "--cache-dir", str(cache_dir), "--json")
+    code, out, _ = mibench(*arguments, "--scenario", label)
+    assert code == 0
+    [row] = json.loads(out)
+    assert row["attack"] == "loss_threshold" and set(METRICS) <= row.keys()
+    target = digits.construct("ES05")
+    loss = digits.signals.outputs("target", target.samples).loss
+    assert row["auc"] == pytest.approx(roc_auc_score(target.is_member, -loss), abs=1e-9)
+
+
+def test_attack_as_text(cache_dir: Path) -> None:
+    code, out, _ = mibench("attack", "gap", "--cache-dir", str(cache_dir))
+    assert code == 0 and "tpr_at_fpr_0.1" in out and "Gap attack" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("scenarios", "--dataset", "CIFR100"), "unknown dataset 'CIFR100'"),
+        (("scenarios", "--dataset", "CIFAR100", "--rq", "RQ9"), "unknown research question"),
+        (("attack", "los_threshold"), "did you mean loss_threshold"),
+        (("attack", "gap", "--dataset", "digit"), "did you mean digits"),
+        (("attack", "gap", "--scenario", "ES99"), "run from ES01 to ES84"),
+        (("attack", "gap", "--scenario", "digits_Normal + 9 + 0 + 5%"), "no scenario"),
+        (("attack", "gap", "--dataset", "Location30", "--data-dir", "nowhere"), "holds none of"),
+        (("attack", "gap", "--model", "VGG99"), "unknown model 'VGG99'"),
+        (("attack", "gap", "--references", "5"), "even number"),
+        (("attack", "gap", "--epochs", "0"), "at least 1"),
+        (("run", "nowhere.yaml"), "cannot be read"),
+    ],
+)
+def test_mistakes_end_with_one_sentence_and_code_2(arguments: tuple[str, ...], says: str) -> None:
+    code, out, err = mibench(*arguments)
+    assert code == 2 and says in err
+    assert out == "" and len(err.strip().splitlines()) == 1 and "Traceback" not in err
+
+
+def test_the_catalogue_answers_without_importing_torch() -> None:
+    script = "import sys, mibench.cli; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = Path(__file__).parents[1]
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
+    tmp_path.joinpath("notebooks").symlink_to(root / "notebooks")
+    tmp_path.joinpath("parameters").mkdir()
+    file = tmp_path / "parameters" / "small.yaml"
+    file.write_text(
+        "defaults: {dataset: digits, attacks: [gap]}\nnotebooks: [rq1_distribution, results]"
+    )
+    code, out, err = mibench("run", str(file))
+    assert code == 0, err
+    assert "2 notebooks run, 0 already done, 0 failed" in out
+    assert (tmp_path / "figures" / "digits_MLP_RQ1.png").stat().st_size > 10_000
+    assert "0 notebooks run, 2 already done" in mibench("run", str(file))[1]
