@@ -13,11 +13,15 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
+from filelock import FileLock
 from sklearn.model_selection import ParameterGrid
+from traitlets.config import Config
 
 from mibench import __version__, attacks, datasets, results, scenarios
 from mibench.errors import MIBenchError
 
+# Kernels that other users of the machine cannot listen to, where the system has such sockets.
+_KERNELS = Config({} if os.name == "nt" else {"KernelManager": {"transport": "ipc"}})
 _FILE_KEYS = {"defaults", "seeds", "notebooks"}
 _ENTRY_KEYS = {"notebook", "name", "parameters", "grid"}
 
@@ -192,18 +196,29 @@ def execute(task: Task) -> Outcome:
     """Execute one task.
 
     The notebook is written under a temporary name and renamed when it is through; one that
-    failed is kept with its error, its state in its metadata, and runs again next time.
+    failed is kept with its error, its state in its metadata, and runs again next time. What
+    another batch is executing is waited for, not executed twice.
     """
     task.output.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(task.output.with_name(f".{task.output.stem}.lock")):
+        return Outcome(task) if task.is_done() else _execute(task)
+
+
+def _execute(task: Task) -> Outcome:
     for stale in (task.output, *task.output.parent.glob(f"{task.output.stem}*.parquet")):
         if stale.name.split(".")[0] == task.output.stem:
             stale.unlink(missing_ok=True)
     key = task.key()
-    running = task.output.with_name(f".{task.output.stem}.{os.getpid()}.ipynb")
+    running = task.output.with_name(f".{task.output.stem}.running.ipynb")
     error = None
     try:
         papermill.execute_notebook(
-            task.notebook, running, task.parameters, progress_bar=False, kernel_name="python3"
+            task.notebook,
+            running,
+            task.parameters,
+            progress_bar=False,
+            kernel_name="python3",
+            config=_KERNELS,
         )
     except Exception as problem:  # one failing notebook never takes the others down
         error = _last_line(problem)
