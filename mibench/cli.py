@@ -147,8 +147,9 @@ def run_batch(parameters: Path, data_dir: Path | None) -> None:
     """
     from tqdm import tqdm
 
-    from mibench import batch
+    from mibench import batch, kernels
 
+    kernels.use_forked_kernels()
     tasks = batch.plan(parameters, data_dir.resolve() if data_dir else None)
     failed, skipped = [], 0
     bar = tqdm(tasks, unit="notebook", disable=not sys.stderr.isatty())

@@ -1,0 +1,84 @@
+"""Kernels forked from a process that has imported everything.
+
+Starting a kernel and importing torch, pandas and matplotlib takes longer than most notebooks'
+own work. Python's fork server imports them once; each kernel is a fork of it, with a memory of
+its own.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import threading
+from multiprocessing.context import ForkServerProcess
+from typing import Any, cast
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+_NAME = "mibench-fork"
+_PRELOADED = ["ipykernel.kernelapp", "mibench.experiment", "mibench.figures", "mibench.results"]
+
+
+def use_forked_kernels() -> None:
+    """Let this process start its kernels as forks, where the system can."""
+    if "forkserver" in multiprocessing.get_all_start_methods():
+        KernelProvisionerFactory.instance().default_provisioner_name = _NAME
+
+
+class ForkProvisioner(LocalProvisioner):
+    """Starts a kernel as a fork; jupyter_client finds it by its entry point."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Fork a kernel in place of running `cmd`."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(_PRELOADED)
+        connection = cmd[cmd.index("-f") + 1]
+        process = context.Process(target=_serve, args=(connection, kwargs["env"]))
+        process.start()
+        self.process = cast("subprocess.Popen[bytes]", _Popen(process))
+        self.pid = process.pid
+        self.pgid = None
+        return self.connection_info
+
+
+class _Popen:
+    """The part of subprocess.Popen that LocalProvisioner uses, for a forked process."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, process: ForkServerProcess):
+        self._process = process
+        self.pid = process.pid
+        self.kill, self.terminate = process.kill, process.terminate
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+    def send_signal(self, signum: int) -> None:
+        if self.pid is not None and self.poll() is None:
+            os.kill(self.pid, signum)
+
+
+def _serve(connection: str, environment: dict[str, str]) -> None:
+    from ipykernel.kernelapp import IPKernelApp
+
+    os.setsid()
+    os.environ.update(environment)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    parent = f"--IPKernelApp.parent_handle={os.getppid()}"
+    IPKernelApp.launch_instance(argv=["-f", connection, parent])
+
+
+def _end_with_parent() -> None:
+    # ipykernel watches its own parent, the fork server, which lives as long as any kernel does.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
