@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +15,18 @@ from typing import Any
 import nbformat
 import papermill
 import yaml
-from filelock import FileLock
+from filelock import FileLock, Timeout
+from nbclient.exceptions import DeadKernelError
 from sklearn.model_selection import ParameterGrid
 from traitlets.config import Config
 
 from mibench import __version__, attacks, datasets, results, scenarios
 from mibench.errors import MIBenchError
+from mibench.experiment import Experiment, provenance
 
-# Kernels that other users of the machine cannot listen to, where the system has such sockets.
-_KERNELS = Config({} if os.name == "nt" else {"KernelManager": {"transport": "ipc"}})
-_FILE_KEYS = {"defaults", "seeds", "notebooks"}
+_FILE_KEYS = {"defaults", "seeds", "notebooks", "time_limit"}
+_TRIES = 3
+_TRAINING = ("dataset", "model", "seed", "references", "epochs", "data_dir", "cache_dir")
 _ENTRY_KEYS = {"notebook", "name", "parameters", "grid"}
 
 
@@ -38,12 +42,27 @@ class Task:
     parameters : dict
     reads : Path or None
         The folder of results that the notebook draws from, which then is part of its key.
+    time_limit : int or None
+        Seconds that one cell may take.
     """
 
     notebook: Path
     output: Path
     parameters: dict[str, Any]
     reads: Path | None
+    time_limit: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The executed notebook's path below the folder of all."""
+        return f"{self.output.parent.name}/{self.output.stem}"
+
+    @property
+    def training(self) -> dict[str, Any] | None:
+        """What names the models that the notebook needs, or None where it needs none."""
+        if "dataset" not in self.parameters or self.reads is not None:
+            return None
+        return {k: self.parameters[k] for k in _TRAINING if k in self.parameters}
 
     def key(self) -> str:
         """Return a digest of everything that the executed notebook depends on."""
@@ -55,18 +74,46 @@ class Task:
                 digest.update(file.name.encode() + file.read_bytes())
         return digest.hexdigest()
 
+    @property
+    def running(self) -> Path:
+        """The temporary name of the notebook while it is executed."""
+        return self.output.with_name(f".{self.output.stem}.running.ipynb")
+
+    def state(self) -> str:
+        """Return "done", "failed", "running" or "waiting".
+
+        Done is an output that is there, complete, and made with this very key.
+        """
+        made = self._made()
+        if made.get("key") == self.key() and made.get("status") == "completed":
+            return "done" if self._has_results() else "waiting"
+        lock = FileLock(self.output.with_name(f".{self.output.stem}.lock"))
+        if self.running.exists():
+            try:
+                lock.acquire(blocking=False)
+                lock.release()
+            except Timeout:
+                return "running"
+        return "failed" if made.get("status") == "failed" else "waiting"
+
     def is_done(self) -> bool:
-        """Return whether the output is there, complete, and made with this very key."""
-        written = [self.output]
-        if "output" in self.parameters:
-            written.append(self.output.with_suffix(".parquet"))
-        if not all(file.exists() for file in written):
-            return False
+        """Return whether there is nothing left to do."""
+        made = self._made()
+        completed = made.get("status") == "completed" and made.get("key") == self.key()
+        return completed and self._has_results()
+
+    def seconds(self) -> float | None:
+        """Return how long the notebook took when it was last executed."""
+        return self._made().get("seconds")
+
+    def _has_results(self) -> bool:
+        return "output" not in self.parameters or self.output.with_suffix(".parquet").exists()
+
+    def _made(self) -> dict[str, Any]:
         try:
-            made = nbformat.read(self.output, as_version=4).metadata.get("mibench", {})
-        except Exception:  # whatever is wrong with the file, running again mends it
-            return False
-        return bool(made.get("status") == "completed" and made.get("key") == self.key())
+            return dict(nbformat.read(self.output, as_version=4).metadata.get("mibench", {}))
+        except Exception:  # missing or broken in whatever way: running again mends it
+            return {}
 
 
 @dataclass(frozen=True)
@@ -75,6 +122,7 @@ class Outcome:
 
     task: Task
     error: str | None = None
+    skipped: bool = False
 
 
 def plan(file: str | Path, data_dir: str | Path | None = None) -> list[Task]:
@@ -105,13 +153,16 @@ def plan(file: str | Path, data_dir: str | Path | None = None) -> list[Task]:
     _check_keys(file, "the file", content, _FILE_KEYS)
     root = file.resolve().parent.parent
     defaults = dict(content.get("defaults") or {})
+    limit = content.get("time_limit")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise MIBenchError(f"{file}: time_limit is {limit!r}; give whole seconds a cell")
     if data_dir is not None:
         defaults["data_dir"] = str(data_dir)
     seeds = content.get("seeds") or []
     tasks = [
         task
         for entry in content["notebooks"]
-        for task in _tasks(file, root, entry, defaults, seeds)
+        for task in _tasks(file, root, entry, defaults, seeds, limit)
     ]
     outputs = [task.output for task in tasks]
     for output in outputs:
@@ -124,7 +175,12 @@ def plan(file: str | Path, data_dir: str | Path | None = None) -> list[Task]:
 
 
 def _tasks(
-    file: Path, root: Path, entry: Any, defaults: dict[str, Any], seeds: list[int]
+    file: Path,
+    root: Path,
+    entry: Any,
+    defaults: dict[str, Any],
+    seeds: list[int],
+    limit: int | None,
 ) -> Iterator[Task]:
     entry = {"notebook": entry} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or "notebook" not in entry:
@@ -161,7 +217,8 @@ def _tasks(
             parameters["figures"] = str(root / "figures")
         if "results" in taken:
             parameters["results"] = str(folder)
-        yield Task(notebook, output, parameters, folder if "results" in taken else None)
+        reads = folder if "results" in taken else None
+        yield Task(notebook, output, parameters, reads, limit)
 
 
 def _check_values(file: Path, parameters: dict[str, Any]) -> None:
@@ -192,8 +249,23 @@ def _file_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
 
 
+def train(settings: dict[str, Any], names: list[str]) -> str | None:
+    """Train and query all that the attacks `names` need, and return the error if it failed."""
+    try:
+        Experiment(**settings).prepare(names)
+    except MIBenchError as error:
+        return str(error)
+    return None
+
+
+def attacks_of(task: Task) -> list[str]:
+    """Return the names of the attacks that a task runs."""
+    chosen = task.parameters.get("attacks", "all")
+    return list(attacks.REGISTRY) if chosen == "all" else list(chosen)
+
+
 def execute(task: Task) -> Outcome:
-    """Execute one task.
+    """Execute one task, unless it is done already.
 
     The notebook is written under a temporary name and renamed when it is through; one that
     failed is kept with its error, its state in its metadata, and runs again next time. What
@@ -201,41 +273,55 @@ def execute(task: Task) -> Outcome:
     """
     task.output.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(task.output.with_name(f".{task.output.stem}.lock")):
-        return Outcome(task) if task.is_done() else _execute(task)
+        return Outcome(task, skipped=True) if task.is_done() else _execute(task)
 
 
 def _execute(task: Task) -> Outcome:
     for stale in (task.output, *task.output.parent.glob(f"{task.output.stem}*.parquet")):
         if stale.name.split(".")[0] == task.output.stem:
             stale.unlink(missing_ok=True)
-    key = task.key()
-    running = task.output.with_name(f".{task.output.stem}.running.ipynb")
-    error = None
+    key, began = task.key(), time.monotonic()
+    error = _papermill(task, _TRIES)
     try:
-        papermill.execute_notebook(
-            task.notebook,
-            running,
-            task.parameters,
-            progress_bar=False,
-            kernel_name="python3",
-            config=_KERNELS,
-        )
-    except Exception as problem:  # one failing notebook never takes the others down
-        error = _last_line(problem)
-    try:
-        made = nbformat.read(running, as_version=4)
+        made = nbformat.read(task.running, as_version=4)
     except OSError:
         return Outcome(task, error)
-    status = "failed" if error else "completed"
-    made.metadata["mibench"] = {"key": key, "status": status, "version": __version__}
-    nbformat.write(made, running)
-    running.replace(task.output)
+    made.metadata["mibench"] = {
+        "key": key,
+        "status": "failed" if error else "completed",
+        "seconds": round(time.monotonic() - began, 2),
+        **provenance(),
+    }
+    nbformat.write(made, task.running)
+    task.running.replace(task.output)
     return Outcome(task, error)
 
 
-def _last_line(problem: Exception) -> str:
+def _papermill(task: Task, tries: int) -> str | None:
+    """Execute a notebook and return its error; a kernel that died is tried again."""
+    # Kernels on sockets that other users of the machine cannot listen to.
+    with tempfile.TemporaryDirectory() as sockets:
+        local = {"transport": "ipc", "ip": str(Path(sockets) / "kernel")}
+        try:
+            papermill.execute_notebook(
+                task.notebook,
+                task.running,
+                task.parameters,
+                progress_bar=False,
+                kernel_name="python3",
+                execution_timeout=task.time_limit,
+                config=Config({} if os.name == "nt" else {"KernelManager": local}),
+            )
+        except DeadKernelError as problem:
+            return _papermill(task, tries - 1) if tries > 1 else _sentence(problem)
+        except Exception as problem:  # one failing notebook never takes the others down
+            return _sentence(problem)
+    return None
+
+
+def _sentence(problem: Exception) -> str:
     name, value = getattr(problem, "ename", None), getattr(problem, "evalue", None)
     if name:
         return f"{name}: {value}"
-    lines = [line for line in str(problem).splitlines() if line.strip()]
-    return f"{type(problem).__name__}: {lines[-1] if lines else ''}"
+    lines = [line for line in str(problem).splitlines() if line.strip("- ")]
+    return f"{type(problem).__name__}: {lines[0] if lines else ''}"

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
+import subprocess
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,15 @@ class Experiment:
         table = pd.DataFrame(rows)
         return table, pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
 
+    def prepare(self, names: Sequence[str]) -> None:
+        """Train and query everything that attacks need, so that scenarios find it in the cache."""
+        pool = self.pool
+        for kind in map(attacks.find, names):
+            self._knowledge(kind)
+            self._seen(kind, pool.samples)
+
     @cached_property
-    def provenance(self) -> dict[str, Any]:
+    def made_with(self) -> dict[str, Any]:
         """What, beside scenario and attack, makes a row's numbers."""
         recipe = {f"train_{k}": v for k, v in asdict(self.signals.recipe).items() if k != "model"}
         return {
@@ -197,12 +205,8 @@ class Experiment:
             "levels": self.levels,
             **recipe,
             "data_sha256": self.dataset.checksum,
-            "mibench_version": __version__,
-            "python_version": platform.python_version(),
-            "torch_version": str(torch.__version__),
-            "numpy_version": np.__version__,
-            "scipy_version": scipy.__version__,
-            "sklearn_version": sklearn.__version__,
+            "device": "cpu",
+            **provenance(),
         }
 
     def _row(
@@ -211,7 +215,7 @@ class Experiment:
         fields = scenario.to_dict()
         named = {"scenario": fields.pop("id"), **fields}
         attack = {"attack": kind.name, "title": kind.title}
-        return {**named, **attack, "status": status, "error": error, **self.provenance}
+        return {**named, **attack, "status": status, "error": error, **self.made_with}
 
     def _generated(self) -> Outputs:
         labels = self.dataset.labels[self.signals.roles["auxiliary"]]
@@ -243,6 +247,25 @@ class Experiment:
 
     def _seen(self, kind: type[Attack], samples: IntArray) -> Outputs:
         return self.signals.outputs("target", samples, "references" in kind.needs, _copies(kind))
+
+
+@cache
+def provenance() -> dict[str, str]:
+    """Return the versions that results depend on, and the commit of a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:  # git is not installed
+        commit = ""
+    return {
+        "mibench_version": __version__,
+        "git_commit": commit,
+        "python_version": platform.python_version(),
+        "torch_version": str(torch.__version__),
+        "numpy_version": np.__version__,
+        "scipy_version": scipy.__version__,
+        "sklearn_version": sklearn.__version__,
+    }
 
 
 def _copies(kind: type[Attack]) -> tuple[str, ...]:

@@ -22,8 +22,9 @@ _NAME = "mibench-fork"
 _PRELOADED = ["ipykernel.kernelapp", "mibench.experiment", "mibench.figures", "mibench.results"]
 
 
-def use_forked_kernels() -> None:
-    """Let this process start its kernels as forks, where the system can."""
+def use_forked_kernels(threads: int) -> None:
+    """Let this process start its kernels as forks of `threads` threads, where the system can."""
+    os.environ["MIBENCH_THREADS"] = str(threads)
     if "forkserver" in multiprocessing.get_all_start_methods():
         KernelProvisionerFactory.instance().default_provisioner_name = _NAME
 
@@ -67,18 +68,28 @@ class _Popen:
 
 
 def _serve(connection: str, environment: dict[str, str]) -> None:
+    import torch
     from ipykernel.kernelapp import IPKernelApp
 
     os.setsid()
     os.environ.update(environment)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    torch.set_num_threads(int(environment["MIBENCH_THREADS"]))
+    end_with_parent()
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
     IPKernelApp.launch_instance(argv=["-f", connection, parent])
 
 
-def _end_with_parent() -> None:
-    # ipykernel watches its own parent, the fork server, which lives as long as any kernel does.
+def end_with_parent() -> None:
+    """Let this process end when the one that asked for it is gone, in whatever way.
+
+    Its parent by the system's count is the fork server, which lives as long as its forks do.
+    """
     parent = multiprocessing.parent_process()
-    if parent is not None:
+    if parent is None:
+        return
+
+    def wait() -> None:
         parent.join()
         os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -74,7 +74,7 @@ def train(
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
     members, rows = torch.from_numpy(subsets), torch.arange(count)[:, None]
-    bar = tqdm(range(recipe.epochs), desc=describe, unit="epoch", leave=False)
+    bar = tqdm(range(recipe.epochs), desc=describe, unit="epoch", leave=False, mininterval=0.5)
     for _ in bar:
         order = torch.stack([torch.randperm(size, generator=g) for g in orders])
         for batch in order.split(recipe.batch_size, dim=1):
@@ -92,7 +92,7 @@ def train(
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-        bar.set_postfix(loss=f"{loss.item() / count:.3f}")
+        bar.set_postfix(loss=f"{loss.item() / count:.3f}", refresh=False)
     return {name: value.detach().numpy() for name, value in parameters.items()}
 
 
