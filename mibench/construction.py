@@ -150,15 +150,13 @@ class Pool:
 
     def _prepare_kernel(self, features: FloatArray, generated: FloatArray) -> None:
         rng = np.random.default_rng([self.seed, 7])
-        both = np.concatenate([features, generated])
-        some = both[rng.permutation(len(both))[:1000]]
         typical = features[rng.permutation(len(features))[:2000]]
-        self._bandwidth = float(np.median(pdist(some))) or 1.0
+        self._bandwidth = median_distance(np.concatenate([features, generated]), self.seed)
         self._features = features
-        self._to_generated = _mean_kernel(features, generated, self._bandwidth).mean(axis=1)
-        self._within_generated = _mean_kernel(generated, generated, self._bandwidth).mean()
+        self._to_generated = mean_kernel(features, generated, self._bandwidth).mean(axis=1)
+        self._within_generated = mean_kernel(generated, generated, self._bandwidth).mean()
         # The witness function of the MMD: how much a sample, once chosen, raises it.
-        witness = _mean_kernel(features, typical, self._bandwidth).mean(axis=1)
+        witness = mean_kernel(features, typical, self._bandwidth).mean(axis=1)
         witness -= self._to_generated
         self._pull = _standardised(witness[self._members])
         self._pull += _NONMEMBER_WEIGHT * _standardised(witness[self._nonmembers])
@@ -319,7 +317,7 @@ class Pool:
         pairs = self._match(wanted, deviation, weight)
         chosen = np.concatenate([self._members[pairs], self._nonmembers[pairs]])
         points = self._features[chosen]
-        within = _mean_kernel(points, points, self._bandwidth).mean()
+        within = mean_kernel(points, points, self._bandwidth).mean()
         outside = self._to_generated[chosen].mean()
         return _Match(pairs, float(within - 2 * outside + self._within_generated))
 
@@ -411,6 +409,12 @@ def blindmi_features(outputs: Outputs) -> FloatArray:
     return np.column_stack([outputs.true_probs, outputs.sorted_probs[:, :2]])
 
 
+def median_distance(points: FloatArray, seed: int) -> float:
+    """Return the median distance between points (n, d), of at most 1,000 of them."""
+    some = points[np.random.default_rng([seed, 7]).permutation(len(points))[:1000]]
+    return float(np.median(pdist(some))) or 1.0
+
+
 def mmd_squared(a: FloatArray, b: FloatArray, bandwidth: float) -> float:
     """Return the squared maximum mean discrepancy (biased) between samples (n, d) and (m, d).
 
@@ -418,13 +422,14 @@ def mmd_squared(a: FloatArray, b: FloatArray, bandwidth: float) -> float:
     (Gretton et al. 2012, equation 5).
     """
     return float(
-        _mean_kernel(a, a, bandwidth).mean()
-        - 2 * _mean_kernel(a, b, bandwidth).mean()
-        + _mean_kernel(b, b, bandwidth).mean()
+        mean_kernel(a, a, bandwidth).mean()
+        - 2 * mean_kernel(a, b, bandwidth).mean()
+        + mean_kernel(b, b, bandwidth).mean()
     )
 
 
-def _mean_kernel(a: FloatArray, b: FloatArray, bandwidth: float) -> FloatArray:
+def mean_kernel(a: FloatArray, b: FloatArray, bandwidth: float) -> FloatArray:
+    """Return the mean of five Gaussian kernels between samples (n, d) and (m, d): (n, m)."""
     # Each narrower Gaussian is the fourth power of the next wider one, so one exponential does.
     kernel = cdist(a, b, "sqeuclidean")
     kernel *= -0.5 / (bandwidth * _BANDWIDTHS[-1]) ** 2

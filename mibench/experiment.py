@@ -240,13 +240,20 @@ class Experiment:
         if "generated" in kind.needs:
             known["generated"] = self._generated()
         if "auxiliary" in kind.needs:
-            known["auxiliary"] = signals.outputs(
-                "target", roles["auxiliary"], "references" in kind.needs
-            )
+            own = roles["auxiliary"]
+            known["auxiliary"] = signals.outputs("target", own, "references" in kind.needs)
+            if "shadow" in kind.needs:
+                known["shadow_auxiliary"] = signals.outputs("shadow", own)
         return Knowledge(**known)
 
     def _seen(self, kind: type[Attack], samples: IntArray) -> Outputs:
-        return self.signals.outputs("target", samples, "references" in kind.needs, _copies(kind))
+        return self.signals.outputs(
+            "target",
+            samples,
+            "references" in kind.needs,
+            "distilled" in kind.needs,
+            _copies(kind),
+        )
 
 
 @cache

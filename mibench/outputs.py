@@ -59,6 +59,8 @@ class Outputs:
         Whether reference model k was trained on the sample.
     distilled_logits : float array, (K, n, C), optional
         Outputs of K models distilled from the model on the same samples.
+    inputs : float array, (n, ...), optional
+        The samples themselves.
     copies : mapping of str to Copies
         Answers on perturbed copies, by kind of perturbation.
     """
@@ -68,6 +70,7 @@ class Outputs:
     reference_logits: FloatArray | None = None
     reference_in: BoolArray | None = None
     distilled_logits: FloatArray | None = None
+    inputs: FloatArray | None = None
     copies: Mapping[str, Copies] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -110,6 +113,8 @@ class Outputs:
             for name in ("reference_logits", "reference_in", "distilled_logits")
             if (array := getattr(self, name)) is not None
         }
+        if self.inputs is not None:
+            optional["inputs"] = self.inputs[samples]
         copies = {kind: answers.take(samples) for kind, answers in self.copies.items()}
         return Outputs(self.logits[samples], self.labels[samples], copies=copies, **optional)
 

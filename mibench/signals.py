@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 
 from mibench import __version__, perturbations, training
 from mibench.datasets import Dataset, split
@@ -19,6 +20,7 @@ from mibench.training import Recipe, Weights
 
 COPIES = {"perturbed": 20, "noisy": 50}
 RANDOM_POINTS = 1000
+DISTILLED = 16
 
 
 class Signals:
@@ -83,6 +85,15 @@ class Signals:
         np.put_along_axis(mask, self._subsets("references"), True, axis=1)
         return mask
 
+    @cached_property
+    def distilled_logits(self) -> NDArray[np.float32]:
+        """The logits of models distilled from the target on the whole dataset, (16, N, C).
+
+        Each is trained on a random half of the attacker's own samples (shadow and auxiliary, none
+        of them the target's members) with the target's posteriors as soft labels.
+        """
+        return self._logits("distilled")
+
     def generated(self) -> NDArray[np.float32]:
         """Return the target's logits on nonmembers generated from auxiliary samples, (g, C)."""
         source = self.dataset.inputs[self.roles["auxiliary"]]
@@ -97,7 +108,12 @@ class Signals:
         return self._queried("random", inputs)
 
     def outputs(
-        self, owner: str, samples: IntArray, references: bool = False, copies: tuple[str, ...] = ()
+        self,
+        owner: str,
+        samples: IntArray,
+        references: bool = False,
+        distilled: bool = False,
+        copies: tuple[str, ...] = (),
     ) -> Outputs:
         """Return what is known of `samples`, and no more than is asked for.
 
@@ -108,6 +124,8 @@ class Signals:
         samples : int array, (n,)
         references : bool
             Whether the reference models' outputs are added.
+        distilled : bool
+            Whether the distilled models' outputs are added.
         copies : tuple of {"perturbed", "noisy"}
             Perturbations whose answers are added; for the samples of the owner's pool.
         """
@@ -117,6 +135,8 @@ class Signals:
             self.dataset.labels[samples],
             self.reference_logits[:, samples] if references else None,
             self.reference_in[:, samples] if references else None,
+            self.distilled_logits[:, samples] if distilled else None,
+            self.dataset.inputs[samples],
             copies={kind: self._copies(owner, kind, samples) for kind in copies},
         )
 
@@ -157,13 +177,11 @@ class Signals:
             return self.roles["members"][None]
         if owner == "shadow":
             return self.roles["shadow_members"][None]
-        half = len(self.pool) // 2
-        rng = np.random.default_rng([self.seed, 6])
-        halves = []
-        for _ in range(self.references // 2):
-            order = rng.permutation(self.pool)
-            halves += [order[:half], order[half : 2 * half]]
-        return np.stack(halves)
+        if owner == "distilled":
+            own = ("shadow_members", "shadow_nonmembers", "auxiliary")
+            samples = np.concatenate([self.roles[role] for role in own])
+            return _halves(samples, DISTILLED, np.random.default_rng([self.seed, 13]))
+        return _halves(self.pool, self.references, np.random.default_rng([self.seed, 6]))
 
     def _owner_key(self, owner: str) -> dict[str, Any]:
         extra = {"references": self.references} if owner == "references" else {}
@@ -171,7 +189,7 @@ class Signals:
 
     def _weights(self, owner: str) -> Weights:
         subsets = self._subsets(owner)
-        first = {"target": 0, "shadow": 1, "references": 2}[owner]
+        first = {"target": 0, "shadow": 1, "references": 2, "distilled": 5_000}[owner]
         seeds = [10_000 * self.seed + first + k for k in range(len(subsets))]
 
         def make() -> Arrays:
@@ -179,10 +197,12 @@ class Signals:
                 "target": "training the target model",
                 "shadow": "training the shadow model",
                 "references": f"training {len(subsets)} reference models",
+                "distilled": f"training {len(subsets)} distilled models",
             }[owner]
             data = self.dataset
+            targets = softmax(self.target_logits, axis=1) if owner == "distilled" else data.labels
             return training.train(
-                self.recipe, data.inputs, data.labels, subsets, data.num_classes, seeds, described
+                self.recipe, data.inputs, targets, subsets, data.num_classes, seeds, described
             )
 
         return self.store.get("weights", self._owner_key(owner), make)
@@ -199,3 +219,13 @@ class Signals:
             lambda: {"logits": self._predict(owner, self.dataset.inputs)},
         )
         return stored["logits"]
+
+
+def _halves(samples: IntArray, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Return `count` random halves of the samples, in complementary pairs."""
+    half = len(samples) // 2
+    halves: list[NDArray[np.int64]] = []
+    for _ in range(count // 2):
+        order = rng.permutation(samples)
+        halves += [order[:half], order[half : 2 * half]]
+    return np.stack(halves)

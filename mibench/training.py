@@ -47,7 +47,7 @@ def train(
     ----------
     recipe : Recipe
     inputs : float32 array, (N, ...)
-    targets : (N,) int64 classes, or (K, N, C) float32 posteriors, one teacher a model
+    targets : (N,) int64 classes, or (N, C) float32 posteriors of a teacher
     subsets : int64 array, (K, m)
     num_classes : int
     seeds : sequence of K int
@@ -73,13 +73,13 @@ def train(
     optimizer = torch.optim.Adam(parameters.values(), lr=recipe.learning_rate)
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     x, y = torch.from_numpy(inputs), torch.from_numpy(targets)
-    members, rows = torch.from_numpy(subsets), torch.arange(count)[:, None]
+    members = torch.from_numpy(subsets)
     bar = tqdm(range(recipe.epochs), desc=describe, unit="epoch", leave=False, mininterval=0.5)
     for _ in bar:
         order = torch.stack([torch.randperm(size, generator=g) for g in orders])
         for batch in order.split(recipe.batch_size, dim=1):
             index = members.gather(1, batch)
-            target = y[index] if y.ndim == 1 else y[rows, index]
+            target = y[index]
             # Summed over models, so that each model's gradient is that of its own mean loss.
             loss = (
                 nn.functional.cross_entropy(

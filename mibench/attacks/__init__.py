@@ -1,6 +1,20 @@
 """The attacks. To add one: a class in a file here, its import below, a row in docs/attacks.md."""
 
-from mibench.attacks import label_only, lira, loss_threshold, nn, top1_threshold
+from mibench.attacks import (
+    blindmi,
+    calibrated,
+    class_threshold,
+    label_only,
+    lira,
+    loss_threshold,
+    nn,
+    ppv,
+    quantile,
+    risk_score,
+    rmia,
+    shapley,
+    top1_threshold,
+)
 from mibench.attacks.base import NEEDS, REGISTRY, Attack, Inference, Knowledge, find, register
 
 __all__ = [
@@ -9,11 +23,19 @@ __all__ = [
     "Attack",
     "Inference",
     "Knowledge",
+    "blindmi",
+    "calibrated",
+    "class_threshold",
     "find",
     "label_only",
     "lira",
     "loss_threshold",
     "nn",
+    "ppv",
+    "quantile",
     "register",
+    "risk_score",
+    "rmia",
+    "shapley",
     "top1_threshold",
 ]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, Outputs
+from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 NEEDS = {
     "shadow": "a shadow model's outputs on its own members and nonmembers",
@@ -40,6 +40,8 @@ class Knowledge:
         The target's outputs on generated nonmembers, labelled as the samples they came from.
     auxiliary : Outputs, optional
         The target's outputs on labelled nonmembers that the attacker owns.
+    shadow_auxiliary : Outputs, optional
+        The shadow model's outputs on the same.
     """
 
     shadow: Outputs | None = None
@@ -47,6 +49,7 @@ class Knowledge:
     random: Outputs | None = None
     generated: Outputs | None = None
     auxiliary: Outputs | None = None
+    shadow_auxiliary: Outputs | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = Tru
     """Return the threshold of the highest membership advantage, or of the highest accuracy.
 
     One sort. Of several equally good thresholds the highest is taken; it lies midway between
-    neighbouring scores, or at infinity where nobody is best called a member.
+    neighbouring scores, or just above all where nobody is best called a member.
 
     Parameters
     ----------
@@ -165,11 +168,47 @@ def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = Tru
     edges = np.concatenate([[True], descending[1:] < descending[:-1], [True]])
     # Rounding makes equal totals differ in their last digits; without it ties break by chance.
     best = int(np.where(edges, np.round(totals, 12), -np.inf).argmax())
-    if best == 0:
-        return float("inf")
-    if best == len(values):
+    return _cut(descending, best)
+
+
+def precise_threshold(scores: ArrayLike, is_member: BoolArray, max_fpr: float) -> float:
+    """Return the threshold of the highest PPV among those whose FPR is at most `max_fpr`.
+
+    PPV is judged by :func:`sure_ppv`. One sort. Of equally good thresholds the lowest is taken,
+    which finds the most members.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    descending, members = values[order], is_member[order]
+    ends = np.concatenate([descending[1:] < descending[:-1], [True]])
+    ppv = np.where(ends, sure_ppv(np.cumsum(members), np.cumsum(~members), is_member, max_fpr), -1)
+    if ppv.max() < 0:
+        return _cut(descending, 0)
+    return _cut(descending, len(ppv) - int(ppv[::-1].argmax()))
+
+
+def sure_ppv(tp: IntArray, fp: IntArray, is_member: BoolArray, max_fpr: float) -> FloatArray:
+    """Return the lower end of the PPV's 95% interval (Wilson), -1 where the FPR is too high.
+
+    PPV = TPR / (TPR + FPR), for as many members as nonmembers. By the PPV itself a single
+    member with the highest score of all would win, and the threshold would find nobody else.
+    """
+    tpr, fpr = tp / is_member.sum(), fp / (~is_member).sum()
+    allowed = (fpr <= max_fpr) & (tp > 0)
+    ppv = tpr / np.maximum(tpr + fpr, 1e-12)
+    count, z = np.maximum(tp + fp, 1), 1.959964
+    spread = z * np.sqrt(ppv * (1 - ppv) / count + z**2 / (4 * count**2))
+    low = (ppv + z**2 / (2 * count) - spread) / (1 + z**2 / count)
+    return np.where(allowed, np.round(low, 12), -1.0)
+
+
+def _cut(descending: FloatArray, count: int) -> float:
+    """Return a threshold that the first `count` scores reach and the others do not."""
+    if count == 0:
+        return float(np.nextafter(descending[0], np.inf))
+    if count == len(descending):
         return float(descending[-1])
-    return float((descending[best - 1] + descending[best]) / 2)
+    return float((descending[count - 1] + descending[count]) / 2)
 
 
 def _plain(name: str) -> str:

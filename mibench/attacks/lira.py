@@ -3,52 +3,25 @@
 import numpy as np
 from scipy.stats import norm
 
-from mibench.attacks.base import Attack, Inference, best_threshold, register
-from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, Outputs, scaled_logit
+from mibench.attacks.base import register
+from mibench.attacks.reference import ReferenceAttack
+from mibench.outputs import BoolArray, FloatArray, IntArray, scaled_logit
 
 # Below this many models a side a variance of one's own is too noisy; the paper then shares one
 # across samples (Carlini et al. 2022, section VI-C).
 MODELS_FOR_OWN_VARIANCE = 32
 
 
-class ReferenceAttack(Attack):
-    """An attack that compares the target with reference models.
+class LiRA(ReferenceAttack):
+    """The signal of both modes: c = log(p_y / (1 - p_y))."""
 
-    Its threshold is found by attacking the reference models themselves, of which the auditor
-    knows what they trained on: each in turn stands for the target and is scored against the
-    others; the threshold of highest MA over all these scores is used.
-    """
-
-    needs = frozenset({"references"})
-
-    def infer(self, target: Outputs) -> Inference:
-        """Score the target against the references."""
-        logits, trained_on = target.reference_logits, target.reference_in
-        if logits is None or trained_on is None:
-            raise MIBenchError(f"{self.title} needs reference models, which were not given")
-        own = scaled_logit(target.logits, target.labels)
-        references = scaled_logit(logits, target.labels)
-        count = len(references)
-        if trained_on.sum(axis=0).min() < 2 or (~trained_on).sum(axis=0).min() < 2:
-            raise MIBenchError(
-                f"{self.title} needs for every sample two reference models trained with it and "
-                f"two without, beside one that stands for the target; use more than {count}"
-            )
-        scores = [
-            self.score(references[k], np.delete(references, k, 0), np.delete(trained_on, k, 0))
-            for k in range(count)
-        ]
-        threshold = best_threshold(np.concatenate(scores), trained_on.ravel())
-        return Inference(self.score(own, references, trained_on), threshold)
-
-    def score(self, own: FloatArray, references: FloatArray, trained_on: BoolArray) -> FloatArray:
-        """Score n samples of one model, (n,), against K others, (K, n), in scaled logits."""
-        raise NotImplementedError
+    def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
+        """Return scaled logits."""
+        return scaled_logit(logits, labels)
 
 
 @register
-class OnlineLiRA(ReferenceAttack):
+class OnlineLiRA(LiRA):
     """Log ratio of the likelihoods of the target's confidence among in- and out-models.
 
     Score: log N(c; mu_in, s_in) - log N(c; mu_out, s_out) with c = log(p_y / (1 - p_y)).
@@ -62,7 +35,13 @@ class OnlineLiRA(ReferenceAttack):
     title = "Likelihood ratio attack"
     source = "Carlini et al. 2022"
 
-    def score(self, own: FloatArray, references: FloatArray, trained_on: BoolArray) -> FloatArray:
+    def score(
+        self,
+        own: FloatArray,
+        references: FloatArray,
+        trained_on: BoolArray,
+        stand_in: int | None = None,
+    ) -> FloatArray:
         """Return the log likelihood ratio."""
         likelihoods = [
             norm.logpdf(own, *gaussian(references, side)) for side in (trained_on, ~trained_on)
@@ -72,7 +51,7 @@ class OnlineLiRA(ReferenceAttack):
 
 
 @register
-class OfflineLiRA(ReferenceAttack):
+class OfflineLiRA(LiRA):
     """How improbable the target's confidence is among models trained without the sample.
 
     Score: Phi((c - mu_out) / s_out), one-sided.
@@ -86,7 +65,13 @@ class OfflineLiRA(ReferenceAttack):
     title = "Likelihood ratio (offline)"
     source = "Carlini et al. 2022"
 
-    def score(self, own: FloatArray, references: FloatArray, trained_on: BoolArray) -> FloatArray:
+    def score(
+        self,
+        own: FloatArray,
+        references: FloatArray,
+        trained_on: BoolArray,
+        stand_in: int | None = None,
+    ) -> FloatArray:
         """Return the number of deviations above the out-models, monotone in the probability."""
         mean, deviation = gaussian(references, ~trained_on)
         above: FloatArray = (own - mean) / deviation

@@ -1,0 +1,191 @@
+"""Blind membership inference: no shadow model, only generated nonmembers."""
+
+from typing import Self
+
+import numpy as np
+from sklearn.svm import OneClassSVM
+
+from mibench.attacks.base import Attack, Inference, Knowledge, given, register
+from mibench.construction import blindmi_features, mean_kernel, median_distance
+from mibench.outputs import BoolArray, FloatArray, Outputs
+
+
+class Differential(Attack):
+    """Moves samples between the target dataset T and a set of nonmembers G while the MMD rises.
+
+    A sample whose move from T to G raises the MMD between them is a nonmember. Score: by how much
+    the MMD^2 is higher with the sample in T than with it in G, in the final state; samples in G
+    have it negative. Threshold: 0.
+
+    References
+    ----------
+    Hui et al. 2021, "Practical Blind Membership Inference Attack via Differential Comparisons",
+    algorithms 1 and 2.
+    """
+
+    source = "Hui et al. 2021"
+
+    def decide(
+        self, features: FloatArray, generated: FloatArray, in_g: BoolArray, both_ways: bool
+    ) -> Inference:
+        """Move samples until no move raises the MMD, and score them."""
+        points = np.concatenate([features, generated])
+        bandwidth = median_distance(points, self.seed)
+        in_g, gain = differential_moves(features, generated, in_g, bandwidth, both_ways)
+        size = np.maximum(np.abs(gain), np.finfo(float).tiny)
+        return Inference(np.where(in_g, -size, size), 0.0)
+
+
+@register
+class BlindMIDiffWith(Differential):
+    """Differential comparison with generated nonmembers (BlindMI-Diff-w)."""
+
+    name = "blindmi_diff_w"
+    title = "BlindMI-Diff-w"
+    needs = frozenset({"generated"})
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Take the generated nonmembers."""
+        self.generated_ = blindmi_features(given(knowledge.generated, "generated"))
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Move samples from the target dataset to the generated nonmembers."""
+        nobody = np.zeros(len(target), dtype=bool)
+        return self.decide(blindmi_features(target), self.generated_, nobody, False)
+
+
+@register
+class BlindMIDiffWithoutSingle(Differential):
+    """Differential comparison with the least confident fifth of the target dataset for G.
+
+    That fifth stays in G; others move from T to G (single direction).
+    """
+
+    name = "blindmi_diff_wo_single"
+    title = "BlindMI-Diff-w/o (single)"
+    needs = frozenset[str]()
+
+    SHARE = 0.2
+    BOTH_WAYS = False
+
+    def infer(self, target: Outputs) -> Inference:
+        """Move samples between the more and the less confident part."""
+        confidence = target.probs.max(axis=1)
+        order = np.argsort(confidence, kind="stable")
+        in_g = np.zeros(len(target), dtype=bool)
+        in_g[order[: max(1, round(self.SHARE * len(target)))]] = True
+        features = blindmi_features(target)
+        return self.decide(features, features[:0], in_g, self.BOTH_WAYS)
+
+
+@register
+class BlindMIDiffWithout(BlindMIDiffWithoutSingle):
+    """Differential comparison with the less confident half for G, moving both ways."""
+
+    name = "blindmi_diff_wo"
+    title = "BlindMI-Diff-w/o"
+
+    SHARE = 0.5
+    BOTH_WAYS = True
+
+
+@register
+class BlindMIOneClass(Attack):
+    """A sample is a nonmember where a one-class SVM takes it for one of the generated.
+
+    Score: minus the decision function of the SVM. Threshold: 0.
+
+    References
+    ----------
+    Hui et al. 2021, section IV-B (BlindMI-1Class).
+    """
+
+    name = "blindmi_1class"
+    title = "BlindMI-1CLASS"
+    source = "Hui et al. 2021"
+    needs = frozenset({"generated"})
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Train the SVM on the generated nonmembers."""
+        self.svm_ = OneClassSVM().fit(blindmi_features(given(knowledge.generated, "generated")))
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score by minus the decision function."""
+        return Inference(-self.svm_.decision_function(blindmi_features(target)), 0.0)
+
+
+def differential_moves(
+    features: FloatArray,
+    generated: FloatArray,
+    in_g: BoolArray,
+    bandwidth: float,
+    both_ways: bool,
+) -> tuple[BoolArray, FloatArray]:
+    """Move samples from T to G, and back if `both_ways`, while that raises their MMD.
+
+    Samples are visited in order, again and again until a round moves none; a move counts at once.
+    Sums of kernel values are kept, so that trying a move costs O(1) and making it O(n).
+
+    Parameters
+    ----------
+    features : float array, (n, d)
+        The samples that may move.
+    generated : float array, (g, d)
+        Further members of G, which stay; possibly none.
+    in_g : bool array, (n,)
+        The samples that start in G.
+    bandwidth : float
+        Of :func:`mibench.construction.mean_kernel`.
+    both_ways : bool
+
+    Returns
+    -------
+    in_g : bool array, (n,)
+        Where each sample ends.
+    gain : float array, (n,)
+        MMD^2 with the sample in T minus MMD^2 with it in G, all others as they end.
+    """
+    kernel = mean_kernel(features, features, bandwidth)
+    in_g = in_g.copy()
+    to_t = kernel[:, ~in_g].sum(axis=1)
+    fixed = mean_kernel(features, generated, bandwidth).sum(axis=1)
+    to_g = kernel[:, in_g].sum(axis=1) + fixed
+    n_t, n_g = int((~in_g).sum()), int(in_g.sum()) + len(generated)
+    within_t = float(to_t[~in_g].sum())
+    across = float(to_g[~in_g].sum())
+    within_g = float(to_g[in_g].sum() + fixed[in_g].sum())
+    within_g += float(mean_kernel(generated, generated, bandwidth).sum())
+    own = kernel.diagonal().tolist()
+
+    def mmd(tt: float, tg: float, gg: float, t: int, g: int) -> float:
+        return tt / t**2 - 2 * tg / (t * g) + gg / g**2 if t and g else -np.inf
+
+    def moved(i: int) -> tuple[float, float, float, int, int]:
+        a, b, k = float(to_t[i]), float(to_g[i]), own[i]
+        if in_g[i]:
+            return within_t + 2 * a + k, across - a + b - k, within_g - 2 * b + k, n_t + 1, n_g - 1
+        return within_t - 2 * a + k, across - b + a - k, within_g + 2 * b + k, n_t - 1, n_g + 1
+
+    now = mmd(within_t, across, within_g, n_t, n_g)
+    changed, rounds = True, 0
+    while changed and rounds < 1000:
+        changed, rounds = False, rounds + 1
+        for i in range(len(features)):
+            if in_g[i] and not both_ways:
+                continue
+            state = moved(i)
+            # Rounding must not make a pair of moves go on for ever.
+            if (then := mmd(*state)) > now + 1e-12:
+                within_t, across, within_g, n_t, n_g = state
+                shift = kernel[i] if in_g[i] else -kernel[i]
+                to_t += shift
+                to_g -= shift
+                in_g[i] = not in_g[i]
+                now, changed = then, True
+    gain = np.empty(len(features))
+    for i in range(len(features)):
+        then = mmd(*moved(i))
+        gain[i] = then - now if in_g[i] else now - then
+    return in_g, np.nan_to_num(gain, posinf=1.0, neginf=-1.0)

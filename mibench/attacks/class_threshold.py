@@ -1,0 +1,114 @@
+"""Thresholds on a metric of the posteriors, one for each class."""
+
+from abc import abstractmethod
+from typing import Self
+
+import numpy as np
+from scipy.special import xlogy
+
+from mibench.attacks.base import (
+    Attack,
+    Inference,
+    Knowledge,
+    best_threshold,
+    register,
+    shadow_of,
+)
+from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
+
+
+def class_thresholds(
+    scores: FloatArray, labels: IntArray, is_member: BoolArray, classes: int
+) -> FloatArray:
+    """Return each class's threshold of highest MA, (C,).
+
+    A class without members or without nonmembers gets the threshold of all classes together.
+    """
+    thresholds = np.full(classes, best_threshold(scores, is_member))
+    for label in np.unique(labels):
+        own = labels == label
+        if is_member[own].any() and not is_member[own].all():
+            thresholds[label] = best_threshold(scores[own], is_member[own])
+    return thresholds
+
+
+class ClassThreshold(Attack):
+    """Compares a metric of the posteriors with the class's threshold.
+
+    Score: the metric minus the threshold of highest MA among the shadow's samples of the class.
+    Threshold: 0.
+
+    References
+    ----------
+    Song and Mittal 2021, "Systematic Evaluation of Privacy Risks of Machine Learning Models",
+    section 3.
+    """
+
+    source = "Song & Mittal 2021"
+    needs = frozenset({"shadow"})
+
+    @abstractmethod
+    def metric(self, outputs: Outputs) -> FloatArray:
+        """Return the metric, higher for likelier members, (n,)."""
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Choose each class's threshold on the shadow model."""
+        shadow, is_member = shadow_of(knowledge)
+        classes = shadow.logits.shape[1]
+        self.thresholds_ = class_thresholds(self.metric(shadow), shadow.labels, is_member, classes)
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score by the metric above the class's threshold."""
+        return Inference(self.metric(target) - self.thresholds_[target.labels], 0.0)
+
+
+@register
+class ClassConfidence(ClassThreshold):
+    """Per-class threshold on the true class's posterior (equation 7)."""
+
+    name = "class_confidence"
+    title = "Class confidence"
+
+    def metric(self, outputs: Outputs) -> FloatArray:
+        """Return p_y."""
+        return outputs.true_probs
+
+
+@register
+class ClassEntropy(ClassThreshold):
+    """Per-class threshold on minus the posterior's entropy (equation 8)."""
+
+    name = "class_entropy"
+    title = "Class entropy"
+
+    def metric(self, outputs: Outputs) -> FloatArray:
+        """Return minus the entropy, in nats."""
+        return xlogy(outputs.probs, outputs.probs).sum(axis=1)
+
+
+@register
+class ClassModifiedEntropy(ClassThreshold):
+    """Per-class threshold on minus the modified entropy (equation 10)."""
+
+    name = "class_modified_entropy"
+    title = "Class mod. entropy"
+
+    def metric(self, outputs: Outputs) -> FloatArray:
+        """Return minus the modified entropy, in nats."""
+        return -modified_entropy(outputs)
+
+
+def modified_entropy(outputs: Outputs) -> FloatArray:
+    """Return -(1 - p_y) log p_y - sum over i != y of p_i log(1 - p_i), (n,), in nats.
+
+    Zero where the label is given with certainty, and large where another class is (Song and
+    Mittal 2021, equation 9).
+    """
+    probs = outputs.probs
+    # 1 - p, without the cancellation where p rounds to one.
+    rest = np.maximum(probs.sum(axis=1, keepdims=True) - probs, 1e-30)
+    others = -probs * np.log(rest)
+    true = np.take_along_axis(others, outputs.labels[:, None], axis=1)[:, 0]
+    wrong = np.take_along_axis(rest, outputs.labels[:, None], axis=1)[:, 0]
+    return others.sum(axis=1) - true + wrong * outputs.loss

@@ -1,0 +1,125 @@
+"""Attacks tuned for positive predictive value."""
+
+from typing import Self
+
+import numpy as np
+
+from mibench.attacks.base import (
+    Attack,
+    Inference,
+    Knowledge,
+    precise_threshold,
+    register,
+    shadow_of,
+    sure_ppv,
+)
+from mibench.outputs import FloatArray, Outputs
+
+MAX_FPR = 0.1
+
+
+@register
+class PositivePredictiveValue(Attack):
+    """Loss threshold of the highest PPV at a bounded false positive rate.
+
+    Score: minus loss. Threshold: that of the highest PPV on the shadow model among those with an
+    FPR of at most 10%, the PPV judged by the lower end of its interval.
+
+    References
+    ----------
+    Jayaraman et al. 2021, "Revisiting Membership Inference Under Realistic Assumptions",
+    section 4.1 (Yeom's attack with the threshold selection procedure).
+    """
+
+    name = "ppv"
+    title = "PPV"
+    source = "Jayaraman et al. 2021"
+    needs = frozenset({"shadow"})
+
+    def signal(self, outputs: Outputs) -> FloatArray:
+        """Return the score, (n,)."""
+        return -outputs.loss
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Choose the threshold on the shadow model."""
+        shadow, is_member = shadow_of(knowledge)
+        self.threshold_ = precise_threshold(self.signal(shadow), is_member, MAX_FPR)
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score the samples."""
+        return Inference(self.signal(target), self.threshold_)
+
+
+@register
+class Merlin(PositivePredictiveValue):
+    """Members lie in minima of the loss: noise raises it.
+
+    Score: the share of noisy copies with a higher loss than the sample. Threshold: as PPV's.
+
+    References
+    ----------
+    Jayaraman et al. 2021, section 4.2.
+    """
+
+    name = "merlin"
+    title = "Merlin"
+    needs = frozenset({"shadow", "noisy"})
+
+    def signal(self, outputs: Outputs) -> FloatArray:
+        """Return the share of noisy copies with a higher loss."""
+        return (outputs.copies["noisy"].loss > outputs.loss).mean(axis=0)
+
+
+@register
+class Morgan(Merlin):
+    """Merlin for samples whose loss lies between two bounds.
+
+    A sample is called a member where its loss lies between a lower and an upper bound and
+    Merlin's share reaches a threshold; the three are those of the highest PPV on the shadow model
+    with an FPR of at most 10%, from a grid of 20 quantiles each. Score: the smallest of the three
+    margins, the loss's in quantiles of the shadow's losses. Threshold: 0.
+
+    References
+    ----------
+    Jayaraman et al. 2021, section 4.3.
+    """
+
+    name = "morgan"
+    title = "Morgan"
+
+    GRID = 20
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Choose the two bounds and the share on the shadow model."""
+        shadow, is_member = shadow_of(knowledge)
+        self.losses_ = np.sort(shadow.loss)
+        place, share = self._place(shadow), self.signal(shadow)
+        levels = np.linspace(0, 1, self.GRID + 1)
+        best = (-1.0, 0.0)
+        self.bounds_ = (0.0, 1.0, 1.0)
+        for bound in np.unique(np.quantile(share, levels)):
+            passed = share >= bound
+            inside = [
+                np.concatenate([[0], np.cumsum(np.histogram(place[passed & side], levels)[0])])
+                for side in (is_member, ~is_member)
+            ]
+            for low in range(self.GRID):
+                tp, fp = (counts[low + 1 :] - counts[low] for counts in inside)
+                ppv = sure_ppv(tp, fp, is_member, MAX_FPR)
+                top = int(np.lexsort((tp, ppv))[-1])
+                found = (float(ppv[top]), float(tp[top]))
+                if found > best:
+                    best = found
+                    self.bounds_ = (levels[low], levels[low + 1 + top], float(bound))
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score by the smallest margin."""
+        low, high, bound = self.bounds_
+        place = self._place(target)
+        margins = np.stack([place - low, high - place, self.signal(target) - bound])
+        return Inference(margins.min(axis=0), 0.0)
+
+    def _place(self, outputs: Outputs) -> FloatArray:
+        return np.searchsorted(self.losses_, outputs.loss) / len(self.losses_)

@@ -1,0 +1,63 @@
+"""Attacks that compare the target with reference models."""
+
+from abc import abstractmethod
+
+import numpy as np
+
+from mibench.attacks.base import Attack, Inference, best_threshold
+from mibench.errors import MIBenchError
+from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
+
+
+class ReferenceAttack(Attack):
+    """An attack whose threshold is found by attacking the reference models themselves.
+
+    The auditor knows what those were trained on: each in turn stands in for the target and is
+    scored against the others; the threshold of highest MA over all these scores is used.
+    """
+
+    needs = frozenset({"references"})
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score the target against the references."""
+        logits, trained_on = references_of(self.title, target)
+        if trained_on.sum(axis=0).min() < 3 or (~trained_on).sum(axis=0).min() < 3:
+            raise MIBenchError(
+                f"{self.title} needs for every sample three reference models trained with it and "
+                f"three without, one of which stands in for the target; these are {len(logits)}"
+            )
+        own, references = (
+            self.signal(target.logits, target.labels),
+            self.signal(logits, target.labels),
+        )
+        scores = [
+            self.score(references[k], np.delete(references, k, 0), np.delete(trained_on, k, 0), k)
+            for k in range(len(references))
+        ]
+        threshold = best_threshold(np.concatenate(scores), trained_on.ravel())
+        return Inference(self.score(own, references, trained_on), threshold)
+
+    @abstractmethod
+    def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
+        """Return what is compared, (..., n), of logits (..., n, C)."""
+
+    @abstractmethod
+    def score(
+        self,
+        own: FloatArray,
+        references: FloatArray,
+        trained_on: BoolArray,
+        stand_in: int | None = None,
+    ) -> FloatArray:
+        """Score n samples of one model, (n,), against other models, (K, n).
+
+        `stand_in` is the number of the reference model that stands in for the target, if one
+        does; `references` and `trained_on` are without it.
+        """
+
+
+def references_of(title: str, target: Outputs) -> tuple[FloatArray, BoolArray]:
+    """Return the reference models' logits (K, n, C) and mask (K, n), or raise MIBenchError."""
+    if target.reference_logits is None or target.reference_in is None:
+        raise MIBenchError(f"{title} needs reference models, which were not given")
+    return target.reference_logits, target.reference_in

@@ -1,0 +1,65 @@
+"""Privacy risk score."""
+
+from typing import Self
+
+import numpy as np
+
+from mibench.attacks.base import Attack, Inference, Knowledge, register, shadow_of
+from mibench.attacks.class_threshold import modified_entropy
+from mibench.outputs import FloatArray, IntArray, Outputs
+
+
+@register
+class RiskScore(Attack):
+    """The probability of being a member, given class and modified entropy.
+
+    Score: P(bin | member) / (P(bin | member) + P(bin | nonmember)) with histograms of the shadow's
+    modified entropies, five bins a class on a log scale. Threshold: 0.5.
+
+    References
+    ----------
+    Song and Mittal 2021, "Systematic Evaluation of Privacy Risks of Machine Learning Models",
+    section 4, equation 12.
+    """
+
+    name = "risk_score"
+    title = "Risk score"
+    source = "Song & Mittal 2021"
+    needs = frozenset({"shadow"})
+
+    BINS = 5
+    LOWEST = 1e-10
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Count the shadow's members and nonmembers in each class's bins."""
+        shadow, is_member = shadow_of(knowledge)
+        classes = shadow.logits.shape[1]
+        values = self._log_entropy(shadow)
+        self.edges_ = np.empty((classes, self.BINS + 1))
+        for label in range(classes):
+            own = values[shadow.labels == label]
+            self.edges_[label] = np.linspace(*_range(own if len(own) else values), self.BINS + 1)
+        bins = self._bins(shadow)
+        counts = np.zeros((2, classes, self.BINS))
+        np.add.at(counts, (is_member.astype(int), shadow.labels, bins), 1)
+        self.shares_ = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score by the posterior probability of member; 0.5 in a bin that the shadow left empty."""
+        out, members = self.shares_[:, target.labels, self._bins(target)]
+        total = members + out
+        score = np.divide(members, total, out=np.full(len(total), 0.5), where=total > 0)
+        return Inference(score, 0.5)
+
+    def _log_entropy(self, outputs: Outputs) -> FloatArray:
+        return np.log10(np.maximum(modified_entropy(outputs), self.LOWEST))
+
+    def _bins(self, outputs: Outputs) -> IntArray:
+        inner = self.edges_[outputs.labels, 1:-1]
+        return (self._log_entropy(outputs)[:, None] >= inner).sum(axis=1)
+
+
+def _range(values: FloatArray) -> tuple[float, float]:
+    low, high = float(values.min()), float(values.max())
+    return (low, high) if high > low else (low - 0.5, high + 0.5)
