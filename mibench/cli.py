@@ -130,6 +130,58 @@ def _echo_metrics(row: dict[Any, Any]) -> None:
         click.echo(f"  {name:18}{shown}{interval}")
 
 
+@main.command("attacks")
+def list_attacks() -> None:
+    """List every attack: its source, what it needs, what it costs.
+
+    Queries are those to the target for each attacked sample, beside those that a need of its own
+    takes; models are those trained beside the target (K: as many as --references).
+    """
+    from mibench import attacks
+    from mibench.signals import COPIES, DISTILLED
+
+    trained = {"shadow": "1", "references": "K", "distilled": str(DISTILLED)}
+    rows = [("name", "queries", "models", "needs", "source")]
+    for kind in attacks.REGISTRY.values():
+        queries = 1 + sum(COPIES.get(need, 0) for need in kind.needs)
+        models = "+".join(trained[n] for n in sorted(kind.needs) if n in trained)
+        needs = ", ".join(sorted(kind.needs))
+        rows.append((kind.name, str(queries), models or "0", needs or "nothing", kind.source))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[4]]))
+    click.echo()
+    for need, meaning in attacks.NEEDS.items():
+        click.echo(f"{need:11} {meaning}")
+
+
+@main.command("audit")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option(
+    "--probs", default="target_probs", show_default=True, help="Which of the target's outputs."
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
+@click.option("--out", type=click.Path(path_type=Path), help="Write .parquet or .json as well.")
+def audit_outputs(file: Path, probs: str, seed: int, out: Path | None) -> None:
+    """Attack a model that was trained elsewhere, from its outputs in FILE (.npz).
+
+    FILE holds target_probs or target_logits (n, C), target_labels (n,) and target_is_member (n,),
+    which is used for scoring only; optionally the same of a shadow model with shadow_ for target_;
+    optionally reference_logits (K, n, C) with reference_in (K, n). Every attack that these allow
+    is run; the others are named with what they lack.
+    """
+    from mibench.auditing import audit_file, check_ending
+
+    if out is not None:
+        check_ending(out)
+    report = audit_file(file, probs, seed)
+    click.echo(str(report))
+    if out is not None:
+        report.save(out)
+        click.echo(f"written to {out}")
+
+
 @main.command("run")
 @click.argument("parameters", type=click.Path(path_type=Path))
 @click.option(

@@ -21,7 +21,7 @@ from mibench import __version__, attacks, datasets, metrics, models, scenarios
 from mibench.attacks import Attack, Inference, Knowledge
 from mibench.construction import Pool, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.outputs import IntArray, Outputs
+from mibench.outputs import BoolArray, IntArray, Outputs
 from mibench.scenarios import Scenario
 from mibench.signals import Signals
 from mibench.store import Store
@@ -36,6 +36,11 @@ class Attacked:
     target: TargetDataset
     inference: Inference
     metrics: dict[str, metrics.Estimate]
+
+    @property
+    def is_member(self) -> BoolArray:
+        """The truth about the target dataset's samples, (2n,)."""
+        return self.target.is_member
 
 
 class Experiment:
@@ -288,10 +293,7 @@ def _measured(result: Attacked) -> dict[str, Any]:
     fields["shape_distance"] = target.shape_distance
     fields["samples"] = len(target.samples)
     fields["threshold"] = result.inference.threshold
-    for name, estimate in result.metrics.items():
-        fields[name] = estimate.value
-        fields[f"{name}_low"], fields[f"{name}_high"] = estimate.low, estimate.high
-    return fields
+    return fields | metrics.as_columns(result.metrics)
 
 
 def _answers(result: Attacked, seed: int) -> pd.DataFrame:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Protocol
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -16,9 +17,10 @@ from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from mibench import metrics
+from mibench.attacks import Attack, Inference
 from mibench.construction import TargetDataset
 from mibench.errors import MIBenchError
-from mibench.experiment import Attacked
+from mibench.outputs import BoolArray
 from mibench.scenarios import RESEARCH_QUESTIONS
 
 PANELS = {
@@ -187,9 +189,22 @@ def distances(target: TargetDataset) -> Figure:
     return figure
 
 
-def scores(result: Attacked) -> Figure:
+class Judged(Protocol):
+    """An attack's answer with the truth, of an experiment or an audit."""
+
+    @property
+    def attack(self) -> type[Attack]: ...  # noqa: D102
+    @property
+    def inference(self) -> Inference: ...  # noqa: D102
+    @property
+    def is_member(self) -> BoolArray: ...  # noqa: D102
+    @property
+    def metrics(self) -> dict[str, metrics.Estimate]: ...  # noqa: D102
+
+
+def scores(result: Judged) -> Figure:
     """Draw an attack's scores of members and nonmembers with its threshold."""
-    values, is_member = result.inference.scores, result.target.is_member
+    values, is_member = result.inference.scores, result.is_member
     finite = values[np.isfinite(values)]
     with style():
         figure, axes = plt.subplots(figsize=(3.5, 2.6))
@@ -209,12 +224,12 @@ def scores(result: Attacked) -> Figure:
     return figure
 
 
-def roc(results: Sequence[Attacked]) -> Figure:
+def roc(results: Sequence[Judged]) -> Figure:
     """Draw ROC curves on log axes, each with its threshold's point."""
     with style():
         figure, axes = plt.subplots(figsize=(3.5, 3.2 + 0.13 * len(results)))
         for i, result in enumerate(results):
-            values, is_member = result.inference.scores, result.target.is_member
+            values, is_member = result.inference.scores, result.is_member
             fpr, tpr, _ = metrics.roc(values, is_member)
             colour = mpl.colormaps["turbo"](i / max(len(results) - 1, 1))
             area = result.metrics["auc"].value
@@ -222,7 +237,7 @@ def roc(results: Sequence[Attacked]) -> Figure:
             axes.plot(fpr, tpr, color=colour, lw=1, drawstyle="steps-post", label=name)
             called = values >= result.inference.threshold
             axes.plot(called[~is_member].mean(), called[is_member].mean(), "o", color=colour, ms=3)
-        floor = 0.5 / len(results[0].target.samples)
+        floor = 0.5 / len(results[0].is_member)
         line = np.geomspace(floor, 1, 50)
         axes.plot(line, line, color="0.6", lw=0.8, ls=":")
         axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))

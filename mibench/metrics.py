@@ -97,6 +97,15 @@ def evaluate(
     return values
 
 
+def as_columns(estimates: dict[str, Estimate]) -> dict[str, float]:
+    """Return estimates as table columns: the name, and the name with `_low` and `_high`."""
+    columns: dict[str, float] = {}
+    for name, estimate in estimates.items():
+        columns[name] = estimate.value
+        columns[f"{name}_low"], columns[f"{name}_high"] = estimate.low, estimate.high
+    return columns
+
+
 def proportion(successes: int, trials: int) -> Estimate:
     """Return a proportion with Wilson's interval (Wilson 1927)."""
     if trials == 0:

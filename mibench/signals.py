@@ -18,7 +18,7 @@ from mibench.outputs import Copies, IntArray, Outputs, cross_entropy
 from mibench.store import Arrays, Store
 from mibench.training import Recipe, Weights
 
-COPIES = {"perturbed": 20, "noisy": 50}
+COPIES = {"perturbed": 20, "noisy": 100}
 RANDOM_POINTS = 1000
 DISTILLED = 16
 
@@ -162,7 +162,7 @@ class Signals:
 
     def _perturb(self, kind: str, inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
         if kind == "noisy":
-            return perturbations.noisy_copies(inputs, COPIES[kind], self.seed)
+            return perturbations.noisy_copies(inputs, self.dataset.kind, COPIES[kind], self.seed)
         return perturbations.perturbed_copies(inputs, self.dataset.kind, COPIES[kind], self.seed)
 
     def _queried(self, kind: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:

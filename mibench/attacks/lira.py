@@ -7,9 +7,9 @@ from mibench.attacks.base import register
 from mibench.attacks.reference import ReferenceAttack
 from mibench.outputs import BoolArray, FloatArray, IntArray, scaled_logit
 
-# Below this many models a side a variance of one's own is too noisy; the paper then shares one
-# across samples (Carlini et al. 2022, section VI-C).
-MODELS_FOR_OWN_VARIANCE = 32
+# With fewer models a variance of each sample's own is too noisy; the paper then shares one across
+# samples (Carlini et al. 2022, section VI-C).
+MODELS_FOR_OWN_VARIANCE = 64
 
 
 class LiRA(ReferenceAttack):
@@ -18,6 +18,16 @@ class LiRA(ReferenceAttack):
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return scaled logits."""
         return scaled_logit(logits, labels)
+
+    def gaussian(
+        self, values: FloatArray, side: BoolArray, stand_in: int | None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Fit the models of one side; with fewer than 64 in all they share one deviation.
+
+        A stand-in is one of them, so that its scores are made as the target's are.
+        """
+        models = len(values) + (stand_in is not None)
+        return gaussian(values, side, shared=models < MODELS_FOR_OWN_VARIANCE)
 
 
 @register
@@ -44,7 +54,8 @@ class OnlineLiRA(LiRA):
     ) -> FloatArray:
         """Return the log likelihood ratio."""
         likelihoods = [
-            norm.logpdf(own, *gaussian(references, side)) for side in (trained_on, ~trained_on)
+            norm.logpdf(own, *self.gaussian(references, side, stand_in))
+            for side in (trained_on, ~trained_on)
         ]
         ratio: FloatArray = likelihoods[0] - likelihoods[1]
         return ratio
@@ -73,19 +84,20 @@ class OfflineLiRA(LiRA):
         stand_in: int | None = None,
     ) -> FloatArray:
         """Return the number of deviations above the out-models, monotone in the probability."""
-        mean, deviation = gaussian(references, ~trained_on)
+        mean, deviation = self.gaussian(references, ~trained_on, stand_in)
         above: FloatArray = (own - mean) / deviation
         return above
 
 
-def gaussian(values: FloatArray, side: BoolArray) -> tuple[FloatArray, FloatArray]:
+def gaussian(values: FloatArray, side: BoolArray, shared: bool) -> tuple[FloatArray, FloatArray]:
     """Return mean and deviation, each (n,), of the chosen entries of each column of (K, n).
 
-    With fewer than 32 entries in some column all columns share the root mean square deviation.
+    If `shared`, all columns have the root of the mean squared deviation of all.
     """
     count = side.sum(axis=0)
     mean = np.where(side, values, 0).sum(axis=0) / count
     squares = np.where(side, (values - mean) ** 2, 0).sum(axis=0)
-    if count.min() < MODELS_FOR_OWN_VARIANCE:
+    # A deviation of zero would make every other value impossible.
+    if shared:
         return mean, np.full_like(mean, np.sqrt(squares.sum() / count.sum()) + 1e-12)
     return mean, np.sqrt(squares / count) + 1e-12

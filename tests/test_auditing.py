@@ -1,0 +1,202 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+from sklearn.metrics import roc_auc_score
+
+import mibench
+from mibench.attacks import REGISTRY, Attack, Inference
+from mibench.auditing import AuditReport, audit_file
+from mibench.cli import main
+from mibench.errors import MIBenchError
+from mibench.outputs import Outputs
+
+
+@pytest.fixture(scope="module")
+def peer(shared_data: Path) -> Path:
+    return shared_data / "location30_peer_predictions.npz"
+
+
+@pytest.fixture(scope="module")
+def natural(peer: Path) -> AuditReport:
+    return audit_file(peer)
+
+
+def small(seed: int = 0, **changes: Any) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, Any] = {}
+    for owner, n in (("target", 60), ("shadow", 80)):
+        arrays[f"{owner}_probs"] = rng.dirichlet(np.ones(5), n)
+        arrays[f"{owner}_labels"] = rng.integers(0, 5, n)
+        arrays[f"{owner}_is_member"] = np.arange(n) % 2
+    return {k: v for k, v in (arrays | changes).items() if v is not None}
+
+
+def test_the_natural_model_is_at_higher_risk_than_the_defended(
+    peer: Path, natural: AuditReport
+) -> None:
+    defended = audit_file(peer, "target_probs_memguard").table.set_index("attack")
+    table = natural.table.set_index("attack")
+    assert len(table) >= 10
+    assert table["ma"].max() > defended["ma"].max() + 0.15
+    for attack in ("loss_threshold", "class_confidence", "risk_score"):
+        assert table.loc[attack, "auc_low"] > defended.loc[attack, "auc_high"]
+    # MemGuard changes no label, so it cannot defend against the gap attack.
+    assert table.loc["gap", "ma"] == defended.loc["gap", "ma"]
+
+
+def test_numbers_are_those_of_the_file(peer: Path, natural: AuditReport) -> None:
+    with np.load(peer) as file:
+        probs, labels = file["target_probs"], file["target_labels"]
+        is_member = file["target_is_member"].astype(bool)
+    confidence = probs[np.arange(len(labels)), labels]
+    loss = -np.log(np.maximum(confidence, 1e-7))
+    row = natural.table.set_index("attack").loc["loss_threshold"]
+    assert row["auc"] == pytest.approx(roc_auc_score(is_member, -loss), abs=2e-4)
+    right = probs.argmax(axis=1) == labels
+    gap = natural.table.set_index("attack").loc["gap"]
+    assert gap["ma"] == pytest.approx(right[is_member].mean() - right[~is_member].mean())
+
+
+def test_what_was_left_out_is_told(natural: AuditReport) -> None:
+    assert set(natural.left_out) | set(natural.table["attack"]) == set(REGISTRY)
+    assert "reference models" in natural.left_out["lira_online"]
+    assert "left out: label_only (lacks the target's answers on perturbed copies)" in str(natural)
+    assert len(natural.plot().axes) == 1
+
+
+def test_json_and_parquet(peer: Path, natural: AuditReport, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["audit", str(peer), "--out", str(tmp_path / "a.json")])
+    assert result.exit_code == 0 and "Loss-Threshold" in result.stdout
+    natural.save(tmp_path / "a.parquet")
+    rows = json.loads((tmp_path / "a.json").read_text())
+    table = pd.read_parquet(tmp_path / "a.parquet")
+    assert [r["attack"] for r in rows] == list(table["attack"])
+    assert rows[0]["auc"] == pytest.approx(table["auc"][0])
+    assert {"attack", "precision", "recall", "f1", "fpr", "fnr", "ma", "accuracy"} <= rows[0].keys()
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_without_shadow_and_with_references(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    mask = np.repeat([[True], [False]], 8, axis=0) & np.ones(60, dtype=bool)
+    references = {"reference_logits": rng.normal(size=(16, 60, 5)), "reference_in": mask}
+    alone = {k: v for k, v in small().items() if k.startswith("target")}
+    np.savez(tmp_path / "f.npz", **alone, **references)
+    report = audit_file(tmp_path / "f.npz")
+    assert {"lira_online", "calibrated", "attack_r", "gap"} <= set(report.table["attack"])
+    assert "loss_threshold" in report.left_out
+    few = {k: v[6:10] for k, v in references.items()}
+    np.savez(tmp_path / "g.npz", **alone, **few)
+    assert "three reference models" in audit_file(tmp_path / "g.npz").left_out["lira_online"]
+
+
+def test_from_python_and_logits(tmp_path: Path) -> None:
+    arrays = small()
+    target = {k.removeprefix("target_"): v for k, v in arrays.items() if k.startswith("target")}
+    shadow = {k.removeprefix("shadow_"): v for k, v in arrays.items() if k.startswith("shadow")}
+    report = mibench.audit(target=target, shadow=shadow)
+    np.savez(tmp_path / "f.npz", **arrays)
+    pd.testing.assert_frame_equal(report.table, audit_file(tmp_path / "f.npz").table)
+    target["logits"] = np.log(target.pop("probs"))
+    shadow["logits"] = np.log(shadow.pop("probs"))
+    table = mibench.audit(target=target, shadow=shadow).table
+    assert table["auc"].to_numpy() == pytest.approx(report.table["auc"].to_numpy())
+
+
+def test_no_attack_sees_the_targets_membership() -> None:
+    seen: list[Outputs] = []
+
+    class Spy(Attack):
+        name, title, source = "spy", "Spy", "this test"
+        needs = frozenset[str]()
+
+        def infer(self, target: Outputs) -> Inference:
+            seen.append(target)
+            return Inference(np.zeros(len(target)), 0.5)
+
+    REGISTRY["spy"] = Spy
+    try:
+        arrays = small()
+        target = {k.removeprefix("target_"): v for k, v in arrays.items() if "target" in k}
+        mibench.audit(target)
+        flipped = mibench.audit(target | {"is_member": 1 - target["is_member"]})
+    finally:
+        del REGISTRY["spy"]
+    assert "spy" in set(flipped.table["attack"])
+    a, b = (vars(s) for s in seen)
+    assert a.keys() == b.keys() and not any("member" in k for k in a)
+    assert (a["logits"] == b["logits"]).all()
+
+
+BROKEN = [
+    ({"target_probs": np.full((60, 5), np.nan)}, "target_probs holds 300 values that are NaN"),
+    ({"target_probs": np.ones((60, 5))}, "are not probabilities: row 0 sums to 5"),
+    ({"target_probs": np.tile([1.5, -0.5, 0, 0, 0], (60, 1))}, "smallest value is -0.5"),
+    ({"target_labels": np.full(60, 5)}, "whole numbers from 0 to 4"),
+    ({"target_labels": np.full(60, 0.5)}, "whole numbers from 0 to 4"),
+    ({"target_labels": np.zeros(59, dtype=int)}, r"have shape \(59,\); expected \(60,\)"),
+    ({"target_is_member": np.ones(60)}, "marks no nonmembers"),
+    ({"shadow_is_member": np.zeros(80)}, "marks no members"),
+    ({"target_is_member": np.full(60, 2)}, "only 0 and 1"),
+    ({"target_is_member": np.ones(61)}, r"has shape \(61,\)"),
+    ({"target_probs": np.ones(60)}, r"expected \(samples, classes\)"),
+    ({"target_labels": np.array(["a"] * 60)}, "expected numbers"),
+    ({"shadow_probs": np.full((80, 4), 0.25), "shadow_labels": np.zeros(80)}, "5 classes but"),
+    ({"target_labels": None}, "has no array 'target_labels'; it holds target_probs"),
+    ({"shadow_probs": None}, "has no array 'shadow_probs'"),
+    ({"reference_logits": np.zeros((4, 60, 5))}, "has no array 'reference_in'"),
+    (
+        {"reference_logits": np.zeros((4, 60, 3)), "reference_in": np.zeros((4, 60))},
+        r"expected \(models, 60, 5\)",
+    ),
+    ({"target_probs": np.zeros((0, 5)), "target_labels": np.zeros(0)}, "holds no samples"),
+    ({"target_labels": np.array([{}] * 60, dtype=object)}, "holds Python objects"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), BROKEN)
+def test_broken_arrays_are_named(changes: dict[str, Any], says: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "f.npz", **small(**changes))
+    with pytest.raises(MIBenchError, match=says):
+        audit_file(tmp_path / "f.npz")
+    result = CliRunner().invoke(
+        main, ["audit", str(tmp_path / "f.npz"), "--out", str(tmp_path / "o.json")]
+    )
+    assert result.exit_code == 2 and len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "o.json").exists()
+
+
+def test_broken_files_are_named(tmp_path: Path) -> None:
+    good = tmp_path / "good.npz"
+    np.savez_compressed(good, **small())
+    content = good.read_bytes()
+    bad = tmp_path / "bad.npz"
+    for cut in (len(content) // 2, 10, 0):
+        bad.write_bytes(content[:cut])
+        with pytest.raises(MIBenchError, match=r"bad\.npz"):
+            audit_file(bad)
+    bad.write_bytes(content[:400] + bytes(200) + content[600:])
+    with pytest.raises(MIBenchError, match=r"bad\.npz"):
+        audit_file(bad)
+    bad.write_text("no numbers at all")
+    with pytest.raises(MIBenchError, match=r"bad\.npz"):
+        audit_file(bad)
+    for path in (tmp_path, tmp_path / "none.npz"):
+        with pytest.raises(MIBenchError, match="cannot be read"):
+            audit_file(path)
+    np.save(tmp_path / "one.npy", np.zeros(3))
+    with pytest.raises(MIBenchError, match="single array"):
+        audit_file(tmp_path / "one.npy")
+    with pytest.raises(MIBenchError, match="has no array 'target_probs_x'; it holds"):
+        audit_file(good, "target_probs_x")
+
+
+def test_an_unknown_ending_is_refused_before_any_work(tmp_path: Path) -> None:
+    out = tmp_path / "a.csv"
+    result = CliRunner().invoke(main, ["audit", str(tmp_path / "none.npz"), "--out", str(out)])
+    assert result.exit_code == 2 and "neither in .json nor in .parquet" in result.stderr

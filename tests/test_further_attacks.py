@@ -1,0 +1,345 @@
+"""The attacks' numerics against independent truth."""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+import pytest
+from scipy.special import log_softmax, softmax
+from scipy.stats import norm
+
+from mibench import attacks
+from mibench.attacks import REGISTRY, Inference, Knowledge
+from mibench.attacks.base import best_threshold, precise_threshold
+from mibench.attacks.blindmi import differential_moves
+from mibench.attacks.calibrated import CalibratedScore
+from mibench.attacks.class_threshold import class_thresholds, modified_entropy
+from mibench.attacks.lira import OfflineLiRA, OnlineLiRA
+from mibench.attacks.ppv import Merlin
+from mibench.attacks.quantile import AttackD, AttackP, AttackR
+from mibench.attacks.risk_score import RiskScore
+from mibench.attacks.rmia import RMIA
+from mibench.attacks.shapley import knn_shapley
+from mibench.construction import mean_kernel, mmd_squared
+from mibench.errors import MIBenchError
+from mibench.experiment import Experiment
+from mibench.metrics import auc
+from mibench.outputs import Copies, Outputs
+
+
+def outputs(seed: int, n: int = 40, classes: int = 4, references: int = 8) -> Outputs:
+    rng = np.random.default_rng(seed)
+    trained_on = np.argsort(rng.random((references, n)), axis=0) < references // 2
+    return Outputs(
+        rng.normal(0, 3, (n, classes)),
+        rng.integers(0, classes, n),
+        rng.normal(0, 3, (references, n, classes)),
+        trained_on,
+    )
+
+
+def loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    return -np.take_along_axis(log_softmax(logits, axis=-1), labels[:, None], axis=-1)[:, 0]
+
+
+def test_knn_shapley_is_the_exponential_definition() -> None:
+    rng = np.random.default_rng(0)
+    for neighbours in (1, 3, 8):
+        points, labels = rng.normal(size=(8, 2)), rng.integers(0, 3, 8)
+        tests, wanted = rng.normal(size=(5, 2)), rng.integers(0, 3, 5)
+
+        def utility(chosen: tuple[int, ...]) -> float:
+            total = 0.0
+            for point, label in zip(tests, wanted, strict=True):  # noqa: B023
+                near = sorted(chosen, key=lambda i: np.linalg.norm(points[i] - point))  # noqa: B023
+                total += sum(labels[i] == label for i in near[:neighbours]) / neighbours  # noqa: B023
+            return total / len(tests)  # noqa: B023
+
+        expected = [
+            sum(
+                (utility((*rest, i)) - utility(rest)) / (8 * comb(7, size))
+                for size in range(8)
+                for rest in combinations([j for j in range(8) if j != i], size)
+            )
+            for i in range(8)
+        ]
+        assert knn_shapley(points, labels, tests, wanted, neighbours) == pytest.approx(
+            expected, abs=1e-12
+        )
+
+
+def transcribed(features, generated, in_g, bandwidth, both_ways):  # type: ignore[no-untyped-def]
+    """Algorithms 1 and 2 of Hui et al. 2021 word for word: every MMD computed anew."""
+    in_g = in_g.copy()
+
+    def distance() -> float:
+        t, g = features[~in_g], np.concatenate([features[in_g], generated])
+        return mmd_squared(t, g, bandwidth) if len(t) and len(g) else -np.inf
+
+    changed = True
+    while changed:
+        changed = False
+        for i in range(len(features)):
+            if in_g[i] and not both_ways:
+                continue
+            before = distance()
+            in_g[i] = ~in_g[i]
+            if distance() > before + 1e-12:
+                changed = True
+            else:
+                in_g[i] = ~in_g[i]
+    return in_g
+
+
+@pytest.mark.parametrize("both_ways", [False, True])
+def test_blindmi_decides_as_the_papers_pseudo_code(both_ways: bool) -> None:
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        features = rng.random((60, 3))
+        features[:30] = 1 - features[:30] ** 3
+        generated = rng.random((0 if both_ways else 20, 3)) ** 2
+        start = (rng.random(60) < 0.4) & both_ways
+        expected = transcribed(features, generated, start, 0.3, both_ways)
+        found, gain = differential_moves(features, generated, start, 0.3, both_ways)
+        assert (found == expected).all() and 0 < found.sum() < 60
+        for i in (0, 17, 59):
+            t, g = ~found, found.copy()
+            t[i], g[i] = True, False
+            with_t = mmd_squared(features[t], np.concatenate([features[g], generated]), 0.3)
+            t[i], g[i] = False, True
+            with_g = mmd_squared(features[t], np.concatenate([features[g], generated]), 0.3)
+            assert gain[i] == pytest.approx(with_t - with_g, abs=1e-12)
+
+
+def test_mean_kernel_is_five_gaussians() -> None:
+    rng = np.random.default_rng(1)
+    a, b = rng.normal(size=(5, 3)), rng.normal(size=(4, 3))
+    squares = ((a[:, None] - b[None]) ** 2).sum(axis=2)
+    expected = np.mean([np.exp(-squares / (2 * (0.7 * f) ** 2)) for f in (0.25, 0.5, 1, 2, 4)], 0)
+    assert mean_kernel(a, b, 0.7) == pytest.approx(expected)
+
+
+def test_thresholds_are_the_best_of_all_cuts() -> None:
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        scores = rng.integers(0, 12, 40).astype(float)
+        is_member = rng.random(40) < 0.3 + 0.04 * scores
+        cuts = [*np.unique(scores), np.inf]
+
+        def rates(cut: float) -> tuple[float, float]:
+            called = scores >= cut  # noqa: B023
+            return called[is_member].mean(), called[~is_member].mean()  # noqa: B023
+
+        def accuracy(cut: float) -> float:
+            return ((scores >= cut) == is_member).mean()  # noqa: B023
+
+        found = rates(best_threshold(scores, is_member))
+        assert found[0] - found[1] == pytest.approx(max(t - f for t, f in map(rates, cuts)))
+        found_accuracy = accuracy(best_threshold(scores, is_member, balanced=False))
+        assert found_accuracy == pytest.approx(max(map(accuracy, cuts)))
+
+        def lower(cut: float) -> float:
+            tpr, fpr = rates(cut)
+            n = (scores >= cut).sum()  # noqa: B023
+            if fpr > 0.2 or tpr == 0:
+                return -1.0
+            p, z = tpr / (tpr + fpr), norm.ppf(0.975)
+            root = np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+            return (p + z**2 / (2 * n) - z * root) / (1 + z**2 / n)
+
+        cut = precise_threshold(scores, is_member, 0.2)
+        assert lower(cut) == pytest.approx(max(map(lower, cuts)), abs=1e-6)
+
+
+def test_class_thresholds_and_their_fallback() -> None:
+    scores = np.array([0.1, 0.9, 0.3, 0.5, 0.7, 0.8])
+    labels = np.array([0, 0, 1, 1, 2, 2])
+    is_member = np.array([False, True, False, True, True, True])
+    found = class_thresholds(scores, labels, is_member, 4)
+    overall = best_threshold(scores, is_member)
+    assert found == pytest.approx([0.5, 0.4, overall, overall])
+
+
+def test_modified_entropy_by_hand() -> None:
+    p = np.array([0.7, 0.2, 0.1])
+    found = modified_entropy(Outputs(np.log(p)[None], np.array([1])))
+    expected = -0.8 * np.log(0.2) - 0.7 * np.log(0.3) - 0.1 * np.log(0.9)
+    assert found == pytest.approx([expected])
+    certain = modified_entropy(Outputs(np.array([[60.0, 0, 0]] * 2), np.array([0, 1])))
+    assert certain[0] == pytest.approx(0, abs=1e-5) and certain[1] > 50
+
+
+def test_risk_score_by_counting() -> None:
+    shadow, target = outputs(0, 300), outputs(1, 50)
+    is_member = np.random.default_rng(2).random(300) < 0.5
+    attack = RiskScore().fit(Knowledge(shadow=shadow, shadow_is_member=is_member))
+    found = attack.infer(target).scores
+    entropy = np.log10(np.maximum(modified_entropy(shadow), 1e-10))
+    wanted = np.log10(np.maximum(modified_entropy(target), 1e-10))
+    for i in range(50):
+        own = shadow.labels == target.labels[i]
+        edges = np.linspace(entropy[own].min(), entropy[own].max(), 6)
+        place = np.clip(np.searchsorted(edges, wanted[i], side="right") - 1, 0, 4)
+        bins = np.clip(np.searchsorted(edges, entropy[own], side="right") - 1, 0, 4)
+        a = (bins[is_member[own]] == place).mean()
+        b = (bins[~is_member[own]] == place).mean()
+        assert found[i] == pytest.approx(a / (a + b) if a + b else 0.5)
+
+
+def test_calibrated_score_is_its_formula() -> None:
+    target = outputs(3)
+    assert target.reference_logits is not None and target.reference_in is not None
+    expected = []
+    for i in range(len(target)):
+        out = [
+            loss(target.reference_logits[k, i : i + 1], target.labels[i : i + 1])[0]
+            for k in range(8)
+            if not target.reference_in[k, i]
+        ]
+        expected.append(np.mean(out) - loss(target.logits[i : i + 1], target.labels[i : i + 1])[0])
+    assert CalibratedScore().infer(target).scores == pytest.approx(expected)
+
+
+def binary(confidence: np.ndarray) -> np.ndarray:
+    """Return two-class logits whose scaled logit of class 1 is given."""
+    return np.stack([np.zeros_like(confidence), confidence], axis=-1)
+
+
+def test_lira_against_closed_form_gaussians() -> None:
+    rng = np.random.default_rng(0)
+    n, half = 30, 32
+    mean_in, mean_out = rng.normal(3, 1, n), rng.normal(0, 1, n)
+    # Standardised columns, so that mean and deviation are known exactly.
+    draws = rng.normal(size=(2, half, n))
+    draws = (draws - draws.mean(1, keepdims=True)) / draws.std(1, keepdims=True)
+    deviation = rng.uniform(0.5, 2, n)
+    references = np.concatenate([mean_in + deviation * draws[0], mean_out + 0.7 * draws[1]])
+    trained_on = np.repeat([True, False], half)[:, None] & np.ones(n, dtype=bool)
+    own = rng.normal(1.5, 2, n)
+    target = Outputs(binary(own), np.ones(n, dtype=int), binary(references), trained_on)
+    expected = norm.logpdf(own, mean_in, deviation) - norm.logpdf(own, mean_out, 0.7)
+    assert OnlineLiRA().infer(target).scores == pytest.approx(expected, rel=1e-6)
+    assert OfflineLiRA().infer(target).scores == pytest.approx((own - mean_out) / 0.7, rel=1e-6)
+
+
+def test_lira_threshold_comes_from_the_references_alone() -> None:
+    target = outputs(5)
+    assert target.reference_logits is not None
+    other = Outputs(
+        target.logits[::-1] * 2, target.labels, target.reference_logits, target.reference_in
+    )
+    attack = OnlineLiRA()
+    assert attack.infer(target).threshold == attack.infer(other).threshold
+
+
+def test_too_few_references_are_refused() -> None:
+    with pytest.raises(MIBenchError, match="three reference models"):
+        OnlineLiRA().infer(outputs(0, references=4))
+
+
+def test_rmia_is_its_definition_and_its_gaussian_limit() -> None:
+    target, population = outputs(7), outputs(8, 25)
+    population = Outputs(
+        population.logits,
+        population.labels,
+        population.reference_logits,
+        np.zeros((8, 25), dtype=bool),
+    )
+    found = RMIA().fit(Knowledge(auxiliary=population)).infer(target).scores
+    assert target.reference_logits is not None and target.reference_in is not None
+    assert population.reference_logits is not None
+
+    def p(logits: np.ndarray, label: int) -> float:
+        return float(softmax(logits)[label])
+
+    for i in (0, 11, 39):
+        label = target.labels[i]
+        refs = np.array([p(r, label) for r in target.reference_logits[:, i]])
+        inside = target.reference_in[:, i]
+        prior = (refs[inside].mean() + refs[~inside].mean()) / 2
+        ratio = p(target.logits[i], label) / prior
+        wins = 0
+        for z in range(25):
+            label_z = population.labels[z]
+            prior_z = np.mean([p(r, label_z) for r in population.reference_logits[:, z]])
+            wins += ratio >= p(population.logits[z], label_z) / prior_z
+        assert found[i] == pytest.approx(wins / 25)
+
+    # p_x / E[p_x] with log p ~ N(m, s): the share of z below is Phi of the standardised log.
+    rng = np.random.default_rng(0)
+    z = np.exp(rng.normal(-2, 0.4, 20_000))
+    attack = RMIA()
+    attack.target_, attack.references_ = z, np.full((2, 20_000), np.exp(-2))
+    own = np.exp(np.array([-2.8, -2.0, -1.4]))
+    priors = np.full((2, 3), np.exp(-2))
+    mask = np.array([[True] * 3, [False] * 3])
+    assert attack.score(own, priors, mask) == pytest.approx(norm.cdf([-2, 0, 1.5]), abs=0.01)
+
+
+def test_quantile_attacks_are_their_formulas() -> None:
+    target, own = outputs(9), outputs(10, 500)
+    fitted = AttackP().fit(Knowledge(auxiliary=own))
+    assert fitted.infer(target).threshold == pytest.approx(-np.quantile(own.loss, 0.1))
+    assert (own.loss <= -fitted.threshold_).mean() == pytest.approx(0.1, abs=0.01)
+    assert target.reference_logits is not None and target.reference_in is not None
+    distilled = Outputs(target.logits, target.labels, distilled_logits=target.reference_logits)
+    losses = np.stack([loss(r, target.labels) for r in target.reference_logits])
+    assert AttackD().infer(distilled).scores == pytest.approx((losses > target.loss).mean(0))
+    shares = [
+        (losses[~target.reference_in[:, i], i] > target.loss[i]).mean() for i in range(len(target))
+    ]
+    assert AttackR().infer(target).scores == pytest.approx(shares)
+
+
+def test_merlin_counts_noisy_copies() -> None:
+    base = outputs(11, 3)
+    raised = base.loss + np.array([[1, -1, 1], [1, -1, -1], [1, 1, -1], [1, -1, -1]])
+    copies = {"noisy": Copies(raised, np.zeros((4, 3), dtype=int))}
+    found = Merlin().signal(Outputs(base.logits, base.labels, copies=copies))
+    assert found == pytest.approx([1, 0.25, 0.25])
+
+
+def test_what_is_lacking_is_named() -> None:
+    for kind in REGISTRY.values():
+        if not kind.needs:
+            continue
+        with pytest.raises(MIBenchError, match=r"needs|without"):
+            kind().fit(Knowledge()).infer(Outputs(np.zeros((4, 3)), np.zeros(4, dtype=int)))
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_every_attack_works_on_a_model_that_memorises(location30: Experiment, name: str) -> None:
+    result = location30.attack(name, "ES10")
+    assert result.metrics["auc"].low > 0.5, result.metrics["auc"]
+    again = location30.attack(name, "ES10").inference
+    assert (again.scores == result.inference.scores).all()
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_no_attack_tells_nonmembers_from_nonmembers(location30: Experiment, name: str) -> None:
+    """Nonmembers posing as members: a 95% interval misses 0.5 once in twenty.
+
+    Of 20 random halves at most 4 may miss, which a leak of membership would far exceed (by chance
+    5 or more happen with probability 0.003).
+    """
+    samples = location30.signals.roles["nonmembers"]
+    kind = attacks.find(name)
+    inference = location30._fit(kind).infer(location30._seen(kind, samples))
+    rng = np.random.default_rng(0)
+    missed = 0
+    for _ in range(20):
+        posing = rng.permutation(len(samples)) < len(samples) // 2
+        area = auc(inference.scores, posing)
+        missed += not area.low <= 0.5 <= area.high
+    assert missed <= 4
+
+
+def test_an_attack_receives_nothing_that_tells_membership(location30: Experiment) -> None:
+    target = location30.construct("ES10")
+    kind = attacks.find("rmia")
+    seen = location30._seen(kind, target.samples)
+    assert not any("member" in name for name in vars(seen))
+    assert isinstance(location30._fit(kind).infer(seen), Inference)
+    # Nor does the order of the samples: members are spread evenly over it.
+    place = np.flatnonzero(target.is_member).mean() / len(target.samples)
+    assert place == pytest.approx(0.5, abs=0.05)
