@@ -1,0 +1,143 @@
+"""Each fast algorithm beside its plain version, in one run: python benchmarks/run.py [NAME ...].
+
+The plain versions stand here, not in the package. Times are medians of alternating runs in this
+process; the ratio is what to quote. Location30 is read from MIBENCH_DATA.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from mibench import datasets, models
+from mibench.attacks.blindmi import differential_moves
+from mibench.attacks.shapley import knn_shapley
+from mibench.construction import mean_kernel, median_distance
+from mibench.errors import MIBenchError
+from mibench.training import Recipe, train
+
+
+def compare(fast: Callable[[], Any], plain: Callable[[], Any], runs: int) -> tuple[Any, Any, str]:
+    """Run both in turn and return their results with a line of times."""
+    times: tuple[list[float], list[float]] = ([], [])
+    results: list[Any] = [None, None]
+    for _ in range(runs):
+        for i, function in enumerate((fast, plain)):
+            began = time.perf_counter()
+            results[i] = function()
+            times[i].append(time.perf_counter() - began)
+    a, b = map(median, times)
+    return results[0], results[1], f"fast {a:.3f} s, plain {b:.3f} s, {b / a:.1f} times as fast"
+
+
+def training() -> str:
+    """64 MLPs on Location30, 5 epochs: one stack against one network at a time."""
+    data = datasets.load("Location30")
+    rng = np.random.default_rng(0)
+    subsets = np.stack([rng.permutation(3000)[:1500] for _ in range(64)])
+    recipe = Recipe(epochs=5)
+    x, y = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
+
+    def stacked() -> dict[str, Any]:
+        return train(recipe, data.inputs, data.labels, subsets, 30, range(64))
+
+    def one_at_a_time() -> list[dict[str, Any]]:
+        found = []
+        for seed, subset in enumerate(torch.from_numpy(subsets)):
+            torch.manual_seed(seed)
+            network = models.build("MLP", data.inputs.shape[1:], 30)
+            optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+            order = torch.Generator().manual_seed(seed)
+            for _ in range(recipe.epochs):
+                for batch in torch.randperm(1500, generator=order).split(recipe.batch_size):
+                    index = subset[batch]
+                    loss = nn.functional.cross_entropy(network(x[index]), y[index])
+                    optimizer.zero_grad()
+                    loss.backward()
+                    optimizer.step()
+            found.append({n: p.detach().numpy() for n, p in network.named_parameters()})
+        return found
+
+    fast, plain, line = compare(stacked, one_at_a_time, 3)
+    worst = max(np.abs(fast[n][k] - plain[k][n]).max() for n in fast for k in range(64))
+    return f"{line}; weights differ by at most {worst:.1e}"
+
+
+def blindmi() -> str:
+    """BlindMI-Diff at n = 1,000: kept kernel sums against a recomputed MMD for every move."""
+    rng = np.random.default_rng(0)
+    confidence = np.sort(np.r_[rng.beta(9, 1, 500), rng.beta(2, 2, 500)])[rng.permutation(1000)]
+    features = np.column_stack([confidence, confidence, (1 - confidence) * rng.random(1000)])
+    generated = rng.random((100, 3)) * 0.8
+    bandwidth = median_distance(np.concatenate([features, generated]), 0)
+    kernel = mean_kernel(*[np.concatenate([features, generated])] * 2, bandwidth)
+
+    def recomputed() -> np.ndarray[Any, Any]:
+        in_g = np.r_[np.zeros(1000, bool), np.ones(100, bool)]
+
+        def mmd() -> float:
+            t, g = np.flatnonzero(~in_g), np.flatnonzero(in_g)
+            across = kernel[np.ix_(t, g)].mean()
+            return float(kernel[np.ix_(t, t)].mean() - 2 * across + kernel[np.ix_(g, g)].mean())
+
+        changed = True
+        while changed:
+            changed = False
+            for i in np.flatnonzero(~in_g[:1000]):
+                before = mmd()
+                in_g[i] = True
+                if mmd() > before + 1e-12:
+                    changed = True
+                else:
+                    in_g[i] = False
+        return in_g[:1000]
+
+    nobody = np.zeros(1000, bool)
+    fast, plain, line = compare(
+        lambda: differential_moves(features, generated, nobody, bandwidth, False)[0], recomputed, 1
+    )
+    return f"{line}; {(fast != plain).sum()} of 1000 decisions differ ({plain.sum()} nonmembers)"
+
+
+def shapley() -> str:
+    """KNN-Shapley at n = 2,000: vectorised over test points against a loop over both."""
+    rng = np.random.default_rng(0)
+    points, labels = rng.normal(size=(2000, 10)), rng.integers(0, 10, 2000)
+    tests, wanted = rng.normal(size=(100, 10)), rng.integers(0, 10, 100)
+
+    def looped() -> np.ndarray[Any, Any]:
+        values = np.zeros(2000)
+        for point, label in zip(tests, wanted, strict=True):
+            distances = [sum((a - b) ** 2 for a, b in zip(p, point, strict=True)) for p in points]
+            order = sorted(range(2000), key=distances.__getitem__)
+            value = (labels[order[-1]] == label) / 2000
+            values[order[-1]] += value
+            for i in range(1999, 0, -1):
+                step = float(labels[order[i - 1]] == label) - float(labels[order[i]] == label)
+                value += step / 5 * min(5, i) / i
+                values[order[i - 1]] += value
+        return values / len(tests)
+
+    fast, plain, line = compare(lambda: knn_shapley(points, labels, tests, wanted, 5), looped, 1)
+    return f"{line}; values differ by at most {np.abs(fast - plain).max():.1e}"
+
+
+BENCHMARKS = {f.__name__: f for f in (training, blindmi, shapley)}
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:] or list(BENCHMARKS)
+    if unknown := [name for name in chosen if name not in BENCHMARKS]:
+        sys.exit(f"unknown benchmark {unknown[0]}; known are {', '.join(BENCHMARKS)}")
+    for name in chosen:
+        print(f"{name}: {BENCHMARKS[name].__doc__}")
+        try:
+            print(f"    {BENCHMARKS[name]()}")
+        except MIBenchError as error:
+            sys.exit(f"    {error}")
