@@ -47,6 +47,10 @@ class Dataset:
         """The number of classes, C."""
         return int(self.labels.max()) + 1
 
+    def take(self, samples: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the inputs of some samples as a model takes them, (n, ...)."""
+        return self.inputs[samples].astype(np.float32, copy=False)
+
     @property
     def checksum(self) -> str:
         """SHA-256 of inputs and labels, hexadecimal."""

@@ -1,0 +1,41 @@
+"""The command line's group and the options that several commands share."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mibench import __version__
+from mibench.errors import MIBenchError
+
+
+class _Commands(click.Group):
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MIBenchError as error:
+            click.echo(f"mibench: {error}", err=True)
+            sys.exit(2)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """MIBench: which membership inference attack really is stronger, and why papers disagree."""
+
+
+data_dir_option = click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of the published data files (default: MIBENCH_DATA; without it they are "
+    "downloaded).",
+)
+cache_dir_option = click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path),
+    help="Where trained models and their outputs are kept (default: MIBENCH_CACHE, then the "
+    "user's cache).",
+)

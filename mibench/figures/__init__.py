@@ -1,0 +1,7 @@
+"""Figures of results, in one style."""
+
+from mibench.figures.panels import PANELS, six_panels
+from mibench.figures.scenario import distances, roc, scores
+from mibench.figures.style import save, style
+
+__all__ = ["PANELS", "distances", "roc", "save", "scores", "six_panels", "style"]

@@ -1,0 +1,97 @@
+"""Figures of one scenario: its target dataset's distances, an attack's scores, ROC curves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import norm
+
+from mibench import metrics
+from mibench.attacks import Attack, Inference
+from mibench.construction import TargetDataset
+from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, style
+from mibench.outputs import BoolArray
+
+
+def distances(target: TargetDataset) -> Figure:
+    """Draw the distances of a target dataset's pairs against the wanted distribution."""
+    mean, deviation = target.distance[0], target.deviation[0]
+    shape = target.scenario.distribution
+    with style():
+        figure, axes = plt.subplots(figsize=(3.5, 2.6))
+        axes.hist(target.distances, bins=30, density=True, color=COLOURS[4], label="constructed")
+        x = np.linspace(mean - 4 * deviation, mean + 4 * deviation, 400)
+        if shape == "normal":
+            axes.plot(x, norm.pdf(x, mean, deviation), color="black", label="wanted: normal")
+        elif shape == "uniform":
+            half = np.sqrt(3) * deviation
+            density = (np.abs(x - mean) <= half) / (2 * half)
+            axes.plot(x, density, color="black", label="wanted: uniform")
+        else:
+            for side, name in ((-1, "wanted: bernoulli"), (1, None)):
+                axes.axvline(mean + side * deviation, color="black", ls="--", lw=0.8, label=name)
+        axes.set(xlabel="distance of a member-nonmember pair", ylabel="density")
+        figure.legend(loc="outside upper center", ncols=2)
+    return figure
+
+
+class Judged(Protocol):
+    """An attack's answer with the truth, of an experiment or an audit."""
+
+    @property
+    def attack(self) -> type[Attack]: ...  # noqa: D102
+    @property
+    def inference(self) -> Inference: ...  # noqa: D102
+    @property
+    def is_member(self) -> BoolArray: ...  # noqa: D102
+    @property
+    def metrics(self) -> dict[str, metrics.Estimate]: ...  # noqa: D102
+
+
+def scores(result: Judged) -> Figure:
+    """Draw an attack's scores of members and nonmembers with its threshold."""
+    values, is_member = result.inference.scores, result.is_member
+    finite = values[np.isfinite(values)]
+    with style():
+        figure, axes = plt.subplots(figsize=(3.5, 2.6))
+        # The extreme tails of a score would leave the rest in one bin.
+        low, high = np.quantile(finite, (0.005, 0.995))
+        bins = np.linspace(low, high if high > low else low + 1, 31).tolist()
+        for side, name, colour in (
+            (is_member, "members", MEMBER),
+            (~is_member, "nonmembers", NONMEMBER),
+        ):
+            clipped = np.clip(values[side], bins[0], bins[-1])
+            axes.hist(clipped, bins=bins, alpha=0.6, color=colour, label=name)
+        if bins[0] <= result.inference.threshold <= bins[-1]:
+            axes.axvline(result.inference.threshold, color="black", ls="--", label="threshold")
+        axes.set(xlabel=f"score of {result.attack.title}", ylabel="samples")
+        figure.legend(loc="outside upper center", ncols=3)
+    return figure
+
+
+def roc(results: Sequence[Judged]) -> Figure:
+    """Draw ROC curves on log axes, each with its threshold's point."""
+    with style():
+        figure, axes = plt.subplots(figsize=(3.5, 3.2 + 0.13 * len(results)))
+        for i, result in enumerate(results):
+            values, is_member = result.inference.scores, result.is_member
+            fpr, tpr, _ = metrics.roc(values, is_member)
+            colour = mpl.colormaps["turbo"](i / max(len(results) - 1, 1))
+            area = result.metrics["auc"].value
+            name = f"{result.attack.title} (AUC {area:.2f})"
+            axes.plot(fpr, tpr, color=colour, lw=1, drawstyle="steps-post", label=name)
+            called = values >= result.inference.threshold
+            axes.plot(called[~is_member].mean(), called[is_member].mean(), "o", color=colour, ms=3)
+        floor = 0.5 / len(results[0].is_member)
+        line = np.geomspace(floor, 1, 50)
+        axes.plot(line, line, color="0.6", lw=0.8, ls=":")
+        axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
+        axes.set(xlabel="FPR", ylabel="TPR")
+        figure.legend(loc="outside lower center", fontsize=6, ncols=1 if len(results) < 4 else 2)
+    return figure
