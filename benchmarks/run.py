@@ -43,16 +43,17 @@ def training() -> str:
     rng = np.random.default_rng(0)
     subsets = np.stack([rng.permutation(3000)[:1500] for _ in range(64)])
     recipe = Recipe(epochs=5)
-    x, y = torch.from_numpy(data.inputs), torch.from_numpy(data.labels)
+    inputs = data.take(slice(None))
+    x, y = torch.from_numpy(inputs), torch.from_numpy(data.labels)
 
     def stacked() -> dict[str, Any]:
-        return train(recipe, data.inputs, data.labels, subsets, 30, range(64))
+        return train(recipe, inputs, data.labels, subsets, 30, range(64))
 
     def one_at_a_time() -> list[dict[str, Any]]:
         found = []
         for seed, subset in enumerate(torch.from_numpy(subsets)):
             torch.manual_seed(seed)
-            network = models.build("MLP", data.inputs.shape[1:], 30)
+            network = models.build("MLP", inputs.shape[1:], 30)
             optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
             order = torch.Generator().manual_seed(seed)
             for _ in range(recipe.epochs):

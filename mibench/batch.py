@@ -26,7 +26,7 @@ from mibench.experiment import Experiment, provenance
 
 _FILE_KEYS = {"defaults", "seeds", "notebooks", "time_limit"}
 _TRIES = 3
-_TRAINING = ("dataset", "model", "seed", "references", "epochs", "data_dir", "cache_dir")
+_TRAINING = ("dataset", "model", "seed", "references", "epochs", "data_dir", "cache_dir", "sizes")
 _ENTRY_KEYS = {"notebook", "name", "parameters", "grid"}
 
 
@@ -206,7 +206,8 @@ def _tasks(
     for chosen in ParameterGrid(grid):
         parameters = given | chosen
         _check_values(file, parameters)
-        dataset = parameters.get("dataset") or "all"
+        named = parameters.get("dataset")
+        dataset = datasets.name_of(named) if named else "all"
         varied = [str(chosen[name]) for name in grid if name in chosen]
         stem = "-".join([entry.get("name") or notebook.stem, *varied])
         folder = root / "executed"
@@ -225,7 +226,8 @@ def _check_values(file: Path, parameters: dict[str, Any]) -> None:
     try:
         dataset = parameters.get("dataset")
         if dataset is not None:
-            parameters["dataset"] = dataset = datasets.check_name(str(dataset))
+            parameters["dataset"] = datasets.check_name(str(dataset))
+            dataset = datasets.name_of(parameters["dataset"])
         for name in ("scenario", "base"):
             if parameters.get(name):
                 scenarios.find(str(parameters[name]), dataset)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -52,7 +52,8 @@ class Experiment:
     Parameters
     ----------
     dataset : str
-        A name of :func:`mibench.datasets.names`.
+        A name of :func:`mibench.datasets.names`, or the path of a user's own; see
+        :func:`mibench.datasets.load`.
     model : str
         A name of :data:`mibench.models.MODELS`.
     seed : int
@@ -67,6 +68,9 @@ class Experiment:
         Folder of the published files; see :func:`mibench.datasets.load`.
     cache_dir : path, optional
         Where trained models and their outputs are kept; see :class:`mibench.store.Store`.
+    sizes : mapping of str to int, optional
+        Counts of roles and pairs that differ from the dataset's own; see
+        :func:`mibench.datasets.splits.sizes_of`.
 
     Raises
     ------
@@ -85,6 +89,7 @@ class Experiment:
         levels: str = "quantile",
         data_dir: str | Path | None = None,
         cache_dir: str | Path | None = None,
+        sizes: Mapping[str, int] | None = None,
     ):
         if model not in models.MODELS:
             raise MIBenchError(f"unknown model {model!r}; known are {', '.join(models.MODELS)}")
@@ -93,13 +98,16 @@ class Experiment:
         if epochs < 1 or seed < 0:
             raise MIBenchError("epochs must be at least 1 and the seed at least 0")
         self.seed, self.space, self.levels = seed, space, levels
-        self.dataset = datasets.load(dataset, Path(data_dir) if data_dir else None)
+        store = Store(Path(cache_dir) if cache_dir else None)
+        self.dataset = datasets.load(
+            dataset, Path(data_dir) if data_dir else None, store.directory, sizes
+        )
         self.signals = Signals(
             self.dataset,
             Recipe(model=model, epochs=epochs),
             seed,
             references,
-            Store(Path(cache_dir) if cache_dir else None),
+            store,
         )
         self._fitted: dict[str, Attack] = {}
         self._targets: dict[Scenario, TargetDataset] = {}
@@ -113,11 +121,11 @@ class Experiment:
             signals.outputs("target", samples),
             np.isin(samples, signals.roles["members"]),
             self._generated(),
-            datasets.SPLIT_SIZES[self.dataset.name].pairs,
+            self.dataset.sizes.pairs,
             samples,
             self.space,
             self.levels,
-            self.dataset.inputs[samples] if self.space == "inputs" else None,
+            self.dataset.take(samples) if self.space == "inputs" else None,
             self.seed,
         )
 
@@ -209,6 +217,7 @@ class Experiment:
             "space": self.space,
             "levels": self.levels,
             **recipe,
+            **{f"size_{k}": v for k, v in asdict(self.dataset.sizes).items()},
             "data_sha256": self.dataset.checksum,
             "device": "cpu",
             **provenance(),

@@ -12,8 +12,9 @@ Inputs = NDArray[np.float32]
 
 BIT_FLIP_RATE = 0.05
 # The paper's 0.01 moves no bit of a binary record far enough to tell minima from slopes.
-NOISE = {"binary": 0.3, "image": 0.01}
+NOISE = {"binary": 0.3, "image": 0.01, "real": 0.01}
 IMAGE_NOISE = 0.1
+REAL_NOISE = 0.1
 
 
 def perturbed_copies(inputs: Inputs, kind: str, count: int, seed: int) -> Iterator[Inputs]:
@@ -21,12 +22,15 @@ def perturbed_copies(inputs: Inputs, kind: str, count: int, seed: int) -> Iterat
 
     Images are mirrored and shifted by up to one pixel in eight (the augmentations of
     Choquette-Choo et al. 2021, section 3.4) with Gaussian noise; records have their bits
-    flipped at random (section 3.3).
+    flipped at random (section 3.3); real records are given Gaussian noise.
     """
     rng = np.random.default_rng([seed, 2])
     for i in range(count):
         if kind == "binary":
             yield _flip_bits(inputs, BIT_FLIP_RATE, rng)
+            continue
+        if kind == "real":
+            yield _blurred(inputs, rng)
             continue
         reach = max(1, inputs.shape[-1] // 8)
         shift = rng.integers(-reach, reach + 1, 2)
@@ -47,11 +51,13 @@ def generated_nonmembers(inputs: Inputs, kind: str, seed: int) -> Inputs:
     """Turn samples into ones that no model was trained on (Hui et al. 2021, section III-C).
 
     Images go through Sobel, Scharr and Laplace filters, Gaussian and salt-and-pepper noise, a
-    fifth of them each; binary records have 5% of their bits flipped.
+    fifth of them each; binary records have 5% of their bits flipped, real ones Gaussian noise.
     """
     rng = np.random.default_rng([seed, 4])
     if kind == "binary":
         return _flip_bits(inputs, BIT_FLIP_RATE, rng)
+    if kind == "real":
+        return _blurred(inputs, rng)
     fifths = np.array_split(inputs, 5)
     made = (
         _edges(fifths[0], np.array([1, 2, 1])),
@@ -73,6 +79,11 @@ def random_points(inputs: Inputs, kind: str, count: int, seed: int) -> Inputs:
 
 def _flip_bits(inputs: Inputs, rate: float, rng: np.random.Generator) -> Inputs:
     return np.abs(inputs - (rng.random(inputs.shape) < rate)).astype(np.float32)
+
+
+def _blurred(inputs: Inputs, rng: np.random.Generator) -> Inputs:
+    noise = REAL_NOISE * rng.standard_normal(inputs.shape)
+    return np.clip(inputs + noise, 0, 1).astype(np.float32)
 
 
 def _edges(images: Inputs, smooth: NDArray[np.int64]) -> Inputs:

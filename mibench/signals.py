@@ -96,7 +96,7 @@ class Signals:
 
     def generated(self) -> NDArray[np.float32]:
         """Return the target's logits on nonmembers generated from auxiliary samples, (g, C)."""
-        source = self.dataset.inputs[self.roles["auxiliary"]]
+        source = self.dataset.take(self.roles["auxiliary"])
         inputs = perturbations.generated_nonmembers(source, self.dataset.kind, self.seed)
         return self._queried("generated", inputs)
 
@@ -136,7 +136,7 @@ class Signals:
             self.reference_logits[:, samples] if references else None,
             self.reference_in[:, samples] if references else None,
             self.distilled_logits[:, samples] if distilled else None,
-            self.dataset.inputs[samples],
+            self.dataset.take(samples),
             copies={kind: self._copies(owner, kind, samples) for kind in copies},
         )
 
@@ -144,7 +144,7 @@ class Signals:
         roles = ("members", "nonmembers")
         prefix = "" if owner == "target" else "shadow_"
         pool = np.concatenate([self.roles[prefix + role] for role in roles])
-        inputs, labels = self.dataset.inputs[pool], self.dataset.labels[pool]
+        inputs, labels = self.dataset.take(pool), self.dataset.labels[pool]
 
         def make() -> Arrays:
             losses, answers = [], []
@@ -202,7 +202,13 @@ class Signals:
             data = self.dataset
             targets = softmax(self.target_logits, axis=1) if owner == "distilled" else data.labels
             return training.train(
-                self.recipe, data.inputs, targets, subsets, data.num_classes, seeds, described
+                self.recipe,
+                data.take(slice(None)),
+                targets,
+                subsets,
+                data.num_classes,
+                seeds,
+                described,
             )
 
         return self.store.get("weights", self._owner_key(owner), make)
@@ -216,7 +222,7 @@ class Signals:
         stored = self.store.get(
             "logits",
             self._owner_key(owner),
-            lambda: {"logits": self._predict(owner, self.dataset.inputs)},
+            lambda: {"logits": self._predict(owner, self.dataset.take(slice(None)))},
         )
         return stored["logits"]
 

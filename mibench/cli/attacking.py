@@ -9,16 +9,29 @@ import click
 
 from mibench import scenarios
 from mibench.cli.base import cache_dir_option, data_dir_option, main
+from mibench.errors import MIBenchError
 
 
 @main.command("attack")
 @click.argument("attack", metavar="ATTACK")
-@click.option("--dataset", default="digits", show_default=True, help="The dataset's name.")
+@click.option(
+    "--dataset",
+    default="digits",
+    show_default=True,
+    help="The dataset's name, or path of your own.",
+)
 @click.option("--scenario", default="ES01", show_default=True, help="A scenario's id or label.")
 @click.option("--model", default="MLP", show_default=True, help="The attacked network.")
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--epochs", default=50, show_default=True, help="Passes of every training.")
 @click.option("--references", default=16, show_default=True, help="Number of reference models.")
+@click.option(
+    "--size",
+    "sizes",
+    multiple=True,
+    metavar="ROLE=COUNT",
+    help="Samples of a role, or pairs; repeatable.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 @data_dir_option
 @cache_dir_option
@@ -30,6 +43,7 @@ def attack_scenario(
     seed: int,
     epochs: int,
     references: int,
+    sizes: tuple[str, ...],
     as_json: bool,
     data_dir: Path | None,
     cache_dir: Path | None,
@@ -43,7 +57,14 @@ def attack_scenario(
 
     names = list(attacks.REGISTRY) if attack == "all" else [attacks.find(attack).name]
     experiment = Experiment(
-        dataset, model, seed, references, epochs, data_dir=data_dir, cache_dir=cache_dir
+        dataset,
+        model,
+        seed,
+        references,
+        epochs,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
+        sizes=_sizes(sizes),
     )
     chosen = scenarios.find(scenario, experiment.dataset.name)
     experiment.construct(chosen)
@@ -55,6 +76,16 @@ def attack_scenario(
     for row in table.to_dict("records"):
         click.echo(f"\n{row['title']}")
         _echo_metrics(row)
+
+
+def _sizes(given: tuple[str, ...]) -> dict[str, int]:
+    sizes = {}
+    for text in given:
+        role, _, count = text.partition("=")
+        if not count.isdecimal():
+            raise MIBenchError(f"--size {text!r} is not ROLE=COUNT, such as members=3000")
+        sizes[role] = int(count)
+    return sizes
 
 
 def _echo_metrics(row: dict[Any, Any]) -> None:

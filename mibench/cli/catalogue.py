@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
+from pathlib import Path
 
 import click
 
 from mibench import scenarios
-from mibench.cli.base import main
+from mibench.cli.base import cache_dir_option, data_dir_option, main
 
 
 @main.command("scenarios")
-@click.option("--dataset", required=True, help="Any dataset's name, such as CIFAR100.")
+@click.option(
+    "--dataset", required=True, help="Any dataset's name, such as CIFAR100, or path of your own."
+)
 @click.option("--rq", help="Only the published panel of RQ1, RQ2, RQ3 or RQ4.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 def list_scenarios(dataset: str, rq: str | None, as_json: bool) -> None:
@@ -31,7 +35,25 @@ def _scenario_dataset(name: str) -> str:
             return known
     from mibench import datasets
 
-    return datasets.check_name(name)
+    return datasets.name_of(name)
+
+
+@main.command("datasets")
+@data_dir_option
+@cache_dir_option
+def list_datasets(data_dir: Path | None, cache_dir: Path | None) -> None:
+    """List the datasets: samples, shape, classes, split sizes, and where the files are."""
+    from mibench import datasets
+
+    for name in datasets.names():
+        known, sizes = datasets.PUBLISHED.get(name), datasets.SPLIT_SIZES[name]
+        shown = "1797 of (1, 8, 8), 10 classes"
+        if known is not None:
+            shapes = " or ".join(map(str, known.shapes))
+            shown = f"{known.rows} of {shapes}, {known.classes} classes"
+        roles = ", ".join(f"{role} {count}" for role, count in asdict(sizes).items())
+        click.echo(f"{name:12}{shown}\n{'':12}{roles}")
+        click.echo(f"{'':12}{datasets.whereabouts(name, data_dir, cache_dir)}")
 
 
 @main.command("attacks")
