@@ -46,8 +46,9 @@ def answered(inference: Inference, withheld_ratio: float, seed: int) -> BoolArra
     count = len(inference.scores)
     # The product's rounding error must not withhold one more: 0.45 * 600 is 270.00000000000006.
     withheld = math.ceil(round(withheld_ratio * count, 9))
-    doubt = np.abs(inference.scores - inference.threshold)
-    doubt = np.where(np.isnan(doubt), np.inf, doubt)
+    level = inference.scores == inference.threshold
+    # Taken apart, since infinity less infinity is no number.
+    doubt = np.where(level, 0, np.abs(np.where(level, 0, inference.scores) - inference.threshold))
     order = np.lexsort((np.random.default_rng([seed, 11]).random(count), doubt))
     keep = np.ones(count, dtype=bool)
     keep[order[:withheld]] = False
@@ -187,5 +188,6 @@ def _bootstrapped(scores: FloatArray, is_member: BoolArray, seed: int) -> dict[s
 
 def _percentiles(values: FloatArray) -> Estimate:
     """Return the first value, which is of the sample itself, with the others' interval."""
-    low, high = np.quantile(values[1:], (0.025, 0.975))
+    # No interpolation, which between a finite and an infinite score has no value.
+    low, high = np.quantile(values[1:], (0.025, 0.975), method="inverted_cdf")
     return Estimate(float(values[0]), min(float(low), values[0]), max(float(high), values[0]))

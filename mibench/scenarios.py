@@ -165,13 +165,13 @@ def _read_table(name: str) -> list[dict[str, str]]:
 def levels(dataset: str) -> Levels:
     """Return the published levels of `dataset`, or the generic ones of any other name."""
     for row in _read_table("factor_levels.csv"):
-        if row["dataset"] == dataset:
+        if row["dataset"] == spelled(dataset):
             return Levels(
                 tuple(float(row[f"distance_{i}"]) for i in (1, 2, 3)),
                 tuple(float(row[f"differential_{i}"]) for i in (1, 2, 3)),
                 tuple(float(row[f"withheld_{i}"]) for i in (1, 2, 3, 4)),
                 tuple(
-                    (float(point[dataset]), float(point["p"]))
+                    (float(point[row["dataset"]]), float(point["p"]))
                     for point in _read_table("bernoulli_thresholds.csv")
                 ),
             )
@@ -181,6 +181,7 @@ def levels(dataset: str) -> Levels:
 @cache
 def catalogue(dataset: str) -> tuple[Scenario, ...]:
     """Return the 84 scenarios of `dataset` in the order of their ids."""
+    dataset = spelled(dataset)
     at = levels(dataset)
     factors = [
         (shape, at.distance[d], at.differential_distance[g], at.withheld_ratio[r])
@@ -193,7 +194,7 @@ def catalogue(dataset: str) -> tuple[Scenario, ...]:
 
 def off_grid(dataset: str) -> tuple[Scenario, ...]:
     """Return the published scenarios of `dataset` that are not among its 84."""
-    if dataset != "CIFAR10":
+    if spelled(dataset) != "CIFAR10":
         return ()
     return (Scenario("ES60x", "CIFAR10", "bernoulli", 1.908, 0.155, 0.49),)
 
@@ -210,7 +211,7 @@ def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
     """
     if question.upper() not in RESEARCH_QUESTIONS:
         raise MIBenchError(f"unknown research question {question!r}; use RQ1, RQ2, RQ3 or RQ4")
-    ids = _PANELS.get(dataset, _PANELS["CIFAR100"])[question.upper()]
+    ids = _PANELS.get(spelled(dataset), _PANELS["CIFAR100"])[question.upper()]
     return tuple(find(i, dataset) for i in ids)
 
 
@@ -225,38 +226,51 @@ def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
     )
 
 
+# Underscore or space after the dataset, which may hold either itself; a ratio as per cent or share.
+_NAMED = r"\s*(?:(?P<dataset>\w[\w -]*?)[\s_]+)?"
 _LABEL = re.compile(
-    r"\s*(?:(?P<dataset>\w+?)\s*_\s*)?(?P<shape>[a-z]+)\s*\+\s*(?P<d>[\d.]+)\s*\+\s*(?P<g>[\d.]+)"
-    r"\s*\+\s*(?P<r>[\d.]+)\s*%\s*",
+    _NAMED + r"(?P<shape>[a-z]+)\s*\+\s*(?P<d>[\d.]+)\s*\+\s*(?P<g>[\d.]+)"
+    r"\s*\+\s*(?P<r>[\d.]+)\s*(?P<percent>%?)\s*",
     re.IGNORECASE,
 )
+_ID = re.compile(_NAMED + r"es\s*0*(?P<number>\d+)(?P<extra>x?)\s*", re.IGNORECASE)
 
 
 def find(text: str, dataset: str | None = None) -> Scenario:
     """Return the scenario with an id (``ES24``) or a label (``CIFAR100_Normal + ... + 40%``).
 
-    Case and spacing do not matter; a label that names its dataset needs no `dataset`.
+    Case and spacing do not matter, and a ratio may be written as a fraction; a label or id that
+    names its dataset (``CIFAR100 ES24``) needs no `dataset`. CIFAR10's ``ES60`` is the grid's;
+    the one that the published panel calls so has the id ``ES60x``.
 
     Raises
     ------
     MIBenchError
         If there is no such scenario, or label and `dataset` disagree.
     """
-    match = _LABEL.fullmatch(text)
+    match = _LABEL.fullmatch(text) or _ID.fullmatch(text)
     if match is None:
-        return _find_id(text, dataset)
-    named = match["dataset"]
-    if named is not None:
-        named = next((d for d in (*PUBLISHED, dataset or "") if d.lower() == named.lower()), named)
+        raise MIBenchError(
+            f"{text!r} is neither a scenario id such as ES24 nor a label such as "
+            "'CIFAR100_Normal + 4.325 + 0.119 + 40%'"
+        )
+    dataset = dataset and spelled(dataset)
+    named = match["dataset"] and spelled(match["dataset"], dataset)
     if named and dataset and named != dataset:
         raise MIBenchError(f"scenario {text!r} belongs to {named}, not to {dataset}; give one")
     dataset = named or dataset
     if dataset is None:
-        raise MIBenchError(f"scenario {text!r} names no dataset; write e.g. CIFAR100_{text}")
-    wanted = (match["shape"].lower(), *_numbers(match, text))
+        raise MIBenchError(
+            f"scenario {text!r} names no dataset; write e.g. 'CIFAR100_{text.strip()}' or give it"
+        )
+    if match.re is _ID:
+        return _find_id(match, dataset)
+    wanted = _numbers(match, text)
     for scenario in (*catalogue(dataset), *off_grid(dataset)):
         numbers = (scenario.distance, scenario.differential_distance, scenario.withheld_ratio)
-        if scenario.distribution == wanted[0] and np.allclose(numbers, wanted[1:], atol=1e-6):
+        if scenario.distribution == match["shape"].lower() and np.allclose(
+            numbers, wanted, atol=1e-6
+        ):
             return scenario
     at = levels(dataset)
     raise MIBenchError(
@@ -267,16 +281,21 @@ def find(text: str, dataset: str | None = None) -> Scenario:
     )
 
 
-def _find_id(text: str, dataset: str | None) -> Scenario:
-    number = re.fullmatch(r"\s*es\s*0*(\d+)(x?)\s*", text, re.IGNORECASE)
-    if number is None:
-        raise MIBenchError(
-            f"{text!r} is neither a scenario id such as ES24 nor a label such as "
-            "'CIFAR100_Normal + 4.325 + 0.119 + 40%'"
-        )
-    if dataset is None:
-        raise MIBenchError(f"scenario {text.strip()} needs a dataset: ids repeat across datasets")
-    wanted = f"ES{int(number[1]):02d}{number[2].lower()}"
+def spelled(dataset: str, *known: str | None) -> str:
+    """Return a dataset's name as the catalogue spells it; of an unknown one, the name itself.
+
+    Case and punctuation do not matter: ``ch-mnist`` is CH_MNIST.
+    """
+    plain = _plain(dataset)
+    return next((d for d in (*PUBLISHED, *known) if d and _plain(d) == plain), dataset)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _find_id(match: re.Match[str], dataset: str) -> Scenario:
+    wanted = f"ES{int(match['number']):02d}{match['extra'].lower()}"
     for scenario in (*catalogue(dataset), *off_grid(dataset)):
         if scenario.id == wanted:
             return scenario
@@ -285,7 +304,10 @@ def _find_id(text: str, dataset: str | None) -> Scenario:
 
 def _numbers(match: re.Match[str], text: str) -> tuple[float, float, float]:
     try:
-        return float(match["d"]), float(match["g"]), float(match["r"]) / 100
+        ratio = float(match["r"])
+        if match["percent"] or ratio >= 1:
+            ratio /= 100
+        return float(match["d"]), float(match["g"]), ratio
     except ValueError:
         raise MIBenchError(f"scenario {text!r} holds a number that cannot be read") from None
 
