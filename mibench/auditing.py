@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import zipfile
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
+from tqdm.auto import tqdm
 
-from mibench import attacks, figures, metrics, results
+from mibench import __version__, attacks, figures, metrics, results
 from mibench.attacks import Attack, Inference, Knowledge
 from mibench.errors import MIBenchError
 from mibench.outputs import (
@@ -48,18 +48,26 @@ class AuditReport:
     attacked : list of Audited
     left_out : dict of str to str
         Attacks that could not run, with what they lacked.
+    seed : int
     """
 
     attacked: list[Audited]
     left_out: dict[str, str]
+    seed: int
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row an attack: `attack`, `title`, every metric with `_low` and `_high`."""
+        """One row an attack, with those columns of an experiment's results that an audit has.
+
+        They are `attack`, `title`, `seed`, `mibench_version`, `samples`, `threshold` and every
+        metric with `_low` and `_high`.
+        """
         rows: list[dict[str, Any]] = [
             {
                 "attack": a.attack.name,
                 "title": a.attack.title,
+                "seed": self.seed,
+                "mibench_version": __version__,
                 "samples": len(a.is_member),
                 "threshold": a.inference.threshold,
                 **metrics.as_columns(a.metrics),
@@ -150,18 +158,20 @@ def audit(
         outputs = replace(outputs, reference_logits=logits, reference_in=trained_on)
         given.add("references")
     attacked, left_out = [], {}
-    for name, kind in attacks.REGISTRY.items():
+    # Shown where it takes longer than a second.
+    bar = tqdm(attacks.REGISTRY.items(), desc="attacks", unit="attack", leave=False, delay=1)
+    for name, kind in bar:
         if lacking := sorted(kind.needs - given):
             left_out[name] = "lacks " + "; ".join(attacks.NEEDS[need] for need in lacking)
             continue
         try:
             inference = kind(seed).fit(knowledge).infer(outputs)
+            measured = metrics.evaluate(inference, is_member, seed=seed)
         except MIBenchError as error:
             left_out[name] = str(error)
             continue
-        measured = metrics.evaluate(inference, is_member, seed=seed)
         attacked.append(Audited(kind, inference, is_member, measured))
-    return AuditReport(attacked, left_out)
+    return AuditReport(attacked, left_out, seed)
 
 
 def audit_file(path: str | Path, probs: str = "target_probs", seed: int = 0) -> AuditReport:
@@ -205,22 +215,34 @@ def _read(path: Path) -> dict[str, Any]:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise MIBenchError(f"{path} holds a single array; an audit needs an NPZ file")
-        with file:
+        with file, zipfile.ZipFile(path) as members:
+            size = sum(member.file_size for member in members.infolist())
+            if size > (most := _memory() // 2):
+                raise MIBenchError(
+                    f"{path} unpacks to {size / 2**30:.1f} GiB; this machine can take "
+                    f"{most / 2**30:.1f} GiB, half its memory"
+                )
             return {name: file[name] for name in file.files}
-    except ValueError as error:
+    except MIBenchError:
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MIBenchError(f"{path} cannot be read: {reason}") from None
+    # A damaged file makes the readers of ZIP and NPY raise almost anything.
+    except Exception as error:
         if "allow_pickle" in str(error):
             raise MIBenchError(
                 f"{path} holds Python objects, which are not loaded: they could run code; save "
                 "plain numeric arrays with numpy.savez"
             ) from None
-        raise MIBenchError(f"{path} is not a readable NPZ file ({error})") from None
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MIBenchError(f"{path} cannot be read: {reason}") from None
-    except (zipfile.BadZipFile, EOFError, zlib.error) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise MIBenchError(
-            f"{path} is not a complete NPZ file ({error}); write it again with numpy.savez"
+            f"{path} is not a complete NPZ file ({reason}); write it again with numpy.savez"
         ) from None
+
+
+def _memory() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _need(path: str | Path, arrays: Mapping[str, Any], *names: str) -> None:

@@ -134,7 +134,7 @@ def scaled_logit(logits: FloatArray, labels: IntArray) -> FloatArray:
     """Return log(p_y / (1 - p_y)) of (..., n, C) logits: (..., n).
 
     Computed as the true logit less the log-sum-exp of the others, which is exact where p_y
-    rounds to one (Carlini et al. 2022, section VI-A).
+    rounds to one (Carlini et al. 2022, the logit scaling of the model's confidence).
     """
     logits = logits.astype(np.float64)
     others = logits.copy()
@@ -173,9 +173,11 @@ def check_outputs(
     if len(array) == 0:
         raise MIBenchError(f"{name} holds no samples")
     if (classes != np.floor(classes)).any() or classes.min() < 0 or classes.max() >= array.shape[1]:
+        from_one = classes.min() == 1 and classes.max() == array.shape[1]
         raise MIBenchError(
             f"the labels of {name} must be whole numbers from 0 to {array.shape[1] - 1}; "
             f"found {classes.min():g} to {classes.max():g}"
+            + ("; they count from 1: subtract 1" if from_one else "")
         )
     if are_probs:
         sums = array.sum(axis=1)

@@ -1,18 +1,23 @@
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from nbclient import NotebookClient
 from sklearn.metrics import roc_auc_score
 
 import mibench
+from mibench import metrics
 from mibench.attacks import REGISTRY, Attack, Inference
 from mibench.auditing import AuditReport, audit_file
 from mibench.cli import main
 from mibench.errors import MIBenchError
+from mibench.experiment import Experiment
 from mibench.outputs import Outputs
 
 
@@ -138,6 +143,7 @@ BROKEN = [
     ({"target_probs": np.ones((60, 5))}, "are not probabilities: row 0 sums to 5"),
     ({"target_probs": np.tile([1.5, -0.5, 0, 0, 0], (60, 1))}, "smallest value is -0.5"),
     ({"target_labels": np.full(60, 5)}, "whole numbers from 0 to 4"),
+    ({"target_labels": np.arange(60) % 5 + 1}, "1 to 5; they count from 1: subtract 1"),
     ({"target_labels": np.full(60, 0.5)}, "whole numbers from 0 to 4"),
     ({"target_labels": np.zeros(59, dtype=int)}, r"have shape \(59,\); expected \(60,\)"),
     ({"target_is_member": np.ones(60)}, "marks no nonmembers"),
@@ -194,6 +200,98 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         audit_file(tmp_path / "one.npy")
     with pytest.raises(MIBenchError, match="has no array 'target_probs_x'; it holds"):
         audit_file(good, "target_probs_x")
+
+
+def npy(header: str, body: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + body
+
+
+HEADERS = [
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000, 1000), }\n",
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (9223372036854775807, 9), }\n",
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (-1, 5), }\n",
+    "{'descr': [('a', '<f8'), ('b', '<i4', (2,))], 'fortran_order': False, 'shape': (3,), }\n",
+    "{'descr': '|O', 'fortran_order': False, 'shape': (3,), }\n",
+    "{'descr': 'nothing', 'fortran_order': False, 'shape': (3,), }\n",
+    "{'shape': (3,)}\n",
+    "((((((",
+    "",
+]
+
+
+@pytest.mark.parametrize("header", HEADERS)
+def test_forged_headers_are_named(header: str, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.npz"
+    np.savez(bad, **small(target_probs=None))
+    with zipfile.ZipFile(bad, "a") as file:
+        file.writestr("target_probs.npy", npy(header, bytes(48)))
+    with pytest.raises(MIBenchError, match=r"bad\.npz|target_probs holds"):
+        audit_file(bad)
+
+
+def test_a_file_that_unpacks_to_more_than_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb = tmp_path / "bomb.npz"
+    np.savez_compressed(bomb, **small(), padding=np.zeros(1_000_000))
+    monkeypatch.setattr("mibench.auditing._memory", lambda: 1_000_000)
+    with pytest.raises(MIBenchError, match="unpacks to"):
+        audit_file(bomb)
+
+
+def test_random_damage_never_ends_in_a_traceback(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "good.npz", **small())
+    content = np.frombuffer((tmp_path / "good.npz").read_bytes(), dtype=np.uint8)
+    rng = np.random.default_rng(0)
+    bad = tmp_path / "bad.npz"
+    refused = 0
+    for _ in range(150):
+        damaged = content.copy()
+        where = rng.integers(0, len(damaged), rng.integers(1, 30))
+        damaged[where] = rng.integers(0, 256, len(where))
+        bad.write_bytes(damaged[: rng.integers(1, 2 * len(damaged))].tobytes())
+        try:
+            audit_file(bad)
+        except MIBenchError as error:
+            refused += 1
+            assert len(str(error).splitlines()) == 1
+    assert refused > 100
+
+
+def test_layout_and_precision_of_arrays_change_nothing(tmp_path: Path) -> None:
+    arrays = small()
+    expected = audited(tmp_path, arrays)
+    swapped = {k: v.astype(v.dtype.newbyteorder(">")) for k, v in arrays.items()}
+    swapped["target_probs"] = np.asfortranarray(swapped["target_probs"])
+    swapped["target_is_member"] = arrays["target_is_member"].astype(bool)
+    swapped["target_labels"] = arrays["target_labels"].astype(np.float32)
+    pd.testing.assert_frame_equal(audited(tmp_path, swapped), expected)
+    for kind in (np.float32, np.float16):
+        rough = {k: v.astype(kind) if k.endswith("probs") else v for k, v in arrays.items()}
+        table = audited(tmp_path, rough)
+        assert table["attack"].equals(expected["attack"])
+        assert np.abs(table["auc"] - expected["auc"]).median() < 0.01
+
+
+def audited(folder: Path, arrays: dict[str, Any]) -> pd.DataFrame:
+    np.savez(folder / "f.npz", **arrays)
+    return audit_file(folder / "f.npz").table
+
+
+def test_rows_have_the_keys_of_an_experiments(digits: Experiment, natural: AuditReport) -> None:
+    row, _ = digits.run(["ES10"], ["loss_threshold"])
+    of_scenarios = set(row.columns) - set(natural.table.columns)
+    assert set(natural.table.columns) < set(row.columns)
+    assert not {c for c in of_scenarios if c.startswith(metrics.METRICS)}
+
+
+def test_the_notebook_runs(tmp_path: Path) -> None:
+    path = Path(__file__).parents[1] / "notebooks" / "audit.ipynb"
+    book = nbformat.read(path, as_version=4)
+    NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    outputs = [o for cell in book.cells if cell.cell_type == "code" for o in cell.outputs]
+    assert any("image/png" in o.get("data", {}) for o in outputs)
+    assert any("Loss-Threshold" in str(o.get("data", {})) for o in outputs)
 
 
 def test_an_unknown_ending_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """The attacks' numerics against independent truth."""
 
+import json
+from dataclasses import replace
 from itertools import combinations
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.special import log_softmax, softmax
 from scipy.stats import norm
 
@@ -20,6 +24,7 @@ from mibench.attacks.quantile import AttackD, AttackP, AttackR
 from mibench.attacks.risk_score import RiskScore
 from mibench.attacks.rmia import RMIA
 from mibench.attacks.shapley import knn_shapley
+from mibench.cli import main
 from mibench.construction import mean_kernel, mmd_squared
 from mibench.errors import MIBenchError
 from mibench.experiment import Experiment
@@ -69,7 +74,10 @@ def test_knn_shapley_is_the_exponential_definition() -> None:
 
 
 def transcribed(features, generated, in_g, bandwidth, both_ways):  # type: ignore[no-untyped-def]
-    """Algorithms 1 and 2 of Hui et al. 2021 word for word: every MMD computed anew."""
+    """The differential comparison of Hui et al. 2021, every MMD computed anew.
+
+    In a round of the bi-directional one, those in G are tried first, then those in T.
+    """
     in_g = in_g.copy()
 
     def distance() -> float:
@@ -78,9 +86,10 @@ def transcribed(features, generated, in_g, bandwidth, both_ways):  # type: ignor
 
     changed = True
     while changed:
-        changed = False
-        for i in range(len(features)):
-            if in_g[i] and not both_ways:
+        changed, tried = False, 0
+        for i in [*range(len(features))] * (2 if both_ways else 1):
+            tried += 1
+            if in_g[i] != (both_ways and tried <= len(features)):
                 continue
             before = distance()
             in_g[i] = ~in_g[i]
@@ -332,6 +341,42 @@ def test_no_attack_tells_nonmembers_from_nonmembers(location30: Experiment, name
         area = auc(inference.scores, posing)
         missed += not area.low <= 0.5 <= area.high
     assert missed <= 4
+
+
+@pytest.mark.parametrize("name", REGISTRY)
+def test_another_truth_changes_no_attack(location30: Experiment, name: str) -> None:
+    """From the target dataset to scores and threshold, with the truth of T shuffled or not."""
+    target = location30.construct("ES10")
+    shuffled = np.random.default_rng(0).permutation(target.is_member)
+    assert (shuffled != target.is_member).any()
+    told = location30.attack(name, "ES10")
+    location30._targets[target.scenario] = replace(target, is_member=shuffled)
+    location30._fitted.clear()
+    try:
+        untold = location30.attack(name, "ES10")
+    finally:
+        location30._targets[target.scenario] = target
+    assert (untold.is_member == shuffled).all()
+    assert (untold.inference.scores == told.inference.scores).all()
+    assert untold.inference.threshold == told.inference.threshold
+
+
+def test_every_attack_has_its_row_in_the_docs() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "attacks.md").read_text(encoding="utf-8")
+    table = page.split("## All attacks in a table")[1].split("\n## ")[0]
+    rows = {}
+    for line in table.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `"):
+            assert len(cells) == 7, line
+            rows[cells[0].strip("`")] = cells
+    listed = json.loads(CliRunner().invoke(main, ["attacks", "--json"]).stdout)
+    assert {item["name"] for item in listed} == rows.keys() == REGISTRY.keys()
+    for item in listed:
+        _, _, _, needs, queries, models, source = rows[item["name"]]
+        assert set(needs.split(", ")) == set(item["needs"] or ["nothing"])
+        assert (queries, models) == (item["queries"], item["models"])
+        assert item["source"] in source or item["source"].split(";")[0] in source
 
 
 def test_an_attack_receives_nothing_that_tells_membership(location30: Experiment) -> None:

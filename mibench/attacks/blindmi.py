@@ -1,5 +1,6 @@
 """Blind membership inference: no shadow model, only generated nonmembers."""
 
+from itertools import product
 from typing import Self
 
 import numpy as np
@@ -20,7 +21,7 @@ class Differential(Attack):
     References
     ----------
     Hui et al. 2021, "Practical Blind Membership Inference Attack via Differential Comparisons",
-    algorithms 1 and 2.
+    BlindMI-Diff.
     """
 
     source = "Hui et al. 2021"
@@ -98,7 +99,7 @@ class BlindMIOneClass(Attack):
 
     References
     ----------
-    Hui et al. 2021, section IV-B (BlindMI-1Class).
+    Hui et al. 2021, BlindMI-1Class.
     """
 
     name = "blindmi_1class"
@@ -125,7 +126,8 @@ def differential_moves(
 ) -> tuple[BoolArray, FloatArray]:
     """Move samples from T to G, and back if `both_ways`, while that raises their MMD.
 
-    Samples are visited in order, again and again until a round moves none; a move counts at once.
+    In a round those in G are visited in order, if they may move back, then those in T; rounds
+    follow one another until one moves no sample. A move counts at once.
     Sums of kernel values are kept, so that trying a move costs O(1) and making it O(n).
 
     Parameters
@@ -172,8 +174,8 @@ def differential_moves(
     changed, rounds = True, 0
     while changed and rounds < 1000:
         changed, rounds = False, rounds + 1
-        for i in range(len(features)):
-            if in_g[i] and not both_ways:
+        for back, i in product((True, False) if both_ways else (False,), range(len(features))):
+            if in_g[i] != back:
                 continue
             state = moved(i)
             # Rounding must not make a pair of moves go on for ever.

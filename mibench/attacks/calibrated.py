@@ -16,7 +16,7 @@ class CalibratedScore(ReferenceAttack):
     References
     ----------
     Watson et al. 2022, "On the Importance of Difficulty Calibration in Membership Inference
-    Attacks", equation 3.
+    Attacks", the calibrated membership score with the loss as score.
     """
 
     name = "calibrated"

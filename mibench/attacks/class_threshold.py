@@ -40,8 +40,9 @@ class ClassThreshold(Attack):
 
     References
     ----------
-    Song and Mittal 2021, "Systematic Evaluation of Privacy Risks of Machine Learning Models",
-    section 3.
+    Song and Mittal 2021, "Systematic Evaluation of Privacy Risks of Machine Learning Models", the
+    metric-based attacks with class-dependent thresholds. The fourth of them, correctness, needs no
+    threshold: it is :class:`mibench.attacks.label_only.Gap`.
     """
 
     source = "Song & Mittal 2021"
@@ -65,7 +66,7 @@ class ClassThreshold(Attack):
 
 @register
 class ClassConfidence(ClassThreshold):
-    """Per-class threshold on the true class's posterior (equation 7)."""
+    """Per-class threshold on the true class's posterior (prediction confidence)."""
 
     name = "class_confidence"
     title = "Class confidence"
@@ -77,7 +78,7 @@ class ClassConfidence(ClassThreshold):
 
 @register
 class ClassEntropy(ClassThreshold):
-    """Per-class threshold on minus the posterior's entropy (equation 8)."""
+    """Per-class threshold on minus the posterior's entropy (prediction entropy)."""
 
     name = "class_entropy"
     title = "Class entropy"
@@ -89,7 +90,7 @@ class ClassEntropy(ClassThreshold):
 
 @register
 class ClassModifiedEntropy(ClassThreshold):
-    """Per-class threshold on minus the modified entropy (equation 10)."""
+    """Per-class threshold on minus the modified entropy of the prediction."""
 
     name = "class_modified_entropy"
     title = "Class mod. entropy"
@@ -103,7 +104,7 @@ def modified_entropy(outputs: Outputs) -> FloatArray:
     """Return -(1 - p_y) log p_y - sum over i != y of p_i log(1 - p_i), (n,), in nats.
 
     Zero where the label is given with certainty, and large where another class is (Song and
-    Mittal 2021, equation 9).
+    Mittal 2021, the modified prediction entropy).
     """
     probs = outputs.probs
     # 1 - p, without the cancellation where p rounds to one.

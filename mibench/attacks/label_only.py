@@ -22,7 +22,8 @@ class LabelOnly(Attack):
 
     References
     ----------
-    Choquette-Choo et al. 2021, "Label-Only Membership Inference Attacks", sections 3.3 and 3.4.
+    Choquette-Choo et al. 2021, "Label-Only Membership Inference Attacks", the attacks by
+    data augmentation and by random noise.
     """
 
     name = "label_only"
@@ -55,8 +56,8 @@ class Gap(Attack):
 
     References
     ----------
-    Yeom et al. 2018, "Privacy Risk in Machine Learning", Adversary 1 (section 3.2), named the
-    gap attack by Choquette-Choo et al. 2021.
+    Yeom et al. 2018, "Privacy Risk in Machine Learning", Adversary 1 with the 0-1 loss; named the
+    gap attack by Choquette-Choo et al. 2021, and the correctness attack by Song and Mittal 2021.
     """
 
     name = "gap"

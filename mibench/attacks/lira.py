@@ -8,7 +8,7 @@ from mibench.attacks.reference import ReferenceAttack
 from mibench.outputs import BoolArray, FloatArray, IntArray, scaled_logit
 
 # With fewer models a variance of each sample's own is too noisy; the paper then shares one across
-# samples (Carlini et al. 2022, section VI-C).
+# samples (Carlini et al. 2022, ablation of the number of shadow models).
 MODELS_FOR_OWN_VARIANCE = 64
 
 
@@ -69,7 +69,8 @@ class OfflineLiRA(LiRA):
 
     References
     ----------
-    Carlini et al. 2022, "Membership Inference Attacks From First Principles", equation 4.
+    Carlini et al. 2022, "Membership Inference Attacks From First Principles", the offline attack
+    at the end of algorithm 1.
     """
 
     name = "lira_offline"

@@ -15,7 +15,8 @@ class LossThreshold(Attack):
 
     References
     ----------
-    Yeom et al. 2018, "Privacy Risk in Machine Learning", Adversary 2 (section 3.2).
+    Yeom et al. 2018, "Privacy Risk in Machine Learning", Adversary 2, with the
+    mean training loss as threshold.
     """
 
     name = "loss_threshold"

@@ -15,7 +15,7 @@ from mibench.outputs import FloatArray, Outputs
 class AttackNetwork(Attack):
     """A network told apart the shadow's members and nonmembers by a view of their posteriors.
 
-    One hidden layer of 64 rectified units (Salem et al. 2019, section IV-B). Score: the
+    One hidden layer of 64 rectified units (Salem et al. 2019). Score: the
     probability it gives to member. Threshold: 0.5.
     """
 
@@ -43,11 +43,12 @@ class NNAttack(AttackNetwork):
     """Attack network on the whole posterior vector, sorted.
 
     One network for all classes, on sorted posteriors, in place of one for each class: with few
-    shadow samples a class, the many networks learn nothing (Salem et al. 2019, section IV-C).
+    shadow samples a class, the many networks learn nothing (Salem et al. 2019, adversary 2).
 
     References
     ----------
-    Shokri et al. 2017, "Membership Inference Attacks Against Machine Learning Models", section V.
+    Shokri et al. 2017, "Membership Inference Attacks Against Machine Learning Models", the
+    attack model.
     """
 
     name = "nn_attack"
@@ -65,7 +66,7 @@ class Top3NN(AttackNetwork):
 
     References
     ----------
-    Salem et al. 2019, "ML-Leaks", adversary 1 (section III).
+    Salem et al. 2019, "ML-Leaks", adversary 1.
     """
 
     name = "top3_nn"
@@ -83,7 +84,8 @@ class Top2True(AttackNetwork):
 
     References
     ----------
-    Hui et al. 2021, "Practical Blind Membership Inference Attack", section IV-A (Top2+True).
+    Hui et al. 2021, "Practical Blind Membership Inference Attack", the
+    baseline Top2+True.
     """
 
     name = "top2_true"

@@ -27,8 +27,8 @@ class PositivePredictiveValue(Attack):
 
     References
     ----------
-    Jayaraman et al. 2021, "Revisiting Membership Inference Under Realistic Assumptions",
-    section 4.1 (Yeom's attack with the threshold selection procedure).
+    Jayaraman et al. 2021, "Revisiting Membership Inference Under Realistic Assumptions", Yeom's
+    attack with the threshold selection procedure.
     """
 
     name = "ppv"
@@ -59,7 +59,7 @@ class Merlin(PositivePredictiveValue):
 
     References
     ----------
-    Jayaraman et al. 2021, section 4.2.
+    Jayaraman et al. 2021, the Merlin attack.
     """
 
     name = "merlin"
@@ -82,7 +82,7 @@ class Morgan(Merlin):
 
     References
     ----------
-    Jayaraman et al. 2021, section 4.3.
+    Jayaraman et al. 2021, the Morgan attack.
     """
 
     name = "morgan"

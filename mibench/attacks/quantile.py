@@ -23,7 +23,7 @@ class AttackP(Attack):
     References
     ----------
     Ye et al. 2022, "Enhanced Membership Inference Attacks against Machine Learning Models",
-    Attack P (section 3.3).
+    Attack P (threshold dependent on the model).
     """
 
     name = "attack_p"
@@ -49,7 +49,7 @@ class AttackR(Attack):
 
     References
     ----------
-    Ye et al. 2022, Attack R (section 3.4).
+    Ye et al. 2022, Attack R (threshold dependent on the sample).
     """
 
     name = "attack_r"
@@ -75,7 +75,7 @@ class AttackD(Attack):
 
     References
     ----------
-    Ye et al. 2022, Attack D (section 3.5).
+    Ye et al. 2022, Attack D (threshold dependent on model and sample).
     """
 
     name = "distillation"

@@ -19,7 +19,7 @@ class RiskScore(Attack):
     References
     ----------
     Song and Mittal 2021, "Systematic Evaluation of Privacy Risks of Machine Learning Models",
-    section 4, equation 12.
+    the privacy risk score estimated from a shadow model.
     """
 
     name = "risk_score"

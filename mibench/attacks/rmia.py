@@ -20,8 +20,8 @@ class RMIA(ReferenceAttack):
 
     References
     ----------
-    Zarifzadeh et al. 2024, "Low-Cost High-Power Membership Inference Attacks", equations 2 to 4
-    and 10.
+    Zarifzadeh et al. 2024, "Low-Cost High-Power Membership Inference Attacks", the pairwise
+    likelihood ratio and its online estimate of p(x).
     """
 
     name = "rmia"

@@ -17,7 +17,7 @@ class Top1Threshold(Attack):
 
     References
     ----------
-    Salem et al. 2019, "ML-Leaks", adversary 3 (section V).
+    Salem et al. 2019, "ML-Leaks", adversary 3.
     """
 
     name = "top1_threshold"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -57,7 +58,8 @@ def list_datasets(data_dir: Path | None, cache_dir: Path | None) -> None:
 
 
 @main.command("attacks")
-def list_attacks() -> None:
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
+def list_attacks(as_json: bool) -> None:
     """List every attack: its source, what it needs, what it costs.
 
     Queries are those to the target for each attacked sample, beside those that a need of its own
@@ -67,12 +69,18 @@ def list_attacks() -> None:
     from mibench.signals import COPIES, DISTILLED
 
     trained = {"shadow": "1", "references": "K", "distilled": str(DISTILLED)}
-    rows = [("name", "queries", "models", "needs", "source")]
+    rows: list[tuple[str, ...]] = [("name", "queries", "models", "needs", "source")]
     for kind in attacks.REGISTRY.values():
         queries = 1 + sum(COPIES.get(need, 0) for need in kind.needs)
         models = "+".join(trained[n] for n in sorted(kind.needs) if n in trained)
         needs = ", ".join(sorted(kind.needs))
         rows.append((kind.name, str(queries), models or "0", needs or "nothing", kind.source))
+    if as_json:
+        listed: list[dict[str, Any]] = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+        for item, kind in zip(listed, attacks.REGISTRY.values(), strict=True):
+            item |= {"title": kind.title, "needs": sorted(kind.needs)}
+        click.echo(json.dumps(listed, indent=1))
+        return
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
