@@ -35,22 +35,20 @@ def _scenario_dataset(name: str) -> str:
 
 
 @main.command("attacks")
-def list_attacks() -> None:
+@click.option("--references", default=16, show_default=True, help="Number of reference models.")
+def list_attacks(references: int) -> None:
     """List every attack: its source, what it needs, what it costs.
 
     Queries are those to the target for each attacked sample, beside those that a need of its own
-    takes; models are those trained beside the target (K: as many as --references).
+    takes; models are those trained beside the target.
     """
-    from mibench import attacks
-    from mibench.signals import COPIES, DISTILLED
+    from mibench import attacks, costs
 
-    trained = {"shadow": "1", "references": "K", "distilled": str(DISTILLED)}
     rows = [("name", "queries", "models", "needs", "source")]
     for kind in attacks.REGISTRY.values():
-        queries = 1 + sum(COPIES.get(need, 0) for need in kind.needs)
-        models = "+".join(trained[n] for n in sorted(kind.needs) if n in trained)
-        needs = ", ".join(sorted(kind.needs))
-        rows.append((kind.name, str(queries), models or "0", needs or "nothing", kind.source))
+        cost = str(costs.queries(kind)), str(costs.models(kind, references))
+        needs = ", ".join(sorted(kind.needs)) or "nothing"
+        rows.append((kind.name, *cost, needs, kind.source))
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

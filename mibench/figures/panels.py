@@ -114,6 +114,7 @@ def _panel(
     metric: str,
 ) -> None:
     place = {title: i for i, title in enumerate(titles)}
+    undefined: set[int] = set()
     for i, level in enumerate(levels):
         rows = results[(results[factor] == level) & (results["status"] == "ok")]
         by = rows.groupby("title", sort=False)
@@ -130,16 +131,18 @@ def _panel(
             elinewidth=0.7,
             label=_level(level, factor),
         )
-        for at in x[value.isna()]:
-            axes.text(
-                at,
-                0.5,
-                "no positive predictions",
-                rotation=90,
-                fontsize=5,
-                ha="center",
-                va="center",
-            )
+        undefined |= {place[t] for t in value.index[value.isna()]}
+    # Once an attack: beside each other the words of its levels would cover each other.
+    for at in sorted(undefined):
+        axes.text(
+            at,
+            0.5,
+            "no positive predictions",
+            rotation=90,
+            fontsize=5,
+            ha="center",
+            va="center",
+        )
     axes.set_xticks(range(len(titles)), titles, rotation=90)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_xlim(-0.6, len(titles) - 0.4)

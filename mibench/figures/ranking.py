@@ -230,7 +230,7 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
         figure.colorbar(
             image, ax=axes, label=NAMES[metric], location="bottom", aspect=40, pad=0.02, shrink=0.9
         )
-        axes.set_title(f"{setting}: {len(values)} scenarios", loc="left")
+        figure.suptitle(f"{setting}: {len(values)} scenarios")
     led = pd.Series(leads.sum(axis=1), index=[title[str(name)] for name in order])
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)
@@ -269,7 +269,7 @@ def _scenarios_below(axes: mpl.axes.Axes, results: pd.DataFrame, ids: Sequence[s
 
 def _within_the_leader(results: pd.DataFrame, metric: str, values: pd.DataFrame) -> int:
     """Count the scenarios in which a second attack's value reaches the leader's interval."""
-    low = complete(results, f"{metric}_low").loc[values.index]
-    leader = values.idxmax(axis=1)
-    bound = np.array([low.loc[s, name] for s, name in leader.items()])
-    return int(((values.ge(bound, axis=0)).sum(axis=1) > 1).sum())
+    low = complete(results, f"{metric}_low").loc[values.index, values.columns].to_numpy()
+    leader = values.to_numpy()
+    bound = np.take_along_axis(low, np.nanargmax(leader, axis=1)[:, None], axis=1)
+    return int(((leader >= bound).sum(axis=1) > 1).sum())
