@@ -114,7 +114,7 @@ def _panel(
     metric: str,
 ) -> None:
     place = {title: i for i, title in enumerate(titles)}
-    undefined: set[int] = set()
+    undefined: dict[str, list[float]] = {}
     for i, level in enumerate(levels):
         rows = results[(results[factor] == level) & (results["status"] == "ok")]
         by = rows.groupby("title", sort=False)
@@ -131,17 +131,20 @@ def _panel(
             elinewidth=0.7,
             label=_level(level, factor),
         )
-        undefined |= {place[t] for t in value.index[value.isna()]}
+        for title, at in zip(value.index[value.isna()], x[value.isna()], strict=True):
+            undefined.setdefault(str(title), []).append(float(at))
     # Once an attack: beside each other the words of its levels would cover each other.
-    for at in sorted(undefined):
+    for places in undefined.values():
         axes.text(
-            at,
+            float(np.mean(places)),
             0.5,
             "no positive predictions",
             rotation=90,
             fontsize=5,
+            color="0.35",
             ha="center",
             va="center",
+            zorder=1,
         )
     axes.set_xticks(range(len(titles)), titles, rotation=90)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
