@@ -58,29 +58,33 @@ def list_datasets(data_dir: Path | None, cache_dir: Path | None) -> None:
 
 
 @main.command("attacks")
+@click.option("--references", default=16, show_default=True, help="Number of reference models.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
-def list_attacks(as_json: bool) -> None:
+def list_attacks(references: int, as_json: bool) -> None:
     """List every attack: its source, what it needs, what it costs.
 
     Queries are those to the target for each attacked sample, beside those that a need of its own
-    takes; models are those trained beside the target (K: as many as --references).
+    takes; models are those trained beside the target.
     """
-    from mibench import attacks
-    from mibench.signals import COPIES, DISTILLED
+    from mibench import attacks, costs
 
-    trained = {"shadow": "1", "references": "K", "distilled": str(DISTILLED)}
-    rows: list[tuple[str, ...]] = [("name", "queries", "models", "needs", "source")]
-    for kind in attacks.REGISTRY.values():
-        queries = 1 + sum(COPIES.get(need, 0) for need in kind.needs)
-        models = "+".join(trained[n] for n in sorted(kind.needs) if n in trained)
-        needs = ", ".join(sorted(kind.needs))
-        rows.append((kind.name, str(queries), models or "0", needs or "nothing", kind.source))
+    listed: list[dict[str, Any]] = [
+        {
+            "name": kind.name,
+            "title": kind.title,
+            "queries": costs.queries(kind),
+            "models": costs.models(kind, references),
+            "needs": sorted(kind.needs),
+            "source": kind.source,
+        }
+        for kind in attacks.REGISTRY.values()
+    ]
     if as_json:
-        listed: list[dict[str, Any]] = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-        for item, kind in zip(listed, attacks.REGISTRY.values(), strict=True):
-            item |= {"title": kind.title, "needs": sorted(kind.needs)}
         click.echo(json.dumps(listed, indent=1))
         return
+    columns = ("name", "queries", "models", "needs", "source")
+    shown = [item | {"needs": ", ".join(item["needs"]) or "nothing"} for item in listed]
+    rows = [columns, *(tuple(str(item[c]) for c in columns) for item in shown)]
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]

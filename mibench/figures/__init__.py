@@ -1,7 +1,29 @@
 """Figures of results, in one style."""
 
+from mibench.figures.album import album, published
+from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.panels import PANELS, six_panels
+from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
-from mibench.figures.style import save, style
+from mibench.figures.style import Picture, look, save, show, style
 
-__all__ = ["PANELS", "distances", "roc", "save", "scores", "six_panels", "style"]
+__all__ = [
+    "PANELS",
+    "Picture",
+    "accuracy_against_cost",
+    "album",
+    "costed",
+    "critical_difference",
+    "distances",
+    "heat_map",
+    "look",
+    "published",
+    "rank",
+    "ranked_values",
+    "roc",
+    "save",
+    "scores",
+    "show",
+    "six_panels",
+    "style",
+]

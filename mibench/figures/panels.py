@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from mibench.errors import MIBenchError
-from mibench.figures.style import COLOURS, MARKERS, style
+from mibench.figures.rows import counted, only_setting, unreachable
+from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, picture, style
 from mibench.scenarios import RESEARCH_QUESTIONS
 
 PANELS = {
@@ -22,7 +20,11 @@ PANELS = {
     "fpr": "(e) FPR",
     "ma": "(f) MA",
 }
-_MOST_IN_COLUMN = 30
+# Of the smallest letters that can be read, beside each other in one column.
+_MOST_IN_COLUMN = 42
+_FEW = 10
+# Inches, by the number of rows.
+_HEIGHTS = {6: 9.0, 3: 6.2, 2: 4.6}
 _FACTORS = {
     "RQ1": "distribution",
     "RQ2": "distance",
@@ -31,7 +33,7 @@ _FACTORS = {
 }
 
 
-def six_panels(results: pd.DataFrame, question: str) -> Figure:
+def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Picture:
     """Draw precision, recall, F1, FNR, FPR and MA of every attack at each level of a factor.
 
     Parameters
@@ -40,36 +42,34 @@ def six_panels(results: pd.DataFrame, question: str) -> Figure:
         Rows of :meth:`mibench.experiment.Experiment.run` for the scenarios of one panel. Of
         several seeds the mean is drawn, with the range of their intervals.
     question : {"RQ1", "RQ2", "RQ3", "RQ4"}
+    columns : {1, 2}
+        Of the printed page. More attacks than one column has room for take two.
 
     Raises
     ------
     MIBenchError
-        If there are no rows, or rows of more than one dataset or model.
+        If there are no rows, or rows of more than one dataset, model or defence.
     """
-    if results.empty:
-        raise MIBenchError(f"there are no results to draw for {question}")
-    settings = results[["dataset", "model"]].drop_duplicates()
-    if len(settings) > 1:
-        raise MIBenchError(
-            "a figure shows one dataset and one model; choose among "
-            + ", ".join(f"{d} with {m}" for d, m in settings.itertuples(index=False))
-        )
+    setting = only_setting(results, f"to draw for {question}")
     factor = _FACTORS[question]
     levels = list(dict.fromkeys(results[factor]))
     titles = list(dict.fromkeys(results["title"]))
+    if len(titles) > _MOST_IN_COLUMN:
+        columns, abreast = 2, 1
+    else:
+        # Few names leave room for one panel more.
+        abreast = columns + (len(titles) <= _FEW)
+    rows = 6 // abreast
     with style():
-        # One column's width while names have room; the more attacks, the fewer panels abreast.
-        rows = 6 if len(titles) > 10 else 3
-        width = 3.5 if len(titles) <= _MOST_IN_COLUMN else 7.16
-        figure, grid = plt.subplots(
-            rows, 6 // rows, figsize=(width, 6.2 if rows == 3 else 9.0), sharex=True
-        )
+        size = (WIDTHS[columns], _HEIGHTS[rows])
+        figure, grid = picture(rows, abreast, figsize=size, sharex=True)
         for axes, (metric, heading) in zip(grid.flat, PANELS.items(), strict=True):
             _panel(axes, results, factor, levels, titles, metric)
             axes.set_title(heading, loc="left")
+            room = 72 * (WIDTHS[columns] / abreast - 0.4) / len(titles)
+            axes.tick_params("x", labelsize=min(7, 0.95 * room))
         handles, names = grid.flat[0].get_legend_handles_labels()
-        dataset, model = settings.iloc[0]
-        figure.suptitle(f"{question}: {RESEARCH_QUESTIONS[question]}\n{dataset}, {model}")
+        figure.suptitle(f"{question}: {RESEARCH_QUESTIONS[question]}\n{setting}")
         figure.legend(
             handles,
             names,
@@ -78,10 +78,31 @@ def six_panels(results: pd.DataFrame, question: str) -> Figure:
             title=_heading(factor),
             columnspacing=1,
         )
-        missing = results.loc[results["status"] != "ok", "scenario"].unique()
-        if len(missing):
-            figure.supxlabel(f"not reachable in this pool: {', '.join(missing)}", fontsize=7)
+    figure.caption = (
+        f"{question} on {setting}: {', '.join(PANELS.values())} of {len(titles)} attacks at "
+        f"{len(levels)} levels of the {_heading(factor)} "
+        f"({', '.join(_level(level, factor) for level in levels)}); the scenarios are "
+        f"{', '.join(dict.fromkeys(results['scenario']))}. {counted(results)}. Marks are values on "
+        "the answered samples"
+        + (", the mean over the seeds" if results["seed"].nunique() > 1 else "")
+        + f"; bars are 95% intervals.{unreachable(results)}"
+    )
+    figure.alt = (
+        f"Six panels, one mark for each attack and level of the {_heading(factor)}. "
+        + " ".join(_highest(results, factor, level) for level in levels)
+    ).strip()
     return figure
+
+
+def _highest(results: pd.DataFrame, factor: str, level: object) -> str:
+    rows = results[(results[factor] == level) & (results["status"] == "ok")]
+    if rows.empty:
+        return ""
+    ma = rows.groupby("title", sort=False)["ma"].mean()
+    return (
+        f"At {_level(level, factor)} MA runs from {ma.min():.2f} ({ma.idxmin()}) to "
+        f"{ma.max():.2f} ({ma.idxmax()})."
+    )
 
 
 def _panel(
@@ -93,6 +114,7 @@ def _panel(
     metric: str,
 ) -> None:
     place = {title: i for i, title in enumerate(titles)}
+    undefined: dict[str, list[float]] = {}
     for i, level in enumerate(levels):
         rows = results[(results[factor] == level) & (results["status"] == "ok")]
         by = rows.groupby("title", sort=False)
@@ -109,16 +131,21 @@ def _panel(
             elinewidth=0.7,
             label=_level(level, factor),
         )
-        for at in x[value.isna()]:
-            axes.text(
-                at,
-                0.5,
-                "no positive predictions",
-                rotation=90,
-                fontsize=5,
-                ha="center",
-                va="center",
-            )
+        for title, at in zip(value.index[value.isna()], x[value.isna()], strict=True):
+            undefined.setdefault(str(title), []).append(float(at))
+    # Once an attack: beside each other the words of its levels would cover each other.
+    for places in undefined.values():
+        axes.text(
+            float(np.mean(places)),
+            0.5,
+            "no positive predictions",
+            rotation=90,
+            fontsize=5,
+            color="0.35",
+            ha="center",
+            va="center",
+            zorder=1,
+        )
     axes.set_xticks(range(len(titles)), titles, rotation=90)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_xlim(-0.6, len(titles) - 0.4)

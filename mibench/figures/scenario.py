@@ -5,25 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import matplotlib as mpl
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.stats import norm
 
 from mibench import metrics
 from mibench.attacks import Attack, Inference
 from mibench.construction import TargetDataset
-from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, style
+from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, look, picture, style
 from mibench.outputs import BoolArray
 
 
-def distances(target: TargetDataset) -> Figure:
+def distances(target: TargetDataset) -> Picture:
     """Draw the distances of a target dataset's pairs against the wanted distribution."""
     mean, deviation = target.distance[0], target.deviation[0]
     shape = target.scenario.distribution
     with style():
-        figure, axes = plt.subplots(figsize=(3.5, 2.6))
+        figure, axes = picture(figsize=(3.5, 2.6))
         axes.hist(target.distances, bins=30, density=True, color=COLOURS[4], label="constructed")
         x = np.linspace(mean - 4 * deviation, mean + 4 * deviation, 400)
         if shape == "normal":
@@ -37,6 +34,15 @@ def distances(target: TargetDataset) -> Figure:
                 axes.axvline(mean + side * deviation, color="black", ls="--", lw=0.8, label=name)
         axes.set(xlabel="distance of a member-nonmember pair", ylabel="density")
         figure.legend(loc="outside upper center", ncols=2)
+    figure.caption = (
+        f"Distances of the {len(target.distances)} member-nonmember pairs of {target.scenario.id} "
+        f"({target.scenario.label}) and the distribution wanted: mean {mean:.3g}, standard "
+        f"deviation {deviation:.3g}."
+    )
+    figure.alt = (
+        f"Histogram of distances, mean {target.distances.mean():.3g}, standard deviation "
+        f"{target.distances.std():.3g}, with the wanted {shape} distribution over it."
+    )
     return figure
 
 
@@ -53,12 +59,12 @@ class Judged(Protocol):
     def metrics(self) -> dict[str, metrics.Estimate]: ...  # noqa: D102
 
 
-def scores(result: Judged) -> Figure:
+def scores(result: Judged) -> Picture:
     """Draw an attack's scores of members and nonmembers with its threshold."""
     values, is_member = result.inference.scores, result.is_member
     finite = values[np.isfinite(values)]
     with style():
-        figure, axes = plt.subplots(figsize=(3.5, 2.6))
+        figure, axes = picture(figsize=(3.5, 2.6))
         # The extreme tails of a score would leave the rest in one bin.
         low, high = np.quantile(finite, (0.005, 0.995))
         bins = np.linspace(low, high if high > low else low + 1, 31).tolist()
@@ -72,26 +78,65 @@ def scores(result: Judged) -> Figure:
             axes.axvline(result.inference.threshold, color="black", ls="--", label="threshold")
         axes.set(xlabel=f"score of {result.attack.title}", ylabel="samples")
         figure.legend(loc="outside upper center", ncols=3)
+    ma = result.metrics["ma"]
+    figure.caption = (
+        f"Scores of {result.attack.title}: {is_member.sum()} members, {(~is_member).sum()} "
+        "nonmembers; what lies beyond the outermost 0.5% on either side is in the outermost bins. "
+        f"MA {ma.value:.3f}, 95% interval {ma.low:.3f} to {ma.high:.3f}."
+    )
+    figure.alt = (
+        f"Histograms of scores: members' median {np.median(values[is_member]):.3g}, nonmembers' "
+        f"{np.median(values[~is_member]):.3g}, threshold {result.inference.threshold:.3g}."
+    )
     return figure
 
 
-def roc(results: Sequence[Judged]) -> Figure:
+def roc(results: Sequence[Judged]) -> Picture:
     """Draw ROC curves on log axes, each with its threshold's point."""
     with style():
-        figure, axes = plt.subplots(figsize=(3.5, 3.2 + 0.13 * len(results)))
-        for i, result in enumerate(results):
+        figure, axes = picture(figsize=(3.5, 3.2 + 0.13 * len(results)))
+        for result in results:
             values, is_member = result.inference.scores, result.is_member
             fpr, tpr, _ = metrics.roc(values, is_member)
-            colour = mpl.colormaps["turbo"](i / max(len(results) - 1, 1))
+            drawn = look(result.attack.name)
             area = result.metrics["auc"].value
-            name = f"{result.attack.title} (AUC {area:.2f})"
-            axes.plot(fpr, tpr, color=colour, lw=1, drawstyle="steps-post", label=name)
             called = values >= result.inference.threshold
-            axes.plot(called[~is_member].mean(), called[is_member].mean(), "o", color=colour, ms=3)
+            at = called[~is_member].mean(), called[is_member].mean()
+            axes.plot(fpr, tpr, color=drawn.colour, ls=drawn.line, lw=0.8, drawstyle="steps-post")
+            axes.plot(*at, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5)
+            # The legend shows line and point as one.
+            axes.plot(
+                [],
+                [],
+                drawn.marker,
+                color=drawn.colour,
+                mfc=drawn.face,
+                ms=3.5,
+                ls=drawn.line,
+                lw=0.8,
+                label=f"{result.attack.title} (AUC {area:.2f})",
+            )
         floor = 0.5 / len(results[0].is_member)
         line = np.geomspace(floor, 1, 50)
         axes.plot(line, line, color="0.6", lw=0.8, ls=":")
         axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
         axes.set(xlabel="FPR", ylabel="TPR")
         figure.legend(loc="outside lower center", fontsize=6, ncols=1 if len(results) < 4 else 2)
+    is_member = results[0].is_member
+    figure.caption = (
+        f"ROC curves of {len(results)} attacks on {is_member.sum()} members and "
+        f"{(~is_member).sum()} nonmembers, both axes logarithmic; a point marks each attack's own "
+        "threshold, the dotted line chance. AUC with 95% interval: "
+        + "; ".join(
+            f"{r.attack.title} {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
+            for r in results
+            for auc in (r.metrics["auc"],)
+        )
+        + "."
+    )
+    best = max(results, key=lambda r: r.metrics["tpr_at_fpr_1"].value)
+    figure.alt = (
+        f"ROC curves; at 1% FPR {best.attack.title} finds the most members, "
+        f"{100 * best.metrics['tpr_at_fpr_1'].value:.0f}%."
+    )
     return figure

@@ -1,0 +1,109 @@
+"""What an attack finds against what it costs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mibench import costs
+from mibench.attacks import REGISTRY
+from mibench.figures.ranking import NAMES
+from mibench.figures.rows import complete, counted, only_setting, titles, unreachable
+from mibench.figures.style import WIDTHS, Picture, look, picture, style
+
+METRICS = ("ma", "auc", "tpr_at_fpr_1")
+
+
+def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
+    """Draw MA, AUC and TPR at 1% FPR of attacks grouped by trained models and queries.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows of one dataset, model and defence, of any number of scenarios.
+    columns : {1, 2}
+        Of the printed page.
+
+    Raises
+    ------
+    MIBenchError
+        If there are no rows, or rows of more than one setting.
+    """
+    setting = only_setting(results, "to draw")
+    table, title = costed(results), titles(results)
+    bands = list(dict.fromkeys(zip(table["models"], table["queries"], strict=True)))
+    # An empty place between bands.
+    places = np.arange(len(table)) + np.array(
+        [bands.index(band) for band in zip(table["models"], table["queries"], strict=True)]
+    )
+    with style():
+        figure, grid = picture(3, 1, figsize=(WIDTHS[columns], 6.4), sharex=True)
+        for axes, metric in zip(grid, METRICS, strict=True):
+            values = complete(results, metric)
+            for place, name in zip(places, table.index, strict=True):
+                own, drawn = values[name].dropna(), look(str(name))
+                axes.plot([place, place], [own.min(), own.max()], color=drawn.colour, lw=0.7)
+                axes.plot(
+                    place, own.mean(), drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5
+                )
+                if table.loc[name, f"unbeaten_{metric}"]:
+                    axes.plot(place, own.mean(), "o", color="black", mfc="none", mew=0.6, ms=7)
+            axes.set_ylabel(NAMES[metric])
+            axes.set_xlim(-1, places[-1] + 1)
+        grid[-1].set_xticks(places, [title[str(name)] for name in table.index], rotation=90)
+        room = 72 * (WIDTHS[columns] - 0.5) / (places[-1] + 2)
+        grid[-1].tick_params("x", labelsize=min(7, 0.95 * room))
+        above = grid[0].secondary_xaxis("top")
+        centres = [
+            places[(table["models"] == m) & (table["queries"] == q)].mean() for m, q in bands
+        ]
+        above.set_xticks(centres, [_band(*band) for band in bands], rotation=90)
+        above.tick_params(length=0, labelsize=min(7, 1.9 * room))
+        above.spines["top"].set_visible(False)
+        figure.suptitle(f"{setting}: what attacks find and what they cost")
+    count = results.loc[results["status"] == "ok", "scenario"].nunique()
+    figure.caption = (
+        f"{', '.join(NAMES[m] for m in METRICS)} of {len(table)} attacks on {setting}, in groups "
+        "of what they cost beside the target: trained models, and queries to the target for each "
+        f"attacked sample. Marks are means over {count} scenarios, bars reach from the lowest to "
+        "the highest scenario; the scenarios share one target model and its samples, so bars are "
+        "no confidence intervals. A ring marks attacks whose mean no attack of at most the same "
+        f"cost exceeds. {counted(results)}.{unreachable(results)}"
+    )
+    best = [table.loc[(table["models"] == m) & (table["queries"] == q), "ma"] for m, q in bands]
+    figure.alt = "Highest mean MA: " + "; ".join(
+        f"{_band(*band)}: {ma.max():.2f} ({title[str(ma.idxmax())]})"
+        for band, ma in zip(bands, best, strict=True)
+    )
+    return figure
+
+
+def costed(results: pd.DataFrame) -> pd.DataFrame:
+    """Return each attack's cost and mean metrics, cheapest first, then by mean AUC.
+
+    `models` and `queries` are those of :mod:`mibench.costs`; `unbeaten_<metric>` says whether no
+    attack that costs at most as much has a higher mean. Attacks that are no longer registered
+    have no known cost and are left out.
+    """
+    references = int(results["references"].max())
+    known = [name for name in titles(results) if name in REGISTRY]
+    table = pd.DataFrame(index=pd.Index(known, name="attack"))
+    table["models"] = [costs.models(REGISTRY[name], references) for name in known]
+    table["queries"] = [costs.queries(REGISTRY[name]) for name in known]
+    for metric in METRICS:
+        table[metric] = complete(results, metric)[known].mean()
+    table = table.dropna(subset=[*METRICS])
+    table = table.sort_values(
+        ["models", "queries", "auc"], ascending=[True, True, False], kind="stable"
+    )
+    for metric in METRICS:
+        table[f"unbeaten_{metric}"] = [
+            not ((table["models"] <= m) & (table["queries"] <= q) & (table[metric] > v)).any()
+            for m, q, v in zip(table["models"], table["queries"], table[metric], strict=True)
+        ]
+    return table
+
+
+def _band(models: int, queries: int) -> str:
+    trained = f"{models} model" + ("" if models == 1 else "s")
+    return f"{trained}, {queries} " + ("query" if queries == 1 else "queries")

@@ -1,0 +1,275 @@
+"""Which attack leads where: a heat map of all scenarios, and a critical-difference diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from scipy.stats import friedmanchisquare, studentized_range
+
+from mibench.errors import MIBenchError
+from mibench.figures.rows import complete, counted, only_setting, titles, unreachable
+from mibench.figures.style import WIDTHS, Picture, look, picture, style
+
+NAMES = {
+    "precision": "precision",
+    "recall": "recall",
+    "f1": "F1",
+    "ma": "MA",
+    "accuracy": "accuracy",
+    "auc": "AUC",
+    "tpr_at_fpr_1": "TPR at 1% FPR",
+    "tpr_at_fpr_0.1": "TPR at 0.1% FPR",
+    "tpr_at_fpr_0.01": "TPR at 0.01% FPR",
+}
+# These are of all scores, so that scenarios that differ in the withheld ratio alone repeat them.
+_OF_ALL_SCORES = ("auc", "tpr_at_fpr_1", "tpr_at_fpr_0.1", "tpr_at_fpr_0.01")
+_ALPHA = 0.05
+_LABELLED = 30
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Attacks ranked over scenarios, with Friedman's test and Nemenyi's critical difference.
+
+    Attributes
+    ----------
+    ranks : Series
+        Mean rank of each attack, 1 the best, best first; ties share their mean.
+    scenarios : int
+        How many scenarios were ranked, N.
+    statistic, p : float
+        Friedman's chi-squared, corrected for ties, and its p value.
+    critical_difference : float
+        Mean ranks that differ by less do not differ at the 5% level.
+    """
+
+    ranks: pd.Series[float]
+    scenarios: int
+    statistic: float
+    p: float
+    critical_difference: float
+
+    @property
+    def groups(self) -> list[tuple[int, int]]:
+        """First and last place of each largest run of attacks that do not differ."""
+        values, found = self.ranks.to_numpy(), []
+        last_end = 0
+        for first in range(len(values)):
+            within = values <= values[first] + self.critical_difference
+            end = int(np.flatnonzero(within)[-1])
+            if end > max(first, last_end):
+                found.append((first, end))
+                last_end = end
+        return found
+
+
+def rank(values: pd.DataFrame) -> Ranking:
+    """Rank attacks over scenarios and test whether their ranks differ.
+
+    Parameters
+    ----------
+    values : DataFrame, (N, k)
+        Scenarios down, attacks across; higher is better. Scenarios in which an attack has no
+        value are left out.
+
+    Raises
+    ------
+    MIBenchError
+        If fewer than two scenarios or three attacks are left.
+
+    References
+    ----------
+    Demsar 2006, "Statistical Comparisons of Classifiers over Multiple Data Sets", section 3.2.2.
+    """
+    values = values.dropna()
+    count, attacks = values.shape
+    if count < 2 or attacks < 3:
+        raise MIBenchError(
+            f"a ranking needs three attacks with values in the same two scenarios; these are "
+            f"{attacks} attacks in {count}"
+        )
+    # Values that differ by rounding alone are ties.
+    ranks = values.round(9).rank(axis=1, ascending=False).mean().sort_values(kind="stable")
+    test = friedmanchisquare(*(values[name].round(9) for name in values))
+    quantile = studentized_range.ppf(1 - _ALPHA, attacks, np.inf) / np.sqrt(2)
+    difference = float(quantile * np.sqrt(attacks * (attacks + 1) / (6 * count)))
+    return Ranking(ranks, count, float(test.statistic), float(test.pvalue), difference)
+
+
+def ranked_values(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return a metric, scenarios down and attacks across, each target dataset's scores once.
+
+    Raises
+    ------
+    MIBenchError
+        If the metric is not one of :data:`NAMES`.
+    """
+    if metric not in NAMES:
+        raise MIBenchError(f"no ranking by {metric!r}; use one of {', '.join(NAMES)}")
+    if metric in _OF_ALL_SCORES:
+        made = ["distribution", "distance", "differential_distance"]
+        first = results.groupby(made)["scenario"].transform("min")
+        results = results[results["scenario"] == first]
+    return complete(results, metric)
+
+
+def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Picture:
+    """Draw mean ranks, attacks that do not differ joined by a bar (after Demsar 2006, figure 1).
+
+    Attacks are listed downwards, so that many names stay readable in one column.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows of one dataset, model and defence.
+    metric : str
+        One of :data:`NAMES`.
+    columns : {1, 2}
+        Of the printed page.
+
+    Raises
+    ------
+    MIBenchError
+        If there are too few rows, or rows of more than one setting.
+    """
+    setting = only_setting(results, "to rank")
+    ranking, title = rank(ranked_values(results, metric)), titles(results)
+    places = np.arange(len(ranking.ranks))
+    with style():
+        height = 1.2 + 0.135 * len(places)
+        figure, axes = picture(figsize=(WIDTHS[columns], height))
+        for place, (name, value) in enumerate(ranking.ranks.items()):
+            drawn = look(str(name))
+            axes.plot(value, place, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=4)
+        right = len(places) + 0.5
+        step = (len(places) - 0.5) / 3 / max(len(ranking.groups), 8)
+        for i, (first, last) in enumerate(ranking.groups):
+            x = right + (i + 0.5) * step
+            axes.plot([x, x], [first - 0.3, last + 0.3], color="black", lw=1.2)
+        end = right + max(len(ranking.groups), 1) * step
+        # The scale of the differences, above the first attack.
+        axes.plot([1, 1 + ranking.critical_difference], [-1.2, -1.2], color="black", lw=1.2)
+        axes.text(1, -1.5, f"CD = {ranking.critical_difference:.2f}", va="bottom")
+        axes.set_xlim(0.5, max(end, 1.3 + ranking.critical_difference))
+        axes.set_ylim(len(places) - 0.4, -2.8)
+        axes.set_yticks(places, [title[str(name)] for name in ranking.ranks.index])
+        ticks = mpl.ticker.MaxNLocator(6, integer=True).tick_values(1, len(places))
+        axes.set_xticks([1, *(t for t in ticks if 1 < t <= len(places))])
+        axes.set_xlabel(f"mean rank by {NAMES[metric]} (1 = best)")
+        axes.spines["left"].set_visible(False)
+        axes.tick_params("y", length=0)
+        axes.set_title(f"{setting}: {ranking.scenarios} scenarios", loc="left")
+    best = [title[str(name)] for name in ranking.ranks.index]
+    level = ranking.ranks <= ranking.ranks.iloc[0] + ranking.critical_difference
+    repeated = (
+        " Scenarios that differ in the withheld ratio alone have the same scores and count once."
+        if metric in _OF_ALL_SCORES
+        else ""
+    )
+    p = "p < 0.001" if ranking.p < 0.001 else f"p = {ranking.p:.3f}"
+    figure.caption = (
+        f"Mean ranks of {len(best)} attacks by {NAMES[metric]} on {setting}, over "
+        f"{ranking.scenarios} scenarios in which all have a value. Friedman: chi-squared = "
+        f"{ranking.statistic:.1f}, {p}; Nemenyi: mean ranks within CD = "
+        f"{ranking.critical_difference:.2f} of each other do not differ at the 5% level, a bar "
+        f"joins them.{repeated} The scenarios share one target model and its samples, so their "
+        "ranks are not independent, as both tests suppose: p and CD are too small, and say nothing "
+        f"about other models or datasets. {counted(results)}."
+    )
+    figure.alt = (
+        "Attacks by mean rank, best first: "
+        + ", ".join(f"{title[str(n)]} {r:.1f}" for n, r in ranking.ranks.items())
+        + f". {int(level.sum()) - 1} others lie within the critical difference of the best."
+    )
+    return figure
+
+
+def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Picture:
+    """Draw a metric of every attack in every scenario, each scenario's leader marked.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows of one dataset, model and defence, of any number of scenarios.
+    metric : str
+        One of :data:`NAMES`.
+    columns : {1, 2}
+        Of the printed page.
+
+    Raises
+    ------
+    MIBenchError
+        If there are no rows with values, or rows of more than one setting.
+    """
+    setting = only_setting(results, "to draw")
+    if metric not in NAMES:
+        raise MIBenchError(f"no heat map of {metric!r}; use one of {', '.join(NAMES)}")
+    values, title = complete(results, metric), titles(results)
+    if values.empty:
+        raise MIBenchError(f"no scenario of {setting} has values to draw")
+    order = values.mean().sort_values(ascending=False, kind="stable").index
+    values = values[order]
+    array = values.to_numpy().T
+    leads = np.isclose(array, np.nanmax(array, axis=0), atol=1e-9)
+    with style():
+        figure, axes = picture(figsize=(WIDTHS[columns], 1.6 + 0.135 * len(order)))
+        image = axes.imshow(
+            array, aspect="auto", cmap="cividis", interpolation="nearest", rasterized=True
+        )
+        size = min(3.5, 72 * (WIDTHS[columns] - 1.8) / len(values) * 0.7)
+        down, across = np.nonzero(leads)
+        axes.plot(across, down, "o", color="white", mec="black", mew=0.4, ms=size, clip_on=False)
+        axes.set_yticks(range(len(order)), [title[str(name)] for name in order])
+        axes.grid(False)
+        axes.tick_params(length=0)
+        _scenarios_below(axes, results, list(values.index))
+        figure.colorbar(
+            image, ax=axes, label=NAMES[metric], location="bottom", aspect=40, pad=0.02, shrink=0.9
+        )
+        figure.suptitle(f"{setting}: {len(values)} scenarios")
+    led = pd.Series(leads.sum(axis=1), index=[title[str(name)] for name in order])
+    led = led[led > 0].sort_values(ascending=False, kind="stable")
+    close = _within_the_leader(results, metric, values)
+    figure.caption = (
+        f"{NAMES[metric]} of {len(order)} attacks in {len(values)} scenarios of {setting}; a dot "
+        "marks each scenario's highest value (several where they tie). In "
+        f"{close} of {len(values)} scenarios some other attack's value lies within the leader's "
+        f"95% interval. Attacks in the order of their mean. {counted(results)}."
+        f"{unreachable(results)}"
+    )
+    figure.alt = "Leading attacks and in how many scenarios: " + ", ".join(
+        f"{name} {count}" for name, count in led.items()
+    )
+    return figure
+
+
+def _scenarios_below(axes: mpl.axes.Axes, results: pd.DataFrame, ids: Sequence[str]) -> None:
+    """Name scenarios where there is room, else the distributions and distances they share."""
+    if len(ids) <= _LABELLED:
+        axes.set_xticks(range(len(ids)), ids, rotation=90)
+        return
+    factors = results.drop_duplicates("scenario").set_index("scenario").loc[list(ids)]
+    shared = factors[["distribution", "distance"]].apply(tuple, axis=1).to_numpy()
+    starts = [i for i in range(len(ids)) if i == 0 or shared[i] != shared[i - 1]]
+    ends = [*starts[1:], len(ids)]
+    places = [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)]
+    axes.set_xticks(places, [f"{shared[i][1]:g}" for i in starts])
+    axes.set_xlabel("distance")
+    for start in starts[1:]:
+        new = shared[start][0] != shared[start - 1][0]
+        axes.axvline(start - 0.5, color="white", lw=1.6 if new else 0.5)
+    for name in dict.fromkeys(factors["distribution"]):
+        inside = np.flatnonzero(factors["distribution"] == name)
+        axes.text(inside.mean(), -0.7, name, ha="center", va="bottom")
+
+
+def _within_the_leader(results: pd.DataFrame, metric: str, values: pd.DataFrame) -> int:
+    """Count the scenarios in which a second attack's value reaches the leader's interval."""
+    low = complete(results, f"{metric}_low").loc[values.index, values.columns].to_numpy()
+    leader = values.to_numpy()
+    bound = np.take_along_axis(low, np.nanargmax(leader, axis=1)[:, None], axis=1)
+    return int(((leader >= bound).sum(axis=1) > 1).sum())

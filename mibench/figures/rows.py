@@ -1,0 +1,69 @@
+"""What rows of results a figure is drawn from, and how its caption names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from mibench.errors import MIBenchError
+
+# What one figure shows one of; a defence is named in the rows of batches that have one.
+_SETTING = ("dataset", "model", "defence")
+
+
+def by_setting(results: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield the rows of each dataset, model and defence with their names, such as "digits, MLP"."""
+    columns = [c for c in _SETTING if c in results]
+    for names, rows in results.groupby(columns, sort=False, dropna=False):
+        yield ", ".join(str(n) for n in names if n == n and n not in ("", "none")), rows
+
+
+def only_setting(results: pd.DataFrame, purpose: str) -> str:
+    """Return the name of the one setting of all rows.
+
+    Raises
+    ------
+    MIBenchError
+        If there are no rows, or several settings.
+    """
+    if results.empty:
+        raise MIBenchError(f"there are no results {purpose}")
+    names = [name for name, _ in by_setting(results)]
+    if len(names) > 1:
+        raise MIBenchError(
+            "a figure shows one dataset, model and defence; choose among " + "; ".join(names)
+        )
+    return names[0]
+
+
+def counted(results: pd.DataFrame) -> str:
+    """Return how many samples a scenario has and which seeds were run, as part of a caption."""
+    sizes = sorted(results.loc[results["status"] == "ok", "samples"].dropna().astype(int).unique())
+    seeds = sorted(results["seed"].unique())
+    n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "0"
+    named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
+    return f"n = {n} samples a scenario, half of them members; {named}"
+
+
+def unreachable(results: pd.DataFrame) -> str:
+    """Return the sentence of a caption that names the scenarios without values, or nothing."""
+    missing = results.loc[results["status"] != "ok", "scenario"].unique()
+    return f" Not reachable in this pool: {', '.join(missing)}." if len(missing) else ""
+
+
+def complete(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Return a metric, scenarios down and attacks' names across, the mean of several seeds.
+
+    Scenarios and attacks are in the order of their ids and of the rows.
+    """
+    names = list(dict.fromkeys(results["attack"]))
+    values = results[results["status"] == "ok"].pivot_table(
+        index="scenario", columns="attack", values=metric, dropna=False
+    )
+    return values.reindex(columns=names).sort_index().dropna(how="all")
+
+
+def titles(results: pd.DataFrame) -> dict[str, str]:
+    """Return each attack's title by its name, in the order of the rows."""
+    return dict(zip(results["attack"], results["title"], strict=True))

@@ -1,0 +1,191 @@
+"""One self-contained HTML page of results."""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from mibench import figures
+from mibench import results as tables
+from mibench.errors import MIBenchError
+from mibench.figures.ranking import NAMES
+from mibench.figures.rows import by_setting, complete, titles
+from mibench.figures.style import png
+
+_METRICS = ("ma", "auc", "tpr_at_fpr_1")
+_DPI = 200
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's texts; a folded one is opened by a click."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure as base64 of its PNG, with its words."""
+
+    data: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading."""
+
+    heading: str
+    paragraphs: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Image, ...] = ()
+
+
+def write(results: pd.DataFrame, path: str | Path) -> None:
+    """Write the page of results: lead tables, then each setting's figures and tables.
+
+    It loads nothing from elsewhere, and equal results make equal pages.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows of :meth:`mibench.experiment.Experiment.run`, of any datasets, models and seeds.
+    path : path
+
+    Raises
+    ------
+    MIBenchError
+        If the page cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mibench", "data"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    template = environment.get_template("report.html.jinja")
+    page = template.render(
+        title="MIBench: results of membership inference attacks", sections=_sections(results)
+    )
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise MIBenchError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _sections(results: pd.DataFrame) -> list[Section]:
+    """Return the page's parts, in order."""
+    settings = list(by_setting(results))
+    counts = results.groupby("status")["scenario"].count()
+    intro = (
+        f"{results['attack'].nunique()} attacks on {len(settings)} combinations of dataset, model "
+        f"and defence; {counts.get('ok', 0)} results of an attack in a scenario, "
+        f"{len(results) - counts.get('ok', 0)} without values (their scenarios cannot be reached)."
+    )
+    lead = Section(
+        "Which attack leads?",
+        (intro,),
+        tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
+    )
+    return [lead, *(_setting(name, rows) for name, rows in settings), _made_with(results)]
+
+
+def _lead(rows: pd.DataFrame, name: str) -> Table:
+    """Return the attacks of a setting, the best first."""
+    title, costs = titles(rows), figures.costed(rows)
+    spent = zip(costs["models"].astype(str), costs["queries"].astype(str), strict=True)
+    cost = dict(zip(costs.index, spent, strict=True))
+    ma = complete(rows, "ma")
+    means = pd.DataFrame({metric: complete(rows, metric).mean() for metric in _METRICS})
+    means["rank"] = ma.round(9).rank(axis=1, ascending=False).mean()
+    leads = np.isclose(ma, np.nanmax(ma, axis=1, keepdims=True), atol=1e-9)
+    means["leads"] = pd.Series(leads.sum(axis=0), index=ma.columns)
+    means = means.sort_values("rank", kind="stable")
+    head = ["attack", "mean rank", "leads in", *(NAMES[m] for m in _METRICS), "models", "queries"]
+    body = []
+    for attack, row in means.iterrows():
+        numbers = [f"{row['rank']:.1f}", f"{row['leads']:.0f}"]
+        numbers += [_number(row[metric]) for metric in _METRICS]
+        body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
+    caption = (
+        f"{name}: means over {len(ma)} scenarios; rank and lead by MA, ties share both. Models are "
+        "those trained beside the target, queries those to it for each attacked sample."
+    )
+    return Table(caption, head, body)
+
+
+def _setting(name: str, rows: pd.DataFrame) -> Section:
+    shown = list(_tables(name, rows))
+    return Section(name, (), tuple(shown), tuple(_pictures(rows)))
+
+
+def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
+    bad = rows.loc[rows["status"] != "ok", ["scenario", "status", "error"]].drop_duplicates()
+    if len(bad):
+        yield _as_table(f"{name}: scenarios without values, and why", bad)
+    if not _has_values(rows):
+        return
+    measured = tables.factors(rows[rows["status"] == "ok"]).reset_index()
+    measured = measured.drop(columns=["status", "error"])
+    yield _as_table(
+        f"{name}: scenarios as named, as wanted from this pool, and as measured",
+        measured,
+        folded=True,
+    )
+    for metric in _METRICS:
+        values = complete(rows, metric)
+        values.columns = [titles(rows)[str(c)] for c in values.columns]
+        caption = f"{name}: {NAMES[metric]} of every attack in every scenario"
+        yield _as_table(caption, values.reset_index(), folded=True)
+
+
+def _pictures(rows: pd.DataFrame) -> Iterator[Image]:
+    for _, figure in figures.album(rows):
+        data = base64.b64encode(png(figure, _DPI)).decode()
+        plt.close(figure)
+        yield Image(data, figure.caption, figure.alt)
+
+
+def _made_with(results: pd.DataFrame) -> Section:
+    """Return parameters and versions: the columns that are the same for all rows of a model."""
+    known = ["model", "seed", "references", "space", "levels", "data_sha256", "device"]
+    columns = [
+        str(c)
+        for c in results.columns
+        if c in known or str(c).startswith("train_") or str(c).endswith(("_version", "_commit"))
+    ]
+    body = [[c, ", ".join(map(str, results[c].dropna().unique()))] for c in columns]
+    caption = "What made these results; several values where rows differ"
+    return Section("Parameters and versions", (), (Table(caption, ["name", "value"], body),))
+
+
+def _as_table(caption: str, frame: pd.DataFrame, folded: bool = False) -> Table:
+    body = [[_number(v) for v in row] for row in frame.itertuples(index=False)]
+    return Table(caption, [str(c).replace("_", " ") for c in frame.columns], body, folded)
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def _has_values(rows: pd.DataFrame) -> bool:
+    return bool((rows["status"] == "ok").any())
