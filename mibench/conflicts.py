@@ -7,8 +7,7 @@ differences are significant after correction for the number of comparisons.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Mapping
 from itertools import combinations, product
 from typing import Any
 
@@ -32,10 +31,20 @@ _RATIOS: dict[str, tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]] = {
     "accuracy": ((1, (1, 0, 0, 1), (1, 1, 1, 1)),),
 }
 METRICS = tuple(_RATIOS)
-_ERRORS = ("fpr", "fnr")
+ERRORS = ("fpr", "fnr")
 CORRECTIONS = ("holm", "bh")
 FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 _SETTING = ("dataset", "model", "defence")
+_COLUMNS = (
+    "attack",
+    "other",
+    "scenario",
+    "other_scenario",
+    "type",
+    "factor",
+    *(f"{lead}{bound}" for lead in ("lead", "other_lead") for bound in ("", "_low", "_high")),
+    "strength",
+)
 
 
 def differences(
@@ -98,13 +107,15 @@ def differences(
             _compared(part, metric, replicates, rng) for _, part in rows.groupby("seed", sort=True)
         ]
         table = _pooled(runs)
-        for name, value in zip([*setting, "scenario"], key, strict=True):
-            table.insert(0, name, value)
-        tables.append(table)
+        tables.append(
+            pd.DataFrame(dict(zip([*setting, "scenario"], key, strict=True)), table.index).join(
+                table
+            )
+        )
     found = pd.concat(tables, ignore_index=True)
     if found.empty:
         raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
-    return found[[*setting, "scenario", *found.columns.drop([*setting, "scenario"])]]
+    return found
 
 
 def setting_of(table: pd.DataFrame) -> list[str]:
@@ -126,7 +137,7 @@ def _compared(
             answered & ~called & ~is_member,
         ]
     ).astype(float)
-    sign = -1 if metric in _ERRORS else 1
+    sign = -1 if metric in ERRORS else 1
     value, influence = _metric(metric, cells.sum(axis=2)), np.zeros(answer.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
         for plus, above, below in _RATIOS[metric]:
@@ -281,7 +292,7 @@ def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
         named = dict(zip(setting, key, strict=False))
         ahead, behind = part[part["difference"] > 0], part[part["difference"] < 0]
         for a, b in product(ahead.to_dict("records"), behind.to_dict("records")):
-            changed = _changed(named["dataset"], str(a["scenario"]), str(b["scenario"]))
+            changed = _changed(str(named["dataset"]), str(a["scenario"]), str(b["scenario"]))
             if len(changed) in (1, 2):
                 rows.append(
                     {
@@ -301,15 +312,8 @@ def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
                         "strength": min(a["difference"], -b["difference"]),
                     }
                 )
-    columns = [*setting, *_COLUMNS]
-    found = pd.DataFrame(rows, columns=columns)
+    found = pd.DataFrame(rows, columns=[*setting, *_COLUMNS])
     return found.sort_values("strength", ascending=False, ignore_index=True, kind="stable")
-
-
-_COLUMNS = (
-    "attack other scenario other_scenario type factor lead lead_low lead_high other_lead "
-    "other_lead_low other_lead_high strength"
-).split()
 
 
 def _changed(dataset: str, a: str, b: str) -> list[str]:
@@ -338,7 +342,7 @@ def strongest(found: pd.DataFrame, count: int = 10, type: int = 1) -> pd.DataFra
     return rows.drop_duplicates(["attack", "other"]).head(count).reset_index(drop=True)
 
 
-def sentence(conflict: pd.Series[Any] | dict[str, Any], metric: str = "ma") -> str:
+def sentence(conflict: Mapping[Any, Any], metric: str = "ma") -> str:
     """Tell a conflict, a row of :func:`conflicts`, in words."""
     first, second = (attacks.find(str(conflict[c])).title for c in ("attack", "other"))
     dataset = str(conflict["dataset"])
@@ -385,7 +389,7 @@ def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         raise MIBenchError(f"the results hold no metric {metric!r}")
     rows = results[results["status"] == "ok"].rename(columns={metric: "value"})
     within = [*setting_of(rows), "scenario", "seed"]
-    rank = rows.groupby(within)["value"].rank(ascending=metric in _ERRORS, na_option="bottom")
+    rank = rows.groupby(within)["value"].rank(ascending=metric in ERRORS, na_option="bottom")
     return rows.assign(rank=rank)[[*within, "attack", "title", "value", "rank"]]
 
 
@@ -411,7 +415,7 @@ def leaders(
     table = by[[metric, other]].mean().join(by[bounds].agg({bounds[0]: "min", bounds[1]: "max"}))
     found = []
     for key, part in table.groupby(level=within, sort=False):
-        values = part.droplevel(within)
+        values = part.droplevel([*range(len(within))])
         best = values.index[np.isclose(values[metric], values[metric].max())]
         best_other = values.index[np.isclose(values[other], values[other].max())]
         both = [title for title in best if title in best_other]
