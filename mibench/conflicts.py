@@ -123,6 +123,22 @@ def setting_of(table: pd.DataFrame) -> list[str]:
     return [column for column in _SETTING if column in table]
 
 
+def select(table: pd.DataFrame, **setting: str) -> pd.DataFrame:
+    """Return the rows of a setting, such as ``model="MLP"``; a column that is absent is one value.
+
+    Raises
+    ------
+    MIBenchError
+        If there are none.
+    """
+    for column, value in setting.items():
+        if column in table:
+            table = table[table[column] == value]
+    if table.empty:
+        raise MIBenchError("no results of " + ", ".join(f"{c} {v}" for c, v in setting.items()))
+    return table
+
+
 def _compared(
     rows: pd.DataFrame, metric: str, replicates: int, rng: np.random.Generator
 ) -> dict[str, Any]:
@@ -175,8 +191,9 @@ def _compared(
 
 def _matrix(rows: pd.DataFrame) -> tuple[list[str], FloatArray, BoolArray]:
     """Return the attacks, their answers (attacks, n) and the membership (n,)."""
-    answers = rows.pivot(index="attack", columns="sample", values="answer").sort_index()
-    if answers.isna().to_numpy().any():
+    twice = rows.duplicated(["attack", "sample"]).any()
+    answers = rows.pivot_table("answer", "attack", "sample", aggfunc="first")
+    if twice or answers.isna().to_numpy().any():
         where = ", ".join(f"{c} {rows[c].iloc[0]}" for c in ("dataset", "scenario", "seed"))
         raise MIBenchError(
             f"attacks on {where} did not answer about the same samples: results of different "
