@@ -17,7 +17,7 @@ from scipy.stats import false_discovery_control, norm
 
 from mibench import attacks, scenarios
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray
+from mibench.outputs import BoolArray, FloatArray, IntArray
 
 # Metrics as sums of ratios: (sign, cells counted above the line, cells counted below it), where
 # the cells are true positives, false positives, false negatives and true negatives.
@@ -189,19 +189,21 @@ def _compared(
     }
 
 
-def _matrix(rows: pd.DataFrame) -> tuple[list[str], FloatArray, BoolArray]:
+def _matrix(rows: pd.DataFrame) -> tuple[list[str], IntArray, BoolArray]:
     """Return the attacks, their answers (attacks, n) and the membership (n,)."""
-    twice = rows.duplicated(["attack", "sample"]).any()
-    answers = rows.pivot_table("answer", "attack", "sample", aggfunc="first")
-    if twice or answers.isna().to_numpy().any():
+    attack, names = pd.factorize(rows["attack"], sort=True)
+    sample, samples = pd.factorize(rows["sample"], sort=True)
+    answers = np.full((len(names), len(samples)), -2)
+    answers[attack, sample] = rows["answer"]
+    if len(rows) != answers.size or (answers == -2).any():
         where = ", ".join(f"{c} {rows[c].iloc[0]}" for c in ("dataset", "scenario", "seed"))
         raise MIBenchError(
             f"attacks on {where} did not answer about the same samples: results of different "
             "settings lie in one folder; run them again or keep them apart"
         )
-    is_member = rows.drop_duplicates("sample").set_index("sample")["is_member"]
-    ordered = is_member.reindex(answers.columns).to_numpy(dtype=bool)
-    return [str(name) for name in answers.index], answers.to_numpy(), ordered
+    is_member = np.zeros(len(samples), dtype=bool)
+    is_member[sample] = rows["is_member"]
+    return [str(name) for name in names], answers, is_member
 
 
 def _metric(metric: str, counts: FloatArray) -> FloatArray:
