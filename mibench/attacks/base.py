@@ -81,12 +81,15 @@ class Attack(ABC):
         The paper.
     needs : frozenset of str
         Keys of :data:`NEEDS`.
+    labels_only : bool
+        Whether it reads nothing of the target but the labels it answers.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]]
+    labels_only: ClassVar[bool] = False
 
     def __init__(self, seed: int = 0):
         self.seed = seed

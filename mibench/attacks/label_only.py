@@ -30,6 +30,7 @@ class LabelOnly(Attack):
     title = "Label-only"
     source = "Choquette-Choo et al. 2021"
     needs = frozenset({"shadow", "perturbed"})
+    labels_only = True
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Choose the threshold on the shadow model."""
@@ -64,6 +65,7 @@ class Gap(Attack):
     title = "Gap attack"
     source = "Yeom et al. 2018"
     needs: ClassVar[frozenset[str]] = frozenset()
+    labels_only = True
 
     def infer(self, target: Outputs) -> Inference:
         """Score by correctness."""

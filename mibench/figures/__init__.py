@@ -2,6 +2,7 @@
 
 from mibench.figures.album import album, published
 from mibench.figures.cost import accuracy_against_cost, costed
+from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
@@ -12,6 +13,7 @@ __all__ = [
     "Picture",
     "accuracy_against_cost",
     "album",
+    "conflict_matrix",
     "costed",
     "critical_difference",
     "distances",
@@ -20,10 +22,12 @@ __all__ = [
     "published",
     "rank",
     "ranked_values",
+    "ranks",
     "roc",
     "save",
     "scores",
     "show",
     "six_panels",
     "style",
+    "two_views",
 ]

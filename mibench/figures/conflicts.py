@@ -1,0 +1,180 @@
+"""Figures of who leads whom: conflicts, rankings over seeds, two metrics' leaders."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from mibench import attacks
+from mibench.errors import MIBenchError
+from mibench.figures.style import COLOURS, MARKERS, style
+
+
+def conflict_matrix(found: pd.DataFrame) -> Figure:
+    """Draw for every two attacks in how many pairs of scenarios their order flips.
+
+    Above the diagonal the pairs of scenarios that differ in one factor, below it those that
+    differ in two.
+
+    Parameters
+    ----------
+    found : DataFrame
+        Rows of :func:`mibench.conflicts.conflicts`.
+
+    Raises
+    ------
+    MIBenchError
+        If there are none.
+    """
+    if found.empty:
+        raise MIBenchError("there are no conflicts to draw")
+    names = [n for n in attacks.REGISTRY if n in {*found["attack"], *found["other"]}]
+    place = {name: i for i, name in enumerate(names)}
+    matrix = np.zeros((len(names), len(names)), dtype=int)
+    for row in found.to_dict("records"):
+        low, high = sorted((place[row["attack"]], place[row["other"]]))
+        matrix[(low, high) if row["type"] == 1 else (high, low)] += 1
+    titles = [attacks.find(name).title for name in names]
+    table = pd.DataFrame(matrix, titles, titles)
+    with style():
+        figure, axes = plt.subplots(figsize=(7.16, 6.4))
+        axes.grid(False)
+        shown = table.map(lambda count: f"{count}" if count else "")
+        sns.heatmap(
+            np.log1p(table),
+            mask=table == 0,
+            annot=shown,
+            fmt="",
+            cmap="viridis_r",
+            cbar=False,
+            square=True,
+            linewidths=0.3,
+            linecolor="0.9",
+            annot_kws={"fontsize": 5},
+            ax=axes,
+        )
+        axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
+        axes.set_title(
+            "Pairs of scenarios in which the order of two attacks flips\n"
+            "above the diagonal: one factor differs; below: two differ"
+        )
+        axes.tick_params(labelsize=6, length=0)
+    return figure
+
+
+def ranks(ranking: pd.DataFrame) -> Figure:
+    """Draw every attack's mean rank over scenarios, one mark a seed, and the ranks' middle half.
+
+    Parameters
+    ----------
+    ranking : DataFrame
+        Rows of :func:`mibench.conflicts.ranking`.
+    """
+    order = ranking.groupby("title")["rank"].mean().sort_values().index
+    place = {title: i for i, title in enumerate(order)}
+    seeds = sorted(ranking["seed"].unique())
+    with style():
+        figure, axes = plt.subplots(figsize=(3.5, 1 + 0.16 * len(order)))
+        by = ranking.groupby("title")["rank"]
+        quartiles = pd.DataFrame({q: by.quantile(q) for q in (0.25, 0.75)})
+        axes.hlines(
+            [place[t] for t in quartiles.index],
+            quartiles[0.25],
+            quartiles[0.75],
+            color="0.8",
+            lw=4,
+            label="middle half",
+        )
+        for i, seed in enumerate(seeds):
+            mean = ranking[ranking["seed"] == seed].groupby("title")["rank"].mean()
+            axes.plot(
+                mean,
+                [place[t] for t in mean.index],
+                MARKERS[i % len(MARKERS)],
+                color=COLOURS[i % len(COLOURS)],
+                ms=3,
+                label=f"mean, seed {seed}",
+            )
+        axes.set_yticks(range(len(order)), order)
+        axes.invert_yaxis()
+        axes.set_xlabel(f"rank over {ranking['scenario'].nunique()} scenarios (1 is best)")
+        figure.legend(loc="outside lower center", ncols=2)
+    return figure
+
+
+def two_views(leaders: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1") -> Figure:
+    """Draw each scenario's leader by one metric beside its leader by another, in both metrics.
+
+    Parameters
+    ----------
+    leaders : DataFrame
+        Rows of :func:`mibench.conflicts.leaders` for the same two metrics.
+    """
+    with style():
+        figure, grid = plt.subplots(1, 2, figsize=(7.16, 3.4), width_ratios=[1, 1.3])
+        _leads(grid[0], leaders, metric, other)
+        pairs = pd.crosstab(leaders["leader"], leaders["other_leader"])
+        pairs = pairs.loc[
+            pairs.sum(axis=1).sort_values(ascending=False).index,
+            pairs.sum().sort_values(ascending=False).index,
+        ]
+        sns.heatmap(
+            pairs,
+            mask=pairs == 0,
+            annot=True,
+            fmt="d",
+            cmap="Blues",
+            cbar=False,
+            linewidths=0.3,
+            linecolor="0.9",
+            ax=grid[1],
+        )
+        grid[1].grid(False)
+        grid[1].tick_params(length=0)
+        grid[1].set_title("(b) scenarios by both leaders", loc="left")
+        grid[1].set(ylabel=f"leads by {_name(metric)}", xlabel=f"leads by {_name(other)}")
+    return figure
+
+
+def _leads(axes: Axes, leaders: pd.DataFrame, metric: str, other: str) -> None:
+    differs = leaders[~leaders["same"]]
+    for _, row in differs.iterrows():
+        axes.plot(
+            [row[metric], row[f"other_{metric}"]],
+            [row[other], row[f"other_{other}"]],
+            color="0.8",
+            lw=0.6,
+            zorder=1,
+        )
+    axes.plot(
+        differs[metric],
+        differs[other],
+        MARKERS[0],
+        color=COLOURS[0],
+        ms=3,
+        label=f"leads by {_name(metric)}",
+    )
+    axes.plot(
+        differs[f"other_{metric}"],
+        differs[f"other_{other}"],
+        MARKERS[2],
+        color=COLOURS[5],
+        ms=3,
+        label=f"leads by {_name(other)}",
+    )
+    same = leaders[leaders["same"]]
+    axes.plot(same[metric], same[other], MARKERS[1], color=COLOURS[2], ms=3, label="leads by both")
+    axes.set(xlabel=_name(metric), ylabel=_name(other))
+    axes.set_title("(a) both leaders of each scenario", loc="left")
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=1)
+
+
+def _name(metric: str) -> str:
+    """Write a metric as text does."""
+    if metric.startswith("tpr_at_fpr_"):
+        return f"TPR at {metric.removeprefix('tpr_at_fpr_')}% FPR"
+    return metric.upper()

@@ -1,0 +1,410 @@
+"""Who beats whom: against constructed tables, simulations with known truth, and the raw rows."""
+
+import re
+from collections.abc import Callable
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import nbformat
+import numpy as np
+import pandas as pd
+import papermill
+import pytest
+
+from mibench import conflicts, figures, results, scenarios
+from mibench.errors import MIBenchError
+from mibench.experiment import Experiment
+from mibench.metrics import METRICS
+
+Rates = Callable[[scenarios.Scenario], tuple[float, float]]
+GRID = scenarios.catalogue("digits")
+
+
+def constructed(rates: dict[str, Rates], half: int = 200, seed: int = 0) -> pd.DataFrame:
+    """Return answers with exactly the given (TPR, FPR); which samples are hit is by chance."""
+    rng = np.random.default_rng([seed, 1])
+    parts = []
+    for scenario, (name, rate) in product(GRID, rates.items()):
+        hits = [rng.permutation(np.arange(half) < round(share * half)) for share in rate(scenario)]
+        parts.append(
+            pd.DataFrame(
+                {
+                    "dataset": "digits",
+                    "scenario": scenario.id,
+                    "attack": name,
+                    "seed": seed,
+                    "sample": np.arange(2 * half),
+                    "is_member": np.arange(2 * half) < half,
+                    "answer": np.concatenate(hits).astype(np.int8),
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def simulated(
+    rng: np.random.Generator,
+    names: list[str],
+    where: list[str],
+    half: int,
+    rates: dict[str, tuple[float, float]],
+    withheld: float,
+) -> pd.DataFrame:
+    """Return simulated answers: attacks of given (TPR, FPR) that mostly hit the same samples."""
+    count = len(where) * 2 * half
+    sample = np.tile(np.arange(2 * half), len(where))
+    is_member = sample < half
+    shared = rng.random(count)
+    parts = []
+    for name in names:
+        own = np.where(rng.random(count) < 0.5, shared, rng.random(count))
+        called = own < np.where(is_member, *rates[name])
+        answer = np.where(rng.random(count) < withheld, -1, called)
+        parts.append(
+            pd.DataFrame(
+                {
+                    "dataset": "digits",
+                    "scenario": np.repeat(where, 2 * half),
+                    "attack": name,
+                    "seed": 0,
+                    "sample": sample,
+                    "is_member": is_member,
+                    "answer": answer,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_exactly_the_constructed_flips_are_found() -> None:
+    low, _, high = sorted({s.distance for s in GRID})
+
+    def turning(s: scenarios.Scenario) -> tuple[float, float]:
+        return {low: 0.9, high: 0.5}.get(s.distance, 0.7), 0.2
+
+    answers = constructed(
+        {
+            "nn_attack": turning,
+            "label_only": lambda s: (0.7, 0.2),
+            "gap": lambda s: (0.3, 0.25),
+            "rmia": lambda s: (0.95, 0.05),
+        },
+        half=600,
+    )
+    found = conflicts.conflicts(conflicts.significant(conflicts.differences(answers)))
+    wanted = set()
+    for a, b in product(GRID, GRID):
+        others = sum(getattr(a, f) != getattr(b, f) for f in conflicts.FACTORS[::2]) + (
+            a.withheld_ratio != b.withheld_ratio
+        )
+        if a.distance == high and b.distance == low and others <= 1:
+            wanted.add((a.id, b.id, 1 + others))
+    rows = found[["scenario", "other_scenario", "type"]].itertuples(index=False, name=None)
+    assert set(rows) == wanted and len(found) == len(wanted) > 100
+    # label_only leads nn_attack in the first scenario: its name comes first.
+    assert set(found["attack"]) == {"label_only"} and set(found["other"]) == {"nn_attack"}
+    assert found["factor"].str.contains("distance").all()
+    assert (found.loc[found["type"] == 1, "factor"] == "distance").all()
+    assert found["strength"].to_numpy() == pytest.approx(0.2)
+    table = conflicts.counts(found)
+    assert table["conflicts"].sum() == len(wanted)
+    said = conflicts.sentence(conflicts.strongest(found, 1).iloc[0])
+    assert re.fullmatch(
+        rf"Label-only leads NN_attack by 0\.200 \[.*\] MA at distance {high:.3f} \(ES\d+\); "
+        rf"NN_attack leads by 0\.200 \[.*\] MA at distance {low:.3f} \(ES\d+\), all else equal\.",
+        said,
+    )
+
+
+def test_noise_gives_a_false_alarm_in_at_most_5_percent_of_200_simulated_tables() -> None:
+    rng = np.random.default_rng(0)
+    names, where = ["gap", "rmia", "ppv", "shapley"], [s.id for s in GRID[:12]]
+    alarms = 0
+    for _ in range(200):
+        withheld = rng.choice([0.0, 0.1, 0.4])
+        rate = rng.choice([0.5, 0.8, 0.97]), rng.choice([0.02, 0.3, 0.5])
+        answers = simulated(rng, names, where, 150, dict.fromkeys(names, rate), withheld)
+        judged = conflicts.significant(conflicts.differences(answers, replicates=1))
+        alarms += judged["significant"].any()
+    assert alarms <= 10
+
+
+@pytest.mark.parametrize("withheld", [0.0, 0.3])
+def test_intervals_cover_the_truth_in_93_to_97_percent_of_500_simulations(withheld: float) -> None:
+    rng = np.random.default_rng(1)
+    where = [f"simulation {i}" for i in range(500)]
+    rates = {"gap": (0.7, 0.3), "rmia": (0.8, 0.25)}
+    compared = conflicts.differences(simulated(rng, list(rates), where, 300, rates, withheld))
+    covered = (compared["low"] <= -0.15) & (compared["high"] >= -0.15)
+    assert len(compared) == 500 and 0.93 <= covered.mean() <= 0.97
+    # The closed-form standard error agrees with how the differences really scatter.
+    assert compared["error"].mean() == pytest.approx(compared["difference"].std(), rel=0.1)
+
+
+@pytest.mark.parametrize("metric", conflicts.METRICS)
+def test_standard_error_is_that_of_a_plain_bootstrap(metric: str) -> None:
+    rng = np.random.default_rng(2)
+    rates = {"gap": (0.7, 0.3), "rmia": (0.8, 0.25)}
+    answers = simulated(rng, list(rates), ["ES01"], 300, rates, 0.2)
+    [row] = conflicts.differences(answers, metric).to_dict("records")
+    wide = answers.pivot(index="sample", columns="attack", values="answer")
+    member = np.arange(600) < 300
+
+    def plain(answer: Any, is_member: Any) -> float:
+        called, kept = answer == 1, answer >= 0
+        tp, fp = (called & is_member).sum(), (called & ~is_member).sum()
+        fn, tn = (kept & ~called & is_member).sum(), (kept & ~called & ~is_member).sum()
+        values = {
+            "precision": tp / (tp + fp),
+            "recall": tp / (tp + fn),
+            "f1": 2 * tp / (2 * tp + fp + fn),
+            "fpr": fp / (fp + tn),
+            "fnr": fn / (tp + fn),
+            "ma": tp / (tp + fn) - fp / (fp + tn),
+            "accuracy": (tp + tn) / (tp + fp + fn + tn),
+        }
+        return float(values[metric])
+
+    sign = -1 if metric in ("fpr", "fnr") else 1
+    drawn = []
+    for _ in range(2000):
+        picked = np.concatenate([rng.integers(0, 300, 300), rng.integers(300, 600, 300)])
+        gap, rmia = (plain(wide[name].to_numpy()[picked], member[picked]) for name in rates)
+        drawn.append(sign * (gap - rmia))
+    assert row["error"] == pytest.approx(np.std(drawn), rel=0.07)
+    assert [row["low"], row["high"]] == pytest.approx(
+        np.quantile(drawn, [0.025, 0.975]), abs=0.2 * row["error"]
+    )
+    values = [plain(wide[name].to_numpy(), member) for name in rates]
+    assert [row["value"], row["other_value"]] == pytest.approx(values)
+
+
+def test_metrics_are_those_of_the_result_rows(digits: Experiment) -> None:
+    names = ["gap", "loss_threshold", "top1_threshold"]
+    table, answers = digits.run(["ES12", "ES84"], names)
+    for metric in conflicts.METRICS:
+        compared = conflicts.differences(answers, metric, replicates=1)
+        joined = compared.merge(table, on=["scenario", "attack"])
+        assert len(joined) == 6
+        assert joined["value"].to_numpy() == pytest.approx(joined[metric], nan_ok=True)
+
+
+def test_a_flawless_attack_beats_one_that_calls_nobody() -> None:
+    answers = constructed({"gap": lambda s: (1.0, 0.0), "rmia": lambda s: (0.0, 0.0)})
+    judged = conflicts.significant(conflicts.differences(answers))
+    assert judged["significant"].all() and (judged["error"] == 0).all()
+    same = constructed({"gap": lambda s: (1.0, 0.0), "rmia": lambda s: (1.0, 0.0)})
+    judged = conflicts.significant(conflicts.differences(same))
+    assert (judged["p"] == 1).all() and not judged["significant"].any()
+    without = conflicts.significant(conflicts.differences(answers, "precision"))
+    assert without["difference"].isna().all() and not without["significant"].any()
+
+
+def test_holm_and_benjamini_hochberg_by_their_definitions() -> None:
+    p = np.random.default_rng(3).random(40) ** 4
+    rows = pd.DataFrame({"p": [*p, np.nan], "steady": True})
+    ordered, count = np.sort(p), len(p)
+    rejected = 0
+    while rejected < count and ordered[rejected] <= 0.05 / (count - rejected):
+        rejected += 1
+    assert 0 < conflicts.significant(rows)["significant"].sum() == rejected
+    passed = [i for i in range(count) if ordered[i] <= 0.05 * (i + 1) / count]
+    assert conflicts.significant(rows, "bh")["significant"].sum() == passed[-1] + 1 > rejected
+
+
+def test_seeds_are_pooled_and_each_must_agree() -> None:
+    seeds = [
+        constructed({"gap": lambda s, r=rate: (r, 0.1), "rmia": lambda s: (0.5, 0.1)}, seed=i)
+        for i, rate in enumerate((0.9, 0.8, 0.7))
+    ]
+    judged = conflicts.significant(conflicts.differences(pd.concat(seeds)))
+    assert judged["difference"].to_numpy() == pytest.approx(0.3)
+    assert judged["significant"].all() and (judged["seeds"] == 3).all()
+    alone = pd.concat([conflicts.differences(rows)["error"] for rows in seeds], axis=1)
+    pooled = np.sqrt((alone**2).sum(axis=1)) / 3
+    assert judged["error"].to_numpy() == pytest.approx(pooled)
+    against = constructed({"gap": lambda s: (0.4, 0.1), "rmia": lambda s: (0.5, 0.1)}, seed=2)
+    judged = conflicts.significant(conflicts.differences(pd.concat([*seeds[:2], against])))
+    assert (judged["adjusted"] < 0.05).all() and not judged["significant"].any()
+
+
+def test_mistakes_are_named() -> None:
+    answers = constructed({"gap": lambda s: (0.9, 0.1), "rmia": lambda s: (0.5, 0.1)}, half=5)
+    with pytest.raises(MIBenchError, match="unknown metric 'auc'"):
+        conflicts.differences(answers, "auc")
+    with pytest.raises(MIBenchError, match="digits, scenario ES01, seed 0 did not answer"):
+        conflicts.differences(answers.iloc[1:])
+    with pytest.raises(MIBenchError, match="did not answer about the same samples"):
+        conflicts.differences(pd.concat([answers, answers]))
+    with pytest.raises(MIBenchError, match="needs two"):
+        conflicts.differences(answers[answers["attack"] == "gap"])
+    with pytest.raises(MIBenchError, match="no answers"):
+        conflicts.differences(answers.iloc[:0])
+    compared = conflicts.differences(answers)
+    with pytest.raises(MIBenchError, match="unknown correction 'none'"):
+        conflicts.significant(compared, "none")
+    with pytest.raises(MIBenchError, match="between 0 and 1"):
+        conflicts.significant(compared, alpha=5)
+    with pytest.raises(MIBenchError, match="no results of model VGG16"):
+        conflicts.select(answers.assign(model="MLP"), model="VGG16")
+
+
+def test_ranks_and_leaders() -> None:
+    row = {"dataset": "digits", "model": "MLP", "scenario": "ES01", "status": "ok"}
+    values = {"A": (0.9, 0.0, 0), "B": (0.5, 0.4, 0), "C": (0.5, 0.1, 0)}
+    values2 = {"A": (0.7, 0.1, 1), "B": (0.6, 0.6, 1), "C": (0.2, 0.1, 1)}
+    table = pd.DataFrame(
+        {
+            **row,
+            "attack": title.lower(),
+            "title": title,
+            "seed": seed,
+            "ma": ma,
+            "fpr": 1 - ma,
+            "tpr_at_fpr_0.1": tpr,
+            "tpr_at_fpr_0.1_low": tpr - 0.05,
+            "tpr_at_fpr_0.1_high": tpr + 0.05,
+        }
+        for rows in (values, values2)
+        for title, (ma, tpr, seed) in rows.items()
+    )
+    assert list(conflicts.ranking(table)["rank"]) == [1, 2.5, 2.5, 1, 2, 3]
+    assert list(conflicts.ranking(table, "fpr")["rank"]) == [1, 2.5, 2.5, 1, 2, 3]
+    [found] = conflicts.leaders(table).to_dict("records")
+    assert (found["leader"], found["other_leader"], found["same"]) == ("A", "B", False)
+    assert found["clear"] and found["ma"] == pytest.approx(0.8)
+    assert found["other_tpr_at_fpr_0.1"] == pytest.approx(0.5)
+    tied = table.assign(**{"tpr_at_fpr_0.1": 0.3})
+    assert conflicts.leaders(tied)["same"].all()
+    with pytest.raises(MIBenchError, match="no metric"):
+        conflicts.ranking(table, "nonsense")
+
+
+FEW = ["loss_threshold", "gap", "top1_threshold", "class_confidence", "ppv", "blindmi_1class"]
+
+
+@pytest.fixture(scope="module")
+def executed(location30: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the results of all 84 scenarios of Location30."""
+    folder = tmp_path_factory.mktemp("executed")
+    run = location30.run(scenarios.catalogue("Location30"), FEW)
+    results.save(folder / "Location30" / "all", *run)
+    return folder
+
+
+def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
+    executed: Path, tmp_path: Path
+) -> None:
+    notebook = Path(__file__).parents[1] / "notebooks" / "conflicts.ipynb"
+    given = {"dataset": "Location30", "results": str(executed), "figures": str(tmp_path)}
+    made = tmp_path / "made.ipynb"
+    papermill.execute_notebook(notebook, made, given, progress_bar=False)
+    said = "".join(
+        output.get("text", "")
+        for cell in nbformat.read(made, as_version=4).cells
+        for output in cell.get("outputs", [])
+    )
+    rows = pd.read_parquet(executed / "Location30" / "all.parquet")
+    answers = pd.read_parquet(executed / "Location30" / "all.answers.parquet")
+
+    def ma(title: str, scenario: str) -> float:
+        name = rows.loc[rows["title"] == title, "attack"].iloc[0]
+        own = answers[(answers["attack"] == name) & (answers["scenario"] == scenario)]
+        own = own[own["answer"] >= 0]
+        share = own.groupby("is_member")["answer"].mean()
+        return float(share[True] - share[False])
+
+    # One: how many comparisons there are.
+    [compared] = re.findall(r"(\d+) comparisons", said)
+    assert int(compared) == 84 * 15 == rows["scenario"].nunique() * len([*combinations(FEW, 2)])
+    # Two: both leads of every conflict told. Three: what differs between its scenarios.
+    told = re.findall(
+        r"type (\d): (.+) leads (.+) by (\S+) \[.*?\] MA at (.+?) \((ES\d+)\); "
+        r".+ leads by (\S+) \[.*?\] MA at (.+?) \((ES\d+)\), all else equal",
+        said,
+    )
+    assert len(told) >= 5 and {kind for kind, *_ in told} == {"1", "2"}
+    factors = rows.drop_duplicates("scenario").set_index("scenario")
+    for kind, one, two, lead, here, at, other_lead, there, other_at in told:
+        assert ma(one, at) - ma(two, at) == pytest.approx(float(lead), abs=6e-4)
+        assert ma(two, other_at) - ma(one, other_at) == pytest.approx(float(other_lead), abs=6e-4)
+        differing = [
+            f.replace("_", " ")
+            for f in conflicts.FACTORS
+            if factors.loc[at, f] != factors.loc[other_at, f]
+        ]
+        assert len(differing) == int(kind)
+        for text in (here, there):
+            assert [part.rsplit(" ", 1)[0] for part in text.split(" and ")] == differing
+    # Four: in how many scenarios the leader by MA leads at 0.1% FPR.
+    [same] = re.findall(r"leads at 0\.1% FPR in (\d+) of 84", said)
+    low = "tpr_at_fpr_0.1"
+    best = [
+        bool({*g[g["ma"] == g["ma"].max()].attack} & {*g[g[low] == g[low].max()].attack})
+        for _, g in rows.groupby("scenario")
+    ]
+    assert int(same) == sum(best)
+    # Five: whom nobody beats, or who is beaten least, by a paired test of its own.
+    [(first, times)] = re.findall(
+        r"\neverything: .*?\. (.+) is beaten in the fewest scenarios, (\d+) of 84", said
+    ) or [(*re.findall(r"\neverything: Never beaten in 84 scenarios: (.+)\.", said), "0")]
+    assert beaten(answers, rows, first) == int(times)
+    assert {p.suffix for p in tmp_path.glob("Location30_MLP_*")} >= {".png", ".pdf"}
+
+
+def beaten(answers: pd.DataFrame, rows: pd.DataFrame, title: str) -> int:
+    """Return in how many scenarios an attack is beaten, by plain loops and Holm's definition."""
+    name = rows.loc[rows["title"] == title, "attack"].iloc[0]
+    tests = []
+    for scenario, part in answers.groupby("scenario"):
+        wide = part.pivot(index="sample", columns="attack", values="answer")
+        member = part.drop_duplicates("sample").set_index("sample")["is_member"].loc[wide.index]
+        for a, b in combinations(wide.columns, 2):
+            difference, variance = 0.0, 0.0
+            for side, sign in ((member, 1), (~member, -1)):
+                influence = []
+                for attack in (a, b):
+                    own = wide.loc[side, attack]
+                    kept = own >= 0
+                    rate = (own == 1).sum() / kept.sum()
+                    influence.append(((own == 1) - rate * kept) / kept.sum())
+                    difference += sign * rate * (1 if attack == a else -1)
+                variance += ((influence[0] - influence[1]) ** 2).sum()
+            variance += (difference / 2) ** 2 * (1 / member.sum() + 1 / (~member).sum())
+            z = abs(difference) / variance**0.5 if variance else 0.0
+            tests.append((-z, scenario, b if difference > 0 else a))
+    from scipy.stats import norm
+
+    lost = set()
+    for i, (z, scenario, loser) in enumerate(sorted(tests)):
+        if 2 * norm.cdf(z) > 0.05 / (len(tests) - i):
+            break
+        if loser == name:
+            lost.add(scenario)
+    return len(lost)
+
+
+def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
+    table, answers = results.load(executed, "Location30")
+    found = conflicts.conflicts(conflicts.significant(conflicts.differences(answers)))
+    drawn = figures.conflict_matrix(found)
+    shown = [int(t.get_text()) for t in drawn.axes[0].texts if t.get_text()]
+    assert sum(shown) == len(found)
+    ranked = figures.ranks(conflicts.ranking(table))
+    [mean] = [line for line in ranked.axes[0].lines if line.get_label() == "mean, seed 0"]
+    wanted = conflicts.ranking(table).groupby("title")["rank"].mean().sort_values()
+    assert sorted(mean.get_xdata()) == pytest.approx(list(wanted))
+    names = [t.get_text() for t in ranked.axes[0].get_yticklabels()]
+    assert names == list(wanted.index)
+    views = figures.two_views(conflicts.leaders(table))
+    assert sum(int(t.get_text()) for t in views.axes[1].texts) == 84
+    for i, figure in enumerate((drawn, ranked, views)):
+        figures.save(figure, tmp_path / str(i))
+        box = figure.get_tightbbox()
+        assert box.x0 >= -0.01 and box.x1 <= figure.get_figwidth() + 0.01
+    plt.close("all")
+    with pytest.raises(MIBenchError, match="no conflicts"):
+        figures.conflict_matrix(found.iloc[:0])
+    assert set(conflicts.METRICS) <= set(METRICS)
