@@ -1,0 +1,184 @@
+"""One attack on one target dataset: its pictures, its threshold, its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from html import escape
+
+import ipywidgets as widgets
+import numpy as np
+from sklearn.decomposition import PCA
+
+from mibench import metrics
+from mibench.attacks import Inference
+from mibench.construction import TargetDataset
+from mibench.experiment import Attacked, Experiment
+from mibench.metrics import Estimate
+from mibench.outputs import BoolArray, FloatArray
+from mibench.widgets import tables
+from mibench.widgets.pictures import LEFT, RIGHT, OutcomeMap, ScoreHistogram
+
+_STEPS = 1000
+
+
+class AttackPanel:
+    """What one attack makes of a target dataset at a threshold that can be moved.
+
+    Parameters
+    ----------
+    moved : callable
+        Called after the user has moved the threshold.
+
+    Attributes
+    ----------
+    estimates : dict of str to Estimate
+        The metrics shown.
+    counts : dict of str to int
+        The confusion counts shown.
+    """
+
+    def __init__(self, moved: Callable[[], None]):
+        self.estimates: dict[str, Estimate] = {}
+        self.counts: dict[str, int] = {}
+        self._moved = moved
+        self._shown: Attacked | None = None
+        self._title = widgets.HTML()
+        self.histogram = ScoreHistogram()
+        self.map = OutcomeMap()
+        share = f"{100 * (RIGHT - LEFT):.1f}%"
+        self.threshold = widgets.FloatSlider(
+            readout=False,
+            layout=widgets.Layout(width=share, margin=f"0 0 0 {100 * LEFT:.1f}%"),
+        )
+        self.own = widgets.Button(
+            description="back to the attack's own",
+            tooltip="Take the threshold that the attack chose without knowing the members",
+            layout=widgets.Layout(width="auto"),
+        )
+        self._at = widgets.HTML(layout=widgets.Layout(flex="1 1 auto", margin="0 0 0 8px"))
+        self._numbers = widgets.HTML()
+        self._surest = widgets.HTML()
+        self.threshold.observe(self._threshold_moved, "value")
+        self.own.on_click(lambda _: self._back())
+        self.box = widgets.VBox(
+            [
+                self._title,
+                self.histogram.widget,
+                self.threshold,
+                widgets.HBox([self._at, self.own]),
+                self._numbers,
+                self.map.widget,
+                self._surest,
+            ],
+            layout=widgets.Layout(flex="1 1 0", min_width="0", overflow="hidden"),
+        )
+
+    def result_on(self, target: TargetDataset, attack: str) -> Attacked | None:
+        """Return what is shown if it is this attack's on these samples, whatever the ratio."""
+        result = self._shown
+        if result is None or result.attack.name != attack:
+            return None
+        if result.target.samples is not target.samples:
+            return None
+        return replace(result, target=target)
+
+    @property
+    def result(self) -> Attacked:
+        """The attack's answer that is shown."""
+        assert self._shown is not None
+        return self._shown
+
+    @property
+    def curve(self) -> tuple[str, FloatArray, BoolArray]:
+        """Title, scores and membership."""
+        result = self.result
+        area = self.estimates["auc"].value
+        return f"{result.attack.title} (AUC {area:.2f})", result.inference.scores, result.is_member
+
+    @property
+    def html(self) -> str:
+        """Everything but the pictures."""
+        parts = (self._title, self._at, self._numbers, self._surest)
+        return "".join(part.value for part in parts)
+
+    @property
+    def point(self) -> tuple[float, float]:
+        """FPR and TPR of all samples, whether answered or not, at the threshold."""
+        result = self.result
+        called = result.inference.scores >= self.threshold.value
+        return float(called[~result.is_member].mean()), float(called[result.is_member].mean())
+
+    def show(self, experiment: Experiment, result: Attacked) -> None:
+        """Show an attack's answer; the threshold stays where it was if only the ratio changed."""
+        before, self._shown = self._shown, result
+        self._seed = experiment.seed
+        same_data = before is not None and before.target.samples is result.target.samples
+        if not same_data:
+            samples = result.target.samples
+            self._outputs = experiment.signals.outputs("target", samples)
+            data = experiment.dataset
+            self._images = data.inputs[samples] if data.kind == "image" else None
+            self.map.show(PCA(2, random_state=0).fit_transform(self._outputs.log_probs))
+        if before is None or before.inference is not result.inference:
+            inference = result.inference
+            title, source = escape(result.attack.title), escape(result.attack.source)
+            self._title.value = (
+                f'<div class="mibench-title">{title} '
+                f'<span class="mibench-note">{source}</span></div>'
+            )
+            self.histogram.show(inference.scores, result.is_member, inference.threshold)
+            self._set_slider(*self.histogram.interval, inference.threshold)
+        self._judge()
+
+    def _set_slider(self, low: float, high: float, value: float) -> None:
+        self.threshold.unobserve(self._threshold_moved, "value")
+        with self.threshold.hold_trait_notifications():
+            self.threshold.min, self.threshold.max = low, high
+            self.threshold.step = (high - low) / _STEPS
+            self.threshold.value = value
+        self.threshold.observe(self._threshold_moved, "value")
+
+    def _back(self) -> None:
+        self.threshold.value = self.result.inference.threshold
+
+    def _threshold_moved(self, _: object) -> None:
+        self._judge()
+        self._moved()
+
+    def _judge(self) -> None:
+        """Show what follows from the threshold."""
+        result, threshold = self.result, self.threshold.value
+        scores, is_member = result.inference.scores, result.is_member
+        moved = Inference(scores, threshold)
+        ratio = result.target.scenario.withheld_ratio
+        keep = metrics.answered(moved, ratio, self._seed)
+        called = scores >= threshold
+        self.estimates = metrics.evaluate(moved, is_member, ratio, self._seed)
+        self.counts = {
+            "TP": int((called & is_member & keep).sum()),
+            "FN": int((~called & is_member & keep).sum()),
+            "TN": int((~called & ~is_member & keep).sum()),
+            "FP": int((called & ~is_member & keep).sum()),
+            "WM": int((~keep & is_member).sum()),
+            "WN": int((~keep & ~is_member).sum()),
+        }
+        own = threshold == result.inference.threshold
+        self.own.disabled = own
+        note = (
+            "the attack's own" if own else f"the attack's own is {result.inference.threshold:.4g}"
+        )
+        self._at.value = (
+            f'<div class="mibench-note">threshold <b>{threshold:.4g}</b> ({note})</div>'
+        )
+        self._numbers.value = tables.outcome(self.estimates, self.counts)
+        withheld = scores[~keep]
+        ends = (float(withheld.min()), float(withheld.max())) if len(withheld) else None
+        self.histogram.mark(threshold, ends)
+        self.map.mark(called, is_member, keep)
+        surest = tables.extremes(np.abs(scores - threshold), called == is_member, keep)
+        titles = ("Surest and right", "Surest and wrong")
+        self._surest.value = "".join(
+            tables.samples(title, chosen, self._outputs, scores, is_member, self._images)
+            for title, chosen in zip(titles, surest, strict=True)
+        )
