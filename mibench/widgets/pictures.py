@@ -43,7 +43,8 @@ class Picture:
     def __init__(self, height: int, top: float, bottom: float, **settings: Any):
         with style():
             size = (WIDTH / 72, height / 72)
-            self.figure = Figure(size, dpi=72 * SHARPNESS, layout="none")
+            self.figure = Figure(size, dpi=72 * SHARPNESS)
+            self.figure.set_layout_engine("none")
             self.canvas = FigureCanvasAgg(self.figure)
             self.axes: Axes = self.figure.add_axes(
                 (LEFT, bottom / height, RIGHT - LEFT, 1 - (top + bottom) / height)
@@ -51,8 +52,8 @@ class Picture:
             self.axes.set(**settings)
             # Ticks that come later are made outside of the style.
             self.axes.tick_params(which="both", labelsize=9)
-            self.axes.xaxis.label.set_size(9)
-            self.axes.yaxis.label.set_size(9)
+            self.axes.xaxis.label.set_fontsize(9)
+            self.axes.yaxis.label.set_fontsize(9)
             self.axes.grid(True, color="0.9")
         layout = widgets.Layout(width="100%", margin="0")
         self.widget = widgets.Image(format="png", width=WIDTH, height=height, layout=layout)
