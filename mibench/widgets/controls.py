@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import ipywidgets as widgets
 
@@ -47,8 +47,8 @@ class Controls:
         self.id = _dropdown("scenario", (), None)
         self.distribution = _dropdown("distribution", (), None)
         self.distance = _dropdown("distance", (), None)
-        self.differential_distance = _dropdown("differential dist.", (), None)
-        self.withheld_ratio = _dropdown("withheld ratio", (), None)
+        self.differential_distance = _dropdown("differential", (), None)
+        self.withheld_ratio = _dropdown("withheld", (), None)
         self._factors = (
             self.distribution,
             self.distance,
@@ -65,12 +65,7 @@ class Controls:
         for other in (self.model, self.attack, self.second_attack):
             other.observe(lambda _: changed(), "value")
         first = (self.dataset, self.model, self.attack, self.second_attack)
-        grid = widgets.Layout(grid_template_columns="repeat(4, 1fr)", grid_gap="2px 8px")
-        empty = widgets.HTML()
-        second = (self.distribution, self.distance, self.differential_distance)
-        self.box = widgets.GridBox(
-            [*first, *second, self.withheld_ratio, self.id, empty], layout=grid
-        )
+        self.box = widgets.VBox([_row(first), _row((self.id, *self._factors))])
 
     @property
     def scenario(self) -> Scenario:
@@ -146,11 +141,18 @@ def _offer(control: widgets.Dropdown, options: list[tuple[str, object]], value: 
     control.value = value
 
 
-def _dropdown(name: str, options: object, value: object) -> widgets.Dropdown:
+def _dropdown(name: str, options: Iterable[object], value: object) -> widgets.Dropdown:
     return widgets.Dropdown(
         description=name,
-        options=options if isinstance(options, list) else list(options),  # type: ignore[call-overload]
+        options=list(options),
         value=value,
-        style={"description_width": "100px"},
+        style={"description_width": "85px"},
         layout=widgets.Layout(width="auto", min_width="0"),
+    )
+
+
+def _row(controls: Sequence[widgets.Widget]) -> widgets.GridBox:
+    columns = f"repeat({len(controls)}, 1fr)"
+    return widgets.GridBox(
+        list(controls), layout=widgets.Layout(grid_template_columns=columns, grid_gap="2px 4px")
     )

@@ -47,7 +47,9 @@ class AttackPanel:
         self.histogram = ScoreHistogram()
         self.map = OutcomeMap()
         share = f"{100 * (RIGHT - LEFT):.1f}%"
-        self.threshold = widgets.FloatSlider(
+        # Of whole positions, because a front end rounds a slider's number and sends it back.
+        self.slider = widgets.IntSlider(
+            max=_STEPS,
             readout=False,
             layout=widgets.Layout(width=share, margin=f"0 0 0 {100 * LEFT:.1f}%"),
         )
@@ -59,13 +61,13 @@ class AttackPanel:
         self._at = widgets.HTML(layout=widgets.Layout(flex="1 1 auto", margin="0 0 0 8px"))
         self._numbers = widgets.HTML()
         self._surest = widgets.HTML()
-        self.threshold.observe(self._threshold_moved, "value")
-        self.own.on_click(lambda _: self._back())
+        self.slider.observe(self._slider_moved, "value")
+        self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position()))
         self.box = widgets.VBox(
             [
                 self._title,
                 self.histogram.widget,
-                self.threshold,
+                self.slider,
                 widgets.HBox([self._at, self.own]),
                 self._numbers,
                 self.map.widget,
@@ -103,10 +105,18 @@ class AttackPanel:
         return "".join(part.value for part in parts)
 
     @property
+    def threshold(self) -> float:
+        """The threshold at the slider's position; at the one nearest to it, the attack's own."""
+        if self.slider.value == self._own_position():
+            return self.result.inference.threshold
+        low, high = self.histogram.interval
+        return low + (high - low) * self.slider.value / _STEPS
+
+    @property
     def point(self) -> tuple[float, float]:
         """FPR and TPR of all samples, whether answered or not, at the threshold."""
         result = self.result
-        called = result.inference.scores >= self.threshold.value
+        called = result.inference.scores >= self.threshold
         return float(called[~result.is_member].mean()), float(called[result.is_member].mean())
 
     def show(self, experiment: Experiment, result: Attacked) -> None:
@@ -128,27 +138,22 @@ class AttackPanel:
                 f'<span class="mibench-note">{source}</span></div>'
             )
             self.histogram.show(inference.scores, result.is_member, inference.threshold)
-            self._set_slider(*self.histogram.interval, inference.threshold)
+            self.slider.unobserve(self._slider_moved, "value")
+            self.slider.value = self._own_position()
+            self.slider.observe(self._slider_moved, "value")
         self._judge()
 
-    def _set_slider(self, low: float, high: float, value: float) -> None:
-        self.threshold.unobserve(self._threshold_moved, "value")
-        with self.threshold.hold_trait_notifications():
-            self.threshold.min, self.threshold.max = low, high
-            self.threshold.step = (high - low) / _STEPS
-            self.threshold.value = value
-        self.threshold.observe(self._threshold_moved, "value")
+    def _own_position(self) -> int:
+        low, high = self.histogram.interval
+        return round(_STEPS * (self.result.inference.threshold - low) / (high - low))
 
-    def _back(self) -> None:
-        self.threshold.value = self.result.inference.threshold
-
-    def _threshold_moved(self, _: object) -> None:
+    def _slider_moved(self, _: object) -> None:
         self._judge()
         self._moved()
 
     def _judge(self) -> None:
         """Show what follows from the threshold."""
-        result, threshold = self.result, self.threshold.value
+        result, threshold = self.result, self.threshold
         scores, is_member = result.inference.scores, result.is_member
         moved = Inference(scores, threshold)
         ratio = result.target.scenario.withheld_ratio
@@ -163,7 +168,7 @@ class AttackPanel:
             "WM": int((~keep & is_member).sum()),
             "WN": int((~keep & ~is_member).sum()),
         }
-        own = threshold == result.inference.threshold
+        own = self.slider.value == self._own_position()
         self.own.disabled = own
         note = (
             "the attack's own" if own else f"the attack's own is {result.inference.threshold:.4g}"
