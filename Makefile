@@ -15,7 +15,7 @@ test: $(VENV)/.installed
 	$(BIN)/pytest
 
 lab: $(VENV)/.installed
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks/explore.ipynb
 
 # Torch first and pinned: a bare requirement would bring its newest CUDA build.
 $(VENV)/.installed: pyproject.toml

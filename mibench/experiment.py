@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -139,9 +139,11 @@ class Experiment:
         """
         if isinstance(scenario, str):
             scenario = scenarios.find(scenario, self.dataset.name)
-        if scenario not in self._targets:
-            self._targets[scenario] = self.pool.construct(scenario)
-        return self._targets[scenario]
+        # Scenarios that differ in their withheld ratio alone have one target dataset.
+        alike = replace(scenario, id="", withheld_ratio=0.0)
+        if alike not in self._targets:
+            self._targets[alike] = self.pool.construct(scenario)
+        return replace(self._targets[alike], scenario=scenario)
 
     def attack(self, name: str, scenario: Scenario | str) -> Attacked:
         """Run one attack on one scenario.

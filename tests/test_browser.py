@@ -1,0 +1,143 @@
+"""The explorer in JupyterLab, as a person uses it: in a browser."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Page, expect, sync_playwright
+
+from mibench.cli import main
+from mibench.widgets.tables import SHOWN
+
+ROOT = Path(__file__).parents[1]
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+# Loading JupyterLab and starting a kernel, on a machine that does other things as well.
+PATIENCE = 60_000
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
+    if browser is None:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=browser, args=list(FLAGS))
+        page = chromium.new_page(viewport={"width": 1440, "height": 900})
+        page.set_default_timeout(PATIENCE)
+        expect.set_options(timeout=PATIENCE)
+        yield page
+        chromium.close()
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[str]:
+    """JupyterLab on a copy of the notebook with few epochs; its address."""
+    folder, own = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("jupyter")
+    notebook = (ROOT / "notebooks" / "explore.ipynb").read_text(encoding="utf-8")
+    for value, quick in (("epochs = 50", "epochs = 5"), ("lira_online", "gap")):
+        assert value in notebook
+        notebook = notebook.replace(value, quick)
+    folder.joinpath("explore.ipynb").write_text(notebook, encoding="utf-8")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    environment = {
+        **os.environ,
+        "MIBENCH_CACHE": str(cache_dir),
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
+        **{f"JUPYTER_{kind}_DIR": str(own / kind) for kind in ("CONFIG", "DATA", "RUNTIME")},
+        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
+        "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
+    }
+    command = [
+        *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"),
+        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
+        *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"),
+    ]
+    server = subprocess.Popen(
+        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    assert server.stderr is not None
+    said = []
+    for line in server.stderr:
+        said.append(line)
+        if f"127.0.0.1:{port}/lab" in line:
+            break
+    else:
+        pytest.fail(f"JupyterLab did not start: {''.join(said)}")
+    # Read on, so that the server never waits for a full pipe.
+    drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+    yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={token}"
+    server.terminate()
+    server.wait()
+    drain.wait()
+
+
+def numbers(page: Page) -> dict[str, str]:
+    """Return the metrics of the first attack as the page shows them."""
+    return {name: page.locator(f'td[data-metric="{name}"]').first.inner_text() for name in SHOWN}
+
+
+def attack(name: str, scenario: str, cache_dir: Path) -> dict[str, str]:
+    """Return the same metrics as the command line gives them, with as many decimals."""
+    arguments = ("attack", name, "--scenario", scenario, "--epochs", "5", "--json")
+    done = CliRunner().invoke(main, [*arguments, "--cache-dir", str(cache_dir)])
+    [row] = json.loads(done.stdout)
+    return {key: "–" if row[key] is None else f"{row[key]:.4f}" for key in SHOWN}
+
+
+def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_path: Path) -> None:
+    page.goto(lab)
+    # Without a kernel yet, the menu would ask which one to take.
+    page.get_by_text("| Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+    status = page.locator(".mibench-status")
+    expect(status).to_contain_text("digits_Normal + 0.500 + 0.000 + 10%: 160 samples")
+    assert numbers(page) == attack("loss_threshold", "ES10", cache_dir)
+
+    page.get_by_label("withheld").select_option("40%")
+    expect(status).to_contain_text("+ 40%: 160 samples")
+    expect(page.get_by_label("scenario")).to_have_value("ES12")
+    shown = attack("loss_threshold", "ES12", cache_dir)
+    expect(page.locator('td[data-metric="precision"]').first).to_have_text(shown["precision"])
+    assert numbers(page) == shown
+
+    handle = page.locator(".noUi-handle").first
+    own = page.get_by_role("button", name="back to the attack's own").first
+    expect(own).to_be_disabled()
+    picture = page.locator(".jp-OutputArea img").first
+    before = picture.get_attribute("src")
+    handle.hover()
+    box = handle.bounding_box()
+    assert box is not None
+    page.mouse.down()
+    page.mouse.move(box["x"] - 150, box["y"], steps=10)
+    page.mouse.up()
+    expect(own).to_be_enabled()
+    expect(picture).not_to_have_attribute("src", before or "")
+    expect(page.locator('td[data-metric="recall"]').first).not_to_have_text(shown["recall"])
+    page.screenshot(path=tmp_path / "explorer.png")
+    own.click()
+    expect(page.locator('td[data-metric="recall"]').first).to_have_text(shown["recall"])
+    assert numbers(page) == shown
