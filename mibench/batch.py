@@ -1,128 +1,30 @@
-"""Batches: the notebooks named in a parameter file, executed by papermill."""
+"""Batches: the jobs that a parameter file asks for."""
 
 from __future__ import annotations
 
-import hashlib
+import ast
+import inspect
 import json
 import os
-import tempfile
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import nbformat
+import numpy as np
+import pandas as pd
 import papermill
 import yaml
-from filelock import FileLock, Timeout
-from nbclient.exceptions import DeadKernelError
 from sklearn.model_selection import ParameterGrid
-from traitlets.config import Config
 
-from mibench import __version__, attacks, datasets, results, scenarios
+from mibench import __version__, attacks, datasets, scenarios
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment, provenance
+from mibench.experiment import Experiment
+from mibench.jobs import Job, Outcome, Task, Training, write
+from mibench.store import Arrays, Store
 
 _FILE_KEYS = {"defaults", "seeds", "notebooks", "time_limit"}
-_TRIES = 3
-_TRAINING = ("dataset", "model", "seed", "references", "epochs", "data_dir", "cache_dir", "sizes")
 _ENTRY_KEYS = {"notebook", "name", "parameters", "grid"}
-
-
-@dataclass(frozen=True)
-class Task:
-    """One execution of one notebook.
-
-    Attributes
-    ----------
-    notebook : Path
-    output : Path
-        The executed notebook; its results go beside it.
-    parameters : dict
-    reads : Path or None
-        The folder of results that the notebook draws from, which then is part of its key.
-    time_limit : int or None
-        Seconds that one cell may take.
-    """
-
-    notebook: Path
-    output: Path
-    parameters: dict[str, Any]
-    reads: Path | None
-    time_limit: int | None = None
-
-    @property
-    def name(self) -> str:
-        """The executed notebook's path below the folder of all."""
-        return f"{self.output.parent.name}/{self.output.stem}"
-
-    @property
-    def training(self) -> dict[str, Any] | None:
-        """What names the models that the notebook needs, or None where it needs none."""
-        if "dataset" not in self.parameters or self.reads is not None:
-            return None
-        return {k: self.parameters[k] for k in _TRAINING if k in self.parameters}
-
-    def key(self) -> str:
-        """Return a digest of everything that the executed notebook depends on."""
-        digest = hashlib.sha256(self.notebook.read_bytes())
-        stated = {"parameters": self.parameters, "mibench": __version__}
-        digest.update(json.dumps(stated, sort_keys=True, default=str).encode())
-        if self.reads is not None:
-            for file in results.files(self.reads, self.parameters.get("dataset")):
-                digest.update(file.name.encode() + file.read_bytes())
-        return digest.hexdigest()
-
-    @property
-    def running(self) -> Path:
-        """The temporary name of the notebook while it is executed."""
-        return self.output.with_name(f".{self.output.stem}.running.ipynb")
-
-    def state(self) -> str:
-        """Return "done", "failed", "running" or "waiting".
-
-        Done is an output that is there, complete, and made with this very key.
-        """
-        made = self._made()
-        if made.get("key") == self.key() and made.get("status") == "completed":
-            return "done" if self._has_results() else "waiting"
-        lock = FileLock(self.output.with_name(f".{self.output.stem}.lock"))
-        if self.running.exists():
-            try:
-                lock.acquire(blocking=False)
-                lock.release()
-            except Timeout:
-                return "running"
-        return "failed" if made.get("status") == "failed" else "waiting"
-
-    def is_done(self) -> bool:
-        """Return whether there is nothing left to do."""
-        made = self._made()
-        completed = made.get("status") == "completed" and made.get("key") == self.key()
-        return completed and self._has_results()
-
-    def seconds(self) -> float | None:
-        """Return how long the notebook took when it was last executed."""
-        return self._made().get("seconds")
-
-    def _has_results(self) -> bool:
-        return "output" not in self.parameters or self.output.with_suffix(".parquet").exists()
-
-    def _made(self) -> dict[str, Any]:
-        try:
-            return dict(nbformat.read(self.output, as_version=4).metadata.get("mibench", {}))
-        except Exception:  # missing or broken in whatever way: running again mends it
-            return {}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a task; `error` is None unless it failed."""
-
-    task: Task
-    error: str | None = None
-    skipped: bool = False
 
 
 def plan(file: str | Path, data_dir: str | Path | None = None) -> list[Task]:
@@ -171,7 +73,20 @@ def plan(file: str | Path, data_dir: str | Path | None = None) -> list[Task]:
                 f"{file}: several notebooks would be written to {output.name}; tell them apart by "
                 "'name' or 'grid'"
             )
-    return tasks
+    return list(_with_data(tasks))
+
+
+def _with_data(tasks: list[Task]) -> Iterator[Task]:
+    """Add to each task the checksum of its dataset, looked up once a dataset and folder."""
+    known: dict[tuple[Any, ...], str | None] = {}
+    for task in tasks:
+        if task.reads is not None:
+            yield task
+            continue
+        given = tuple(task.parameters.get(k) for k in ("dataset", "data_dir", "cache_dir"))
+        if given not in known:
+            known[given] = _checksum(*given)
+        yield replace(task, data=known[given])
 
 
 def _tasks(
@@ -190,8 +105,8 @@ def _tasks(
     if not notebook.is_file():
         known = ", ".join(sorted(p.stem for p in notebook.parent.glob("*.ipynb")))
         raise MIBenchError(f"{file}: there is no notebook {notebook}; known are {known or 'none'}")
-    taken = papermill.inspect_notebook(str(notebook))
-    given = {**{k: v for k, v in defaults.items() if k in taken}, **(entry.get("parameters") or {})}
+    taken = _values(papermill.inspect_notebook(str(notebook)))
+    given = {k: v for k, v in defaults.items() if k in taken} | dict(entry.get("parameters") or {})
     grid = dict(entry.get("grid") or {})
     if seeds and "seed" in taken:
         grid["seed"] = seeds
@@ -204,7 +119,7 @@ def _tasks(
         if not isinstance(values, list) or not values:
             raise MIBenchError(f"{file}: grid parameter {name!r} needs a list of values")
     for chosen in ParameterGrid(grid):
-        parameters = given | chosen
+        parameters = taken | given | chosen
         _check_values(file, parameters)
         named = parameters.get("dataset")
         dataset = datasets.name_of(named) if named else "all"
@@ -220,6 +135,57 @@ def _tasks(
             parameters["results"] = str(folder)
         reads = folder if "results" in taken else None
         yield Task(notebook, output, parameters, reads, limit)
+
+
+def _values(taken: dict[str, Any]) -> dict[str, Any]:
+    """Return the values that a notebook itself gives its parameters."""
+    return {name: ast.literal_eval(parameter["default"]) for name, parameter in taken.items()}
+
+
+def _checksum(name: str | None, data_dir: str | None, cache_dir: str | None) -> str | None:
+    """Return the checksum of a dataset that is read from files, None of any other.
+
+    It is read once: while no file of its folder has another size or time, the cache knows it.
+    Downloaded and embedded data are pinned by the package.
+    """
+    folder = data_dir or os.environ.get("MIBENCH_DATA")
+    if not folder or not name:
+        return None
+    files = [
+        (str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns)
+        for file in sorted(Path(folder).rglob("*"))
+        if file.is_file()
+    ]
+    key = {"dataset": name, "folder": str(folder), "files": files, "mibench": __version__}
+
+    def read() -> Arrays:
+        return {"sha256": np.array(datasets.load(name, Path(folder)).checksum)}
+
+    try:
+        stored = Store(Path(cache_dir) if cache_dir else None).get("checksums", key, read)
+    except MIBenchError:  # the notebook says what is wrong with the file
+        return None
+    return str(stored["sha256"])
+
+
+def trainings(tasks: Iterable[Task]) -> list[Training]:
+    """Return each different training that tasks need, with the attacks that need it."""
+    known = inspect.signature(Experiment).parameters
+    found: dict[str, Training] = {}
+    for task in tasks:
+        if task.reads is not None or not task.parameters.get("dataset"):
+            continue
+        settings = {k: v for k, v in task.parameters.items() if k in known}
+        key = json.dumps([settings, task.data], sort_keys=True, default=str)
+        before = found[key].attacks if key in found else ()
+        names = dict.fromkeys((*before, *task.attacks))
+        found[key] = Training(settings, tuple(names), task.data)
+    return list(found.values())
+
+
+def training_of(task: Task, among: Iterable[Training]) -> Training | None:
+    """Return the training that a task needs."""
+    return next((t for t in among if t.settings.items() <= task.parameters.items()), None)
 
 
 def _check_values(file: Path, parameters: dict[str, Any]) -> None:
@@ -251,79 +217,36 @@ def _file_name(text: str) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in text)
 
 
-def train(settings: dict[str, Any], names: list[str]) -> str | None:
-    """Train and query all that the attacks `names` need, and return the error if it failed."""
-    try:
-        Experiment(**settings).prepare(names)
-    except MIBenchError as error:
-        return str(error)
-    return None
+class Report:
+    """A table of what became of every job of a batch, kept on disk from the first moment on.
 
-
-def attacks_of(task: Task) -> list[str]:
-    """Return the names of the attacks that a task runs."""
-    chosen = task.parameters.get("attacks", "all")
-    return list(attacks.REGISTRY) if chosen == "all" else list(chosen)
-
-
-def execute(task: Task) -> Outcome:
-    """Execute one task, unless it is done already.
-
-    The notebook is written under a temporary name and renamed when it is through; one that
-    failed is kept with its error, its state in its metadata, and runs again next time. What
-    another batch is executing is waited for, not executed twice.
+    Parameters
+    ----------
+    file : path
+        The parameter file; the report is ``executed/<its name>-report.csv``.
+    tasks : list of Task
     """
-    task.output.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(task.output.with_name(f".{task.output.stem}.lock")):
-        return Outcome(task, skipped=True) if task.is_done() else _execute(task)
+
+    def __init__(self, file: str | Path, tasks: list[Task]):
+        file = Path(file).resolve()
+        self.path = file.parent.parent / "executed" / f"{file.stem}-report.csv"
+        self.outcomes: list[Outcome] = []
+        wanted = [task for task in tasks if not task.is_done()]
+        needed = [training for training in trainings(wanted) if not training.is_done()]
+        jobs: list[Job] = [*needed, *tasks]
+        self.rows = {job.name: _row(job) for job in jobs}
+
+    def add(self, outcome: Outcome) -> None:
+        """Note an outcome."""
+        self.outcomes.append(outcome)
+        job = outcome.job
+        stated = {k: getattr(outcome, k) for k in ("state", "seconds", "tries", "error")}
+        self.rows[job.name] = _row(job) | stated
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write(self.path, pd.DataFrame(self.rows.values()).to_csv(index=False))
 
 
-def _execute(task: Task) -> Outcome:
-    for stale in (task.output, *task.output.parent.glob(f"{task.output.stem}*.parquet")):
-        if stale.name.split(".")[0] == task.output.stem:
-            stale.unlink(missing_ok=True)
-    key, began = task.key(), time.monotonic()
-    error = _papermill(task, _TRIES)
-    try:
-        made = nbformat.read(task.running, as_version=4)
-    except OSError:
-        return Outcome(task, error)
-    made.metadata["mibench"] = {
-        "key": key,
-        "status": "failed" if error else "completed",
-        "seconds": round(time.monotonic() - began, 2),
-        **provenance(),
-    }
-    nbformat.write(made, task.running)
-    task.running.replace(task.output)
-    return Outcome(task, error)
-
-
-def _papermill(task: Task, tries: int) -> str | None:
-    """Execute a notebook and return its error; a kernel that died is tried again."""
-    # Kernels on sockets that other users of the machine cannot listen to.
-    with tempfile.TemporaryDirectory() as sockets:
-        local = {"transport": "ipc", "ip": str(Path(sockets) / "kernel")}
-        try:
-            papermill.execute_notebook(
-                task.notebook,
-                task.running,
-                task.parameters,
-                progress_bar=False,
-                kernel_name="python3",
-                execution_timeout=task.time_limit,
-                config=Config({} if os.name == "nt" else {"KernelManager": local}),
-            )
-        except DeadKernelError as problem:
-            return _papermill(task, tries - 1) if tries > 1 else _sentence(problem)
-        except Exception as problem:  # one failing notebook never takes the others down
-            return _sentence(problem)
-    return None
-
-
-def _sentence(problem: Exception) -> str:
-    name, value = getattr(problem, "ename", None), getattr(problem, "evalue", None)
-    if name:
-        return f"{name}: {value}"
-    lines = [line for line in str(problem).splitlines() if line.strip("- ")]
-    return f"{type(problem).__name__}: {lines[0] if lines else ''}"
+def _row(job: Job) -> dict[str, Any]:
+    output = str(job.output) if isinstance(job, Task) else ""
+    empty = {"state": "waiting", "seconds": None, "tries": 0, "error": ""}
+    return {"job": job.name, "kind": job.alike[0][0], **empty, "output": output}

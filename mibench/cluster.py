@@ -2,51 +2,53 @@
 
 from __future__ import annotations
 
-import json
-import multiprocessing
-import os
+from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from distributed import Client, Future, LocalCluster, as_completed
+from dask.system import CPU_COUNT
+from distributed import Client, Future, LocalCluster, as_completed, get_worker
 
-from mibench import batch, kernels
-from mibench.batch import Outcome, Task
+from mibench import batch
 from mibench.errors import MIBenchError
+from mibench.jobs import TRIES, DiskFull, Job, Outcome, Task, Training
+
+_INTERRUPTIONS = (KeyboardInterrupt, DiskFull)
 
 
 def run(
     tasks: list[Task],
     workers: int = 1,
     scheduler: str | None = None,
-    on_training: Callable[[str, str | None], None] = lambda name, error: None,
+    on_event: Callable[[str, str], None] = lambda kind, name: None,
 ) -> Iterator[Outcome]:
-    """Execute tasks and yield their outcomes as they come.
+    """Execute tasks, and what they need trained, and yield the outcomes as they come.
 
-    What must be trained is a task of its own, done once however many notebooks need it, ahead
+    What must be trained is a job of its own, done once however many notebooks need it, ahead
     of them; a notebook that reads results waits for all notebooks before it. Where workers
-    offer the Dask resource GPU, trainings go to those.
+    offer the Dask resource GPU, trainings go to those and notebooks rather to the others.
 
     Parameters
     ----------
     tasks : list of Task
     workers : int
-        Tasks at a time on this machine.
+        Jobs at a time on this machine.
     scheduler : str, optional
         The address of a running Dask scheduler whose workers see the same folders.
-    on_training : callable
-        Told the name of each finished training and its error or None.
+    on_event : callable
+        Told "start" or "retry" and the name of a job, in a thread of Dask's.
 
     Raises
     ------
     MIBenchError
         If the scheduler does not answer.
+    DiskFull
+        If there is no space left; what runs is abandoned.
     """
     client = _client(workers, scheduler)
     try:
-        yield from _run(client, tasks, workers, on_training)
-    except KeyboardInterrupt:
+        yield from _Run(client, on_event).all(tasks)
+    except _INTERRUPTIONS:
         # Closing would wait for the kernels, which end with this process.
         raise
     except BaseException:
@@ -55,44 +57,98 @@ def run(
     _close(client)
 
 
-def _run(
-    client: Client,
-    tasks: list[Task],
-    workers: int,
-    on_training: Callable[[str, str | None], None],
-) -> Iterator[Outcome]:
-    offered = client.scheduler_info(n_workers=-1)["workers"].values()
-    gpu = {"GPU": 1} if any("GPU" in w.get("resources", {}) for w in offered) else None
-    trainings = _trainings(tasks)
-    trained: dict[str, Future[Any]] = {
-        key: client.submit(
-            _apart, batch.train, settings, names, key=f"train {key}", resources=gpu, retries=2
+class _Run:
+    """One batch on one cluster."""
+
+    def __init__(self, client: Client, on_event: Callable[[str, str], None]):
+        self.client = client
+        self.topic = f"mibench-{client.id}"
+        started: set[str] = set()
+
+        def event(message: tuple[float, dict[str, str]]) -> None:
+            kind, name = message[1]["kind"], message[1]["name"]
+            # A worker that is lost says nothing; its jobs start again on another.
+            on_event("retry" if name in started else kind, name)
+            started.add(name)
+
+        client.subscribe_topic(self.topic, event)
+        offered = client.scheduler_info(n_workers=-1)["workers"]
+        on_host: Counter[str] = Counter()
+        for worker in offered.values():
+            on_host[worker["host"]] += worker["nthreads"]
+        self.at_once = max(on_host.values(), default=1)
+        gpu = [a for a, worker in offered.items() if "GPU" in worker.get("resources", {})]
+        self.without_gpu = [address for address in offered if gpu and address not in gpu]
+        self.has_gpu = bool(gpu)
+
+    def all(self, tasks: list[Task]) -> Iterator[Outcome]:
+        jobs: dict[Future[Any], Job] = {}
+        over: set[str] = set()
+        later: list[tuple[Task, set[str]]] = []
+        wanted = []
+        for i, task in enumerate(tasks):
+            if task.reads is not None:
+                later.append((task, {before.name for before in tasks[:i]}))
+            elif task.is_done():
+                over.add(task.name)
+                yield task.skipped()
+            else:
+                wanted.append(task)
+        trained: dict[str, Future[Any]] = {}
+        needed = [training for training in batch.trainings(wanted) if not training.is_done()]
+        for training in needed:
+            trained[training.name] = future = self._submit(training)
+            jobs[future] = training
+        for task in wanted:
+            needs = batch.training_of(task, needed)
+            jobs[self._submit(task, trained[needs.name] if needs else None)] = task
+        finished = as_completed(list(jobs))
+        while True:
+            ready = [task for task, before in later if before <= over]
+            later = [(task, before) for task, before in later if not before <= over]
+            for task in ready:
+                future = self._submit(task)
+                jobs[future] = task
+                finished.add(future)
+            if finished.is_empty():
+                return
+            future = next(finished)
+            job = jobs.pop(future)
+            over.add(job.name)
+            yield self._outcome(future, job)
+
+    def _submit(self, job: Job, after: Future[Any] | None = None) -> Future[Any]:
+        training = isinstance(job, Training)
+        return self.client.submit(
+            _execute,
+            job,
+            self.at_once,
+            self.topic,
+            after,
+            # Other batches on this cluster may have jobs of the same name.
+            key=f"{job.name} {self.client.id}",
+            resources={"GPU": 1} if self.has_gpu and training else None,
+            workers=None if training else self.without_gpu or None,
+            allow_other_workers=not training and bool(self.without_gpu),
         )
-        for key, (settings, names) in trainings.items()
-    }
-    executed: dict[Future[Any], Task] = {}
-    for task in tasks:
-        if task.reads is not None:
-            after = list(executed)
-        else:
-            after = [trained[key] for key in (_key(task),) if key in trained]
-        key = f"notebook {task.name}"
-        future = client.submit(_execute, task, _threads(workers), after, key=key, retries=2)
-        executed[future] = task
-    names = {future: key for key, future in trained.items()}
-    for future in as_completed([*trained.values(), *executed]):
+
+    def _outcome(self, future: Future[Any], job: Job) -> Outcome:
         error = future.exception()
-        if future in names:
-            on_training(names[future], str(error) if error else future.result())
-        else:
-            yield Outcome(executed[future], repr(error)) if error else future.result()
+        if isinstance(error, DiskFull):
+            raise error
+        if error is None:
+            outcome: Outcome = future.result()
+            return outcome
+        return Outcome(job, "failed", tries=TRIES, error=f"{type(error).__name__}: {error}")
 
 
-def _close(client: Client) -> None:
-    cluster = client.cluster
-    client.close()
-    if cluster is not None:
-        cluster.close()
+def _execute(job: Job, at_once: int, topic: str, after: object) -> Outcome:
+    """Do a job with its share of the cores; `after` is what had to come first."""
+
+    def tell(kind: str, name: str) -> None:
+        get_worker().log_event(topic, {"kind": kind, "name": name})
+
+    return job.run(max(1, CPU_COUNT // at_once), tell)
 
 
 def _client(workers: int, scheduler: str | None) -> Client:
@@ -108,34 +164,8 @@ def _client(workers: int, scheduler: str | None) -> Client:
         raise MIBenchError(f"no Dask scheduler answers at {scheduler} ({error})") from None
 
 
-def _key(task: Task) -> str:
-    return json.dumps(task.training, sort_keys=True)
-
-
-def _trainings(tasks: list[Task]) -> dict[str, tuple[dict[str, Any], list[str]]]:
-    """Return settings and attacks of each different training that is needed."""
-    found: dict[str, tuple[dict[str, Any], list[str]]] = {}
-    for task in tasks:
-        if task.training is None or task.is_done():
-            continue
-        _, names = found.setdefault(_key(task), (task.training, []))
-        names += [name for name in batch.attacks_of(task) if name not in names]
-    return found
-
-
-def _threads(workers: int) -> int:
-    return max(1, (os.cpu_count() or 1) // workers)
-
-
-def _execute(task: Task, threads: int, after: list[object]) -> Outcome:
-    """Execute a notebook in a kernel of `threads` threads; `after` is what had to come first."""
-    kernels.use_forked_kernels(threads)
-    return batch.execute(task)
-
-
-def _apart(function: Callable[..., str | None], *arguments: Any) -> str | None:
-    """Call a function in a process of its own, so that it cannot hold up this one."""
-    with ProcessPoolExecutor(
-        1, multiprocessing.get_context("forkserver"), kernels.end_with_parent
-    ) as pool:
-        return pool.submit(function, *arguments).result()
+def _close(client: Client) -> None:
+    cluster = client.cluster
+    client.close()
+    if cluster is not None:
+        cluster.close()

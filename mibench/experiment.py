@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
@@ -179,7 +180,8 @@ class Experiment:
         -------
         results : DataFrame
             One row an attack and scenario: `status` ("ok", "infeasible"), the factors as named and
-            as measured, every metric with `_low` and `_high`, and what made the row. An
+            as measured, every metric with `_low` and `_high`, what made the row, and the `seconds`
+            that the attack took. An
             infeasible scenario has its reason in `error` and no metrics.
         answers : DataFrame
             One row a sample, attack and scenario: index, membership, score, threshold, and the
@@ -195,8 +197,10 @@ class Experiment:
                 rows += [self._row(scenario, k, "infeasible", str(error)) for k in kinds]
                 continue
             for kind in kinds:
+                began = time.perf_counter()
                 result = self.attack(kind.name, scenario)
-                rows.append(self._row(scenario, kind, "ok", "") | _measured(result))
+                row = self._row(scenario, kind, "ok", "") | _measured(result)
+                rows.append(row | {"seconds": time.perf_counter() - began})
                 answers.append(_answers(result, self.seed))
         table = pd.DataFrame(rows)
         return table, pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()

@@ -68,22 +68,26 @@ class _Popen:
 
 
 def _serve(connection: str, environment: dict[str, str]) -> None:
-    import torch
     from ipykernel.kernelapp import IPKernelApp
 
     os.setsid()
     os.environ.update(environment)
-    torch.set_num_threads(int(environment["MIBENCH_THREADS"]))
-    end_with_parent()
+    begin_fork(int(environment["MIBENCH_THREADS"]))
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
     IPKernelApp.launch_instance(argv=["-f", connection, parent])
 
 
-def end_with_parent() -> None:
-    """Let this process end when the one that asked for it is gone, in whatever way.
+def begin_fork(threads: int) -> None:
+    """Let this process use so many threads, and end when the one that asked for it is gone.
 
     Its parent by the system's count is the fork server, which lives as long as its forks do.
     """
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    # What OMP_NUM_THREADS would say, but the libraries are loaded already.
+    torch.set_num_threads(threads)
+    threadpool_limits(threads)
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from mibench import scenarios
+from mibench import __version__, scenarios
 from mibench.errors import MIBenchError
 from mibench.metrics import METRICS
 
 _ANSWERS = ".answers.parquet"
-_IDENTITY = ["dataset", "model", "seed", "scenario", "attack"]
+_ROW = ["scenario", "attack", "seed"]
+_ORDER = ["model", "seed", "scenario"]
+_STAMP = b"mibench"
 
 
 def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> None:
@@ -35,34 +39,118 @@ def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> No
 
 
 def files(folder: str | Path, dataset: str | None = None) -> list[Path]:
-    """Return the files that hold results, without those of answers."""
+    """Return the files beside executed notebooks that hold results, without those of answers."""
     pattern = f"{dataset or '*'}/*.parquet"
     return sorted(p for p in Path(folder).glob(pattern) if not p.name.endswith(_ANSWERS))
+
+
+def origin(output: str | Path) -> dict[str, str]:
+    """Return what the results written to `output` say of their data and device."""
+    path = Path(output).with_suffix(".parquet")
+    if not path.exists():
+        return {}
+    columns = [c for c in ("data_sha256", "device") if c in pq.read_schema(path).names]
+    rows = pd.read_parquet(path, columns=columns)
+    return {c: ", ".join(sorted(rows[c].dropna().astype(str).unique())) for c in columns}
+
+
+def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
+    """Gather what lies beside executed notebooks into two Parquet datasets, by dataset.
+
+    ``pd.read_parquet("executed/results")`` and ``pd.read_parquet("executed/answers")`` then read
+    all of it. What several notebooks ran alike is kept once, as the newest made it. Only
+    datasets of which a file has changed are gathered anew.
+
+    Returns
+    -------
+    list of Path
+        The files of results, one a dataset; those of answers have the same place in ``answers``.
+    """
+    folder = Path(folder)
+    names = sorted({file.parent.name for file in files(folder, dataset)})
+    return [_collected(folder, name) for name in names]
 
 
 def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Read all results and answers below a folder, of one dataset or of all.
 
-    What several notebooks ran alike is kept once.
+    What several notebooks ran alike is kept once; see :func:`collect`.
 
     Raises
     ------
     MIBenchError
         If there are none.
     """
-    found = files(folder, dataset)
+    found = collect(folder, dataset)
     if not found:
         what = f"of {dataset} " if dataset else ""
         raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
-    results = pd.concat([pd.read_parquet(p) for p in found], ignore_index=True)
-    beside = [p.with_name(p.name.removesuffix(".parquet") + _ANSWERS) for p in found]
-    answers = pd.concat([pd.read_parquet(p) for p in beside if p.exists()], ignore_index=True)
-    results = results.drop_duplicates(_IDENTITY, keep="last", ignore_index=True)
-    if len(answers):
-        answers = answers.drop_duplicates(
-            ["dataset", "scenario", "attack", "seed", "sample"], keep="last", ignore_index=True
-        )
+    results = pd.concat(map(_with_dataset, found), ignore_index=True)
+    answers = pd.concat([_with_dataset(_answers_of(p)) for p in found], ignore_index=True)
     return results, answers
+
+
+def identity(results: pd.DataFrame) -> list[str]:
+    """Return the columns that say what a row is about: all but what was found, when and how."""
+    found = {"status", "error", "threshold", "shape_distance", "samples", "seconds", "git_commit"}
+    found |= {f"{m}{end}" for m in METRICS for end in ("", "_low", "_high")}
+    endings = ("_wanted", "_measured", "_version")
+    return [c for c in map(str, results.columns) if c not in found and not c.endswith(endings)]
+
+
+def _collected(folder: Path, dataset: str) -> Path:
+    """Return the file of a dataset's results, written anew where a source has changed."""
+    sources = files(folder, dataset)
+    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
+    stamp = json.dumps([__version__, stats]).encode()
+    target = folder / "results" / f"dataset={dataset}" / "part.parquet"
+    if target.exists() and (pq.read_schema(target).metadata or {}).get(_STAMP) == stamp:
+        return target
+    oldest_first = sorted(sources, key=lambda p: p.stat().st_mtime_ns)
+    tables = [pd.read_parquet(p) for p in oldest_first]
+    together = pd.concat(tables, keys=range(len(tables)), names=["file", "row"]).reset_index("file")
+    settings = identity(together.drop(columns="file"))
+    results = together.drop_duplicates(settings, keep="last")
+    results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
+    varied = [c for c in settings if c == "model" or results[c].nunique(dropna=False) > 1]
+    answers = [
+        pd.read_parquet(beside).merge(
+            results.loc[results["file"] == i, list(dict.fromkeys([*_ROW, *varied]))], on=_ROW
+        )
+        for i, p in enumerate(oldest_first)
+        if (beside := p.with_name(p.name.removesuffix(".parquet") + _ANSWERS)).exists()
+        and len(pq.read_schema(beside).names)
+        and (results["file"] == i).any()
+    ]
+    # The results last: they hold the stamp by which both are found to be complete.
+    _write_part(_answers_of(target), pd.concat(answers) if answers else pd.DataFrame(), stamp)
+    _write_part(target, results.drop(columns="file"), stamp)
+    return target
+
+
+def _write_part(path: Path, table: pd.DataFrame, stamp: bytes) -> None:
+    """Write one dataset's share; its name is that of its folder, as readers of Parquet expect."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = pa.Table.from_pandas(
+        table.drop(columns="dataset", errors="ignore"), preserve_index=False
+    )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(
+        content.replace_schema_metadata({**(content.schema.metadata or {}), _STAMP: stamp}),
+        temporary,
+    )
+    temporary.replace(path)
+
+
+def _answers_of(part: Path) -> Path:
+    return part.parents[2] / "answers" / part.parent.name / part.name
+
+
+def _with_dataset(part: Path) -> pd.DataFrame:
+    table = pd.read_parquet(part, partitioning=None)
+    if len(table.columns):
+        table.insert(0, "dataset", part.parent.name.removeprefix("dataset="))
+    return table
 
 
 def to_json(results: pd.DataFrame) -> str:

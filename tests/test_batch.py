@@ -4,7 +4,7 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mibench import batch, results
+from mibench import batch, jobs, results
 from mibench.errors import MIBenchError
 
 
@@ -36,13 +36,17 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def plan(project: Path, text: str) -> list[batch.Task]:
+def plan(project: Path, text: str) -> list[jobs.Task]:
     file = project / "parameters" / "p.yaml"
     file.write_text(text)
     return batch.plan(file)
 
 
-def status(task: batch.Task) -> str:
+def execute(task: jobs.Task) -> jobs.Outcome:
+    return task.run(1, lambda kind, name: None)
+
+
+def status(task: jobs.Task) -> str:
     return nbformat.read(task.output, as_version=4).metadata["mibench"]["status"]
 
 
@@ -79,7 +83,7 @@ def test_plan_of_a_missing_file(tmp_path: Path) -> None:
 def test_done_is_skipped_and_changes_run_again(project: Path) -> None:
     [task] = plan(project, "notebooks: [writes]")
     assert not task.is_done()
-    assert batch.execute(task).error is None
+    assert execute(task).state == "done"
     assert task.is_done() and status(task) == "completed"
     assert [f.suffix for f in task.output.parent.glob(".*")] == [".lock"]
     [changed] = plan(project, "notebooks: [writes]\ndefaults: {seed: 5}")
@@ -90,11 +94,11 @@ def test_done_is_skipped_and_changes_run_again(project: Path) -> None:
 
 def test_a_notebook_that_reads_results_depends_on_them(project: Path) -> None:
     writes, reads = plan(project, "notebooks: [writes, reads]")
-    batch.execute(writes)
-    assert batch.execute(reads).error is None
+    execute(writes)
+    assert execute(reads).state == "done"
     assert reads.is_done()
     [more] = plan(project, "notebooks: [{notebook: writes, name: more}]\ndefaults: {seed: 9}")
-    batch.execute(more)
+    execute(more)
     assert not reads.is_done()
     table, answers = results.load(project / "executed")
     assert sorted(table["value"]) == [0, 18] and len(answers) == 2
@@ -103,31 +107,31 @@ def test_a_notebook_that_reads_results_depends_on_them(project: Path) -> None:
 def test_a_failing_notebook_is_kept_with_its_error_and_runs_again(project: Path) -> None:
     text = "notebooks: [{notebook: fails, parameters: {sound: %s}}]"
     [task] = plan(project, text % "false")
-    assert "not sound" in (batch.execute(task).error or "")
+    assert "not sound" in execute(task).error
     assert status(task) == "failed" and not task.is_done()
     outputs = nbformat.read(task.output, as_version=4).cells[-1].outputs
     assert any(o.get("ename") == "AssertionError" for o in outputs)
     [mended] = plan(project, text % "true")
-    assert batch.execute(mended).error is None and mended.is_done()
+    assert execute(mended).state == "done" and mended.is_done()
 
 
 def test_a_dying_kernel_is_reported(project: Path) -> None:
     [task] = plan(project, "notebooks: [dies]")
-    assert batch.execute(task).error
+    assert execute(task).error
     assert not task.is_done()
 
 
 def test_a_truncated_executed_notebook_runs_again(project: Path) -> None:
     [task] = plan(project, "notebooks: [writes]")
-    batch.execute(task)
+    execute(task)
     task.output.write_text(task.output.read_text()[:100])
     assert not task.is_done()
 
 
 def test_stale_results_go_with_their_notebook_only(project: Path) -> None:
     first, second = plan(project, "notebooks: [{notebook: writes, grid: {seed: [1, 11]}}]")
-    batch.execute(second)
-    batch.execute(first)
+    execute(second)
+    execute(first)
     assert second.is_done() and first.is_done()
 
 
