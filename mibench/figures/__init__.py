@@ -1,8 +1,8 @@
 """Figures of results, in one style."""
 
 from mibench.figures.album import album, published
-from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
+from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
