@@ -69,7 +69,7 @@ def write_folder(path: Path, members: dict[str, bytes]) -> None:
 class Python2Pickler(pickle._Pickler):
     """Writes byte strings with the opcode that Python 2, which made CIFAR's files, used."""
 
-    dispatch = dict(pickle._Pickler.dispatch)
+    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
 
     def save_python2_string(self, text: bytes) -> None:
         self.write(pickle.BINSTRING + len(text).to_bytes(4, "little") + text)
@@ -408,7 +408,7 @@ def test_own_table(ending: str, data: Path) -> None:
     np.testing.assert_array_equal(found.labels, table["label"] == "yes")
     assert found.sizes == datasets.SplitSizes(12, 12, 12, 12, 12, pairs=3)
     assert datasets.load(f"{path}::town").num_classes == 2
-    with pytest.raises(MIBenchError, match="no label column 'x'; .* age, town, label"):
+    with pytest.raises(MIBenchError, match=r"no label column 'x'; .* age, town, label"):
         datasets.load(f"{path}::x")
 
 
