@@ -65,7 +65,8 @@ class Dataset:
         taken = self.inputs[samples]
         if self.kind == "image" and taken.dtype == np.uint8:
             return np.divide(taken, 255, dtype=np.float32)
-        return np.asarray(taken, dtype=np.float32)
+        # A copy, for what is mapped cannot be written to.
+        return np.array(taken, dtype=np.float32)
 
 
 def checksum(inputs: NDArray[Any], labels: NDArray[np.int64]) -> str:

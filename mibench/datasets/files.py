@@ -9,6 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mibench.errors import MIBenchError
@@ -34,22 +35,28 @@ class Files:
     Parameters
     ----------
     path : Path
-
-    Raises
-    ------
-    MIBenchError
-        If the archive cannot be read, or holds a member that lies outside of it.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        with readable(path):
-            self.names = tuple(_list(path))
-        for name in self.names:
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of all files, relative to the path.
+
+        Raises
+        ------
+        MIBenchError
+            If the archive cannot be read, or holds a member that lies outside of it.
+        """
+        with readable(self.path):
+            names = tuple(_list(self.path))
+        for name in names:
             if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
                 raise MIBenchError(
-                    f"{path} holds {name!r}, which lies outside of it; do not trust this file"
+                    f"{self.path} holds {name!r}, which lies outside of it; do not trust this file"
                 )
+        return names
 
     def find(self, ending: str) -> str:
         """Return the one name that is `ending` or ends with it below some folder.

@@ -1,0 +1,637 @@
+import dataclasses
+import http.server
+import io
+import pickle
+import tarfile
+import threading
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pooch
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from mibench import datasets, perturbations
+from mibench.cli import main
+from mibench.datasets import downloads, registry
+from mibench.errors import MIBenchError
+from mibench.experiment import Experiment
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("MIBENCH_DATA", raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    return folder
+
+
+def expect_rows(monkeypatch: pytest.MonkeyPatch, name: str, rows: int) -> None:
+    known = dataclasses.replace(datasets.PUBLISHED[name], rows=rows)
+    monkeypatch.setitem(datasets.PUBLISHED, name, known)
+    few = datasets.SplitSizes(*[rows // 5] * 5, pairs=2)
+    monkeypatch.setitem(datasets.SPLIT_SIZES, name, few)
+
+
+def write_tar(path: Path, members: dict[str, bytes]) -> None:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def write_zip(path: Path, members: dict[str, bytes]) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def write_folder(path: Path, members: dict[str, bytes]) -> None:
+    for name, content in members.items():
+        path.joinpath(name).parent.mkdir(parents=True, exist_ok=True)
+        path.joinpath(name).write_bytes(content)
+
+
+class Python2Pickler(pickle._Pickler):
+    """Writes byte strings with the opcode that Python 2, which made CIFAR's files, used."""
+
+    dispatch = dict(pickle._Pickler.dispatch)  # noqa: RUF012
+
+    def save_python2_string(self, text: bytes) -> None:
+        self.write(pickle.BINSTRING + len(text).to_bytes(4, "little") + text)
+        self.memoize(text)
+
+    dispatch[bytes] = save_python2_string
+
+
+def python2_pickle(content: object) -> bytes:
+    file = io.BytesIO()
+    Python2Pickler(file, 2).dump(content)
+    return file.getvalue().replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+
+
+TEN = [*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"]
+
+
+def cifar(name: str) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any], list[str]]:
+    """Return small pixels and labels of the batches of CIFAR10 or CIFAR100."""
+    batches, classes = (TEN, 10) if name == "CIFAR10" else (["train", "test"], 100)
+    pixels = RNG.integers(0, 256, (len(batches), 100, 3072), dtype=np.uint8)
+    labels = np.stack([RNG.permutation(100) % classes for _ in batches])
+    return pixels, labels, batches
+
+
+def cifar_members(name: str, form: str) -> tuple[dict[str, bytes], Any, Any]:
+    pixels, labels, batches = cifar(name)
+    members = {}
+    for batch, rows, answers in zip(batches, pixels, labels, strict=True):
+        if form == "python":
+            key = b"labels" if name == "CIFAR10" else b"fine_labels"
+            content: dict[bytes, object] = {b"batch_label": b"x", b"data": rows}
+            content |= {b"filenames": [b"a.png"], key: [int(a) for a in answers]}
+            if name == "CIFAR100":
+                content[b"coarse_labels"] = [int(a) // 5 for a in answers]
+            members[batch] = python2_pickle(content)
+        else:
+            before = (
+                [answers[:, None]] if name == "CIFAR10" else [np.zeros((100, 1)), answers[:, None]]
+            )
+            members[f"{batch}.bin"] = np.hstack([*before, rows]).astype(np.uint8).tobytes()
+    return members, pixels.reshape(-1, 3, 32, 32), labels.ravel()
+
+
+CIFAR_FORMS = [
+    ("CIFAR10", "python", "cifar-10-python.tar.gz", "cifar-10-batches-py"),
+    ("CIFAR10", "binary", "cifar-10-binary.tar.gz", "cifar-10-batches-bin"),
+    ("CIFAR100", "python", "cifar-100-python.tar.gz", "cifar-100-python"),
+    ("CIFAR100", "binary", "cifar-100-binary.tar.gz", "cifar-100-binary"),
+]
+
+
+@pytest.mark.parametrize(("name", "form", "archive", "folder"), CIFAR_FORMS)
+@pytest.mark.parametrize("unpacked", [False, True])
+def test_cifar(
+    name: str,
+    form: str,
+    archive: str,
+    folder: str,
+    unpacked: bool,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    members, pixels, labels = cifar_members(name, form)
+    expect_rows(monkeypatch, name, len(labels))
+    if unpacked:
+        write_folder(data / folder, members)
+    else:
+        write_tar(data / archive, {f"{folder}/{n}": c for n, c in members.items()})
+    found = datasets.load(name.lower(), data)
+    assert found.name == name and found.kind == "image" and found.inputs.dtype == np.uint8
+    np.testing.assert_array_equal(found.inputs, pixels)
+    np.testing.assert_array_equal(found.labels, labels)
+    np.testing.assert_allclose(found.take(np.array([3, 1])), pixels[[3, 1]] / 255, rtol=1e-6)
+
+
+class Malicious:
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_a_malicious_pickle_is_not_run(data: Path, tmp_path: Path, cache: Path) -> None:
+    members, *_ = cifar_members("CIFAR10", "python")
+    members["data_batch_3"] = pickle.dumps({b"data": Malicious(tmp_path / "owned")}, 2)
+    write_tar(data / "cifar-10-python.tar.gz", {f"x/{n}": c for n, c in members.items()})
+    with pytest.raises(MIBenchError, match=r"cifar-10-python.tar.gz: data_batch_3 is not a CIFAR"):
+        datasets.load("CIFAR10", data)
+    assert not (tmp_path / "owned").exists()
+    assert [p.suffix for p in cache.rglob("*") if p.is_file()] in ([], [".lock"])
+
+
+def broken_cifar(members: dict[str, bytes], how: str) -> dict[str, bytes]:
+    first = members["data_batch_1"]
+    if how == "missing":
+        del members["data_batch_4"]
+    elif how == "outside":
+        members["../../escaped"] = b"x"
+    elif how == "cut pickle":
+        members["data_batch_1"] = first[:5000]
+    elif how == "no labels":
+        members["data_batch_1"] = first.replace(b"labels", b"babels")
+    elif how == "one row less":
+        pixels = np.zeros((99, 3072), np.uint8)
+        content = {b"data": pixels, b"labels": [0] * 99}
+        members["data_batch_1"] = python2_pickle(content)
+    elif how == "wrong class":
+        content = {b"data": np.zeros((100, 3072), np.uint8), b"labels": [10] * 100}
+        members["data_batch_1"] = python2_pickle(content)
+    return members
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ("missing", "no file 'data_batch_4'"),
+        ("outside", "lies outside of it"),
+        ("cut pickle", "not a CIFAR batch"),
+        ("no labels", "not a label a row"),
+        ("one row less", "expected 600 samples .*, found 599"),
+        ("wrong class", "expected 10 classes, found 11"),
+    ],
+)
+def test_broken_cifar(
+    how: str, says: str, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    members, _, labels = cifar_members("CIFAR10", "python")
+    expect_rows(monkeypatch, "CIFAR10", len(labels))
+    write_tar(data / "cifar-10-python.tar.gz", broken_cifar(members, how))
+    before = {p for p in tmp_path.rglob("*") if "cache" not in p.parts}
+    with pytest.raises(MIBenchError, match=says) as error:
+        datasets.load("CIFAR10", data)
+    assert "cifar-10-python.tar.gz" in str(error.value) and "\n" not in str(error.value)
+    assert {p for p in tmp_path.rglob("*") if "cache" not in p.parts} == before
+
+
+@pytest.mark.parametrize(
+    ("name", "archive"),
+    [
+        ("CIFAR10", "cifar-10-python.tar.gz"),
+        ("CIFAR100", "cifar-100-binary.tar.gz"),
+        ("ImageNet", "tiny-imagenet-200.zip"),
+        ("Texas100", "dataset_texas.tgz"),
+    ],
+)
+@pytest.mark.parametrize("share", [0, 0.5])
+def test_a_truncated_archive_is_named(name: str, archive: str, share: float, data: Path) -> None:
+    members = {f"f/{i}": RNG.bytes(20_000) for i in range(10)}
+    (write_zip if archive.endswith("zip") else write_tar)(data / archive, members)
+    whole = (data / archive).read_bytes()
+    (data / archive).write_bytes(whole[: int(share * len(whole))])
+    with pytest.raises(MIBenchError, match=f"{archive} cannot be read") as error:
+        datasets.load(name, data)
+    assert "\n" not in str(error.value)
+
+
+def encoded(pixels: np.ndarray[Any, Any], form: str) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, form)
+    return file.getvalue()
+
+
+def test_ch_mnist(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = [f"0{i + 1}_X" for i in range(8)]
+    grey = {c: 20 * i for i, c in enumerate(classes)}
+    top = "Kather_texture_2016_image_tiles_5000"
+    members = {
+        f"{top}/{c}/{i}_CRC_Row_{i}_Col_1.tif": encoded(
+            np.full((150, 150, 3), grey[c] + i, np.uint8), "TIFF"
+        )
+        for c in reversed(classes)
+        for i in range(5)
+    }
+    expect_rows(monkeypatch, "CH_MNIST", 40)
+    write_zip(data / f"{top}.zip", members)
+    found = datasets.load("ch_mnist", data)
+    assert found.inputs.shape == (40, 3, 64, 64)
+    np.testing.assert_array_equal(found.labels, np.repeat(np.arange(8), 5))
+    wanted = [grey[c] + i for c in classes for i in range(5)]
+    np.testing.assert_array_equal(found.inputs[:, 1, 30, 30], wanted)
+    write_zip(data / f"{top}.zip", members | {f"{top}/01_X/0_CRC_Row_0_Col_1.tif": b"II*\0"})
+    with pytest.raises(MIBenchError, match=r"image '.*0_CRC_Row_0_Col_1.tif' cannot be read"):
+        datasets.load("CH_MNIST", data)
+
+
+def test_tiny_imagenet(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    members = {"tiny-imagenet-200/val/images/val_0.JPEG": b"", "tiny-imagenet-200/wnids.txt": b""}
+    for i in range(200):
+        shape = (64, 64) if i % 10 == 0 else (64, 64, 3)
+        name = f"tiny-imagenet-200/train/n{i:08d}/images/n{i:08d}_0.JPEG"
+        members[name] = encoded(np.full(shape, i, np.uint8), "JPEG")
+    expect_rows(monkeypatch, "ImageNet", 200)
+    write_zip(data / "tiny-imagenet-200.zip", members)
+    found = datasets.load("imagenet", data)
+    assert found.inputs.shape == (200, 3, 64, 64)
+    np.testing.assert_array_equal(found.labels, np.arange(200))
+    np.testing.assert_allclose(found.inputs.mean(axis=(1, 2, 3)), np.arange(200), atol=1)
+
+
+def bits_text(bits: np.ndarray[Any, Any], labels: np.ndarray[Any, Any] | None = None) -> bytes:
+    table = bits if labels is None else np.column_stack([labels, bits])
+    return "".join(",".join(map(str, row)) + "\n" for row in table.tolist()).encode()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_purchase100(packed: bool, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bits, labels = RNG.integers(0, 2, (300, 600)), RNG.permutation(300) % 100 + 1
+    expect_rows(monkeypatch, "Purchase100", 300)
+    content = bits_text(bits, labels)
+    if packed:
+        write_tar(data / "dataset_purchase.tgz", {"dataset_purchase": content})
+    else:
+        (data / "dataset_purchase").write_bytes(content)
+    found = datasets.load("Purchase100", data)
+    assert found.kind == "binary" and found.inputs.dtype == np.uint8
+    np.testing.assert_array_equal(found.take(slice(None)), bits)
+    np.testing.assert_array_equal(found.labels, labels - 1)
+
+
+@pytest.mark.parametrize("columns", [6169, 6170])
+@pytest.mark.parametrize("packed", [False, True])
+def test_texas100(columns: int, packed: bool, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bits, labels = RNG.integers(0, 2, (100, columns)), RNG.permutation(100) + 1
+    expect_rows(monkeypatch, "Texas100", 100)
+    members = {"texas/100/feats": bits_text(bits), "texas/100/labels": bits_text(labels[:, None])}
+    if packed:
+        write_tar(data / "dataset_texas.tgz", members)
+    else:
+        write_folder(data, members)
+    found = datasets.load("Texas100", data)
+    np.testing.assert_array_equal(found.inputs, bits)
+    np.testing.assert_array_equal(found.labels, labels - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda t: t.replace(b",1\n", b",2\n", 1), "holds the value 2"),
+        (lambda t: t.replace(b",1\n", b",x\n", 1), "not the published table"),
+        (lambda t: t.replace(b",1\n", b",257\n", 1), "not the published table|holds the value"),
+        (lambda t: t.replace(b",1\n", b",\n", 1), "not the published table"),
+        (lambda t: t + t[: t.index(b"\n") + 1], "expected 300 samples .* found 301"),
+        (lambda t: b"101" + t[t.index(b",") :], "expected 100 classes"),
+        (lambda t: b"", "not the published table"),
+    ],
+)
+def test_broken_purchase100(
+    change: Callable[[bytes], bytes], says: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expect_rows(monkeypatch, "Purchase100", 300)
+    text = bits_text(RNG.integers(0, 2, (300, 600)), np.arange(300) % 100 + 1)
+    (data / "dataset_purchase").write_bytes(change(text))
+    with pytest.raises(MIBenchError, match=says) as error:
+        datasets.load("Purchase100", data)
+    assert "dataset_purchase" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_purchase100_at_full_size_is_mapped_on_second_load(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data / "dataset_purchase").write_bytes(b"")
+    whole = registry.Parsed(
+        np.zeros((197_324, 600), np.uint8), np.arange(197_324, dtype=np.int64) % 100, "binary"
+    )
+    known = datasets.PUBLISHED["Purchase100"]
+    read: list[int] = []
+
+    def reader(_: object) -> registry.Parsed:
+        read.append(1)
+        return whole
+
+    monkeypatch.setitem(
+        datasets.PUBLISHED,
+        "Purchase100",
+        dataclasses.replace(known, forms={"dataset_purchase": reader}),
+    )
+    first, second = (datasets.load("Purchase100", data) for _ in range(2))
+    assert len(read) == 1 and isinstance(second.inputs, np.memmap)
+    assert first.checksum == second.checksum and second.sizes.members == 19_732
+
+
+def test_location30(shared_data: Path, data: Path) -> None:
+    found = datasets.load("LOCATION30", shared_data)
+    with tarfile.open(shared_data / "dataset_location.tgz") as archive:
+        file = archive.extractfile("bangkok")
+        assert file is not None
+        content = file.read()
+    table = np.loadtxt(io.BytesIO(content.replace(b'"', b"")), delimiter=",", dtype=int)
+    np.testing.assert_array_equal(found.take(slice(None)), table[:, 1:])
+    np.testing.assert_array_equal(found.labels, table[:, 0] - 1)
+    (data / "bangkok").write_bytes(content)
+    assert datasets.load("Location30", data).checksum == found.checksum
+    assert found.sizes == datasets.SplitSizes(1000, 2000, 700, 700, 610, pairs=300)
+
+
+def test_digits() -> None:
+    found = datasets.load("Digits")
+    assert found.inputs.shape == (1797, 1, 8, 8) and found.num_classes == 10
+    assert found.inputs.min() == 0 and found.inputs.max() == 1
+    roles = datasets.split(found, 0)
+    assert [len(v) for v in roles.values()] == [300, 700, 250, 250, 297]
+    assert len(np.unique(np.concatenate(list(roles.values())))) == 1797
+    again, other = datasets.split(found, 0), datasets.split(found, 1)
+    assert all((roles[r] == again[r]).all() for r in roles)
+    assert not (roles["members"] == other["members"]).all()
+
+
+def test_published_sizes_fit_the_published_rows() -> None:
+    for name, known in datasets.PUBLISHED.items():
+        sizes = dataclasses.astuple(datasets.SPLIT_SIZES[name])[:-1]
+        assert sum(sizes) <= known.rows
+    assert sum(dataclasses.astuple(datasets.SPLIT_SIZES["CH_MNIST"])[:-1]) == 5000
+
+
+def table_of(rows: int) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "age": RNG.normal(40, 9, rows),
+            "town": np.array(["Oslo", "Rome"])[np.arange(rows) % 2],
+            "label": np.array(["no", "yes", "no"])[np.arange(rows) % 3],
+        }
+    )
+
+
+@pytest.mark.parametrize("ending", [".csv", ".parquet"])
+def test_own_table(ending: str, data: Path) -> None:
+    table, path = table_of(60), data / f"my-patients{ending}"
+    table.to_csv(path, index=False) if ending == ".csv" else table.to_parquet(path)
+    found = datasets.load(str(path))
+    assert found.name == "my_patients" and found.kind == "real"
+    age = table["age"].to_numpy()
+    wanted = np.column_stack([(age - age.min()) / np.ptp(age), table["town"] == "Oslo"])
+    np.testing.assert_allclose(found.inputs[:, :2], wanted, atol=1e-6)
+    np.testing.assert_array_equal(found.labels, table["label"] == "yes")
+    assert found.sizes == datasets.SplitSizes(12, 12, 12, 12, 12, pairs=3)
+    assert datasets.load(f"{path}::town").num_classes == 2
+    with pytest.raises(MIBenchError, match=r"no label column 'x'; .* age, town, label"):
+        datasets.load(f"{path}::x")
+
+
+@pytest.mark.parametrize("shape", [(60, 8, 8), (60, 3, 8, 8), (60, 8, 8, 3)])
+def test_own_npz_of_images(shape: tuple[int, ...], data: Path) -> None:
+    images, labels = RNG.integers(0, 256, shape, dtype=np.uint8), np.arange(60) % 4 + 7
+    np.savez(data / "a.npz", inputs=images, labels=labels)
+    found = datasets.load(str(data / "a.npz"))
+    assert found.kind == "image" and found.inputs.shape[1:] == (1 if len(shape) == 3 else 3, 8, 8)
+    last = images[5] if shape[1:] != (8, 8, 3) else images[5].transpose(2, 0, 1)
+    np.testing.assert_array_equal(found.inputs[5].reshape(last.shape), last)
+    np.testing.assert_array_equal(found.labels, labels - 7)
+
+
+def test_own_npz_of_records(data: Path) -> None:
+    np.savez(data / "b.npz", inputs=RNG.integers(0, 2, (60, 5)), labels=np.arange(60) % 2)
+    assert datasets.load(str(data / "b.npz")).kind == "binary"
+
+
+@pytest.mark.parametrize(
+    ("arrays", "says"),
+    [
+        ({"inputs": np.zeros((60, 2))}, "no array 'labels', only inputs"),
+        ({"inputs": np.zeros((60, 2)), "labels": np.zeros(60)}, "one class only"),
+        ({"inputs": np.zeros((60, 2)), "labels": np.arange(59)}, "do not go together"),
+        ({"inputs": np.full((60, 2), np.nan), "labels": np.arange(60) % 2}, "not finite"),
+        ({"inputs": np.full((60, 1, 4, 4), 7.0), "labels": np.arange(60) % 2}, "in \\[0, 1\\]"),
+        ({"inputs": np.zeros((60, 2)), "labels": np.arange(60) / 7}, "fractions"),
+        ({"inputs": np.zeros((20, 2)), "labels": np.arange(20) % 2}, "at least 50"),
+        ({"inputs": np.array([{}] * 60), "labels": np.arange(60) % 2}, "not a readable"),
+    ],
+)
+def test_own_npz_that_cannot_serve(arrays: dict[str, Any], says: str, data: Path) -> None:
+    np.savez(data / "c.npz", **arrays)
+    with pytest.raises(MIBenchError, match=says):
+        datasets.load(str(data / "c.npz"))
+
+
+def image_members(prefix: str = "") -> dict[str, bytes]:
+    """Return 60 images of two classes, one of them of another size."""
+    return {
+        f"{prefix}{part}/{kind}/{i}.png": encoded(
+            np.full((8, 9 if i else 12, 3), 10 * i + shade, np.uint8), "PNG"
+        )
+        for part in ("train", "test")
+        for kind, shade in (("cat", 0), ("dog", 5))
+        for i in range(15)
+    }
+
+
+@pytest.mark.parametrize("form", ["folder", "set.tar.gz", "set.zip"])
+def test_own_image_folder(form: str, data: Path) -> None:
+    members = image_members("top/") | {"top/README.md": b"", "top/train/cat/._0.png": b"x"}
+    path = data / form
+    write = {"folder": write_folder, "set.zip": write_zip}.get(form, write_tar)
+    write(path, members)
+    found = datasets.load(str(path))
+    assert found.inputs.shape == (60, 3, 8, 9) and found.name == form.split(".")[0]
+    names = sorted(image_members("top/"))
+    np.testing.assert_array_equal(found.labels, ["dog" in n for n in names])
+    shades = [10 * int(Path(n).stem) + 5 * ("dog" in n) for n in names]
+    np.testing.assert_array_equal(found.inputs[:, 0, 4, 4], shades)
+
+
+def test_an_own_folder_named_like_a_published_dataset(data: Path) -> None:
+    write_folder(data / "CIFAR10", image_members())
+    assert datasets.load(str(data / "CIFAR10")).name == "CIFAR10_own"
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ({"a.txt": b""}, "holds no images"),
+        ({"a.png": b""}, "lies in no folder of a class"),
+        ({"x/a.png": b"no image"}, "image 'x/a.png' cannot be read"),
+        ({"x/../../a.png": b""}, "lies outside of it"),
+    ],
+)
+def test_own_images_that_cannot_serve(members: dict[str, bytes], says: str, data: Path) -> None:
+    write_zip(data / "own.zip", members)
+    with pytest.raises(MIBenchError, match=says):
+        datasets.load(str(data / "own.zip"))
+
+
+def test_real_images_from_an_archive(shared_data: Path, data: Path) -> None:
+    with tarfile.open(shared_data / "cifar10_jpeg.tar.xz") as archive:
+        members = {}
+        for member in archive:
+            if member.name.endswith(".jpg") and Path(member.name).stem < "0020":
+                file = archive.extractfile(member)
+                assert file is not None
+                members[member.name] = file.read()
+            if len(members) == 200:
+                break
+    write_tar(data / "some.tar.gz", members)
+    found = datasets.load(str(data / "some.tar.gz"))
+    assert found.inputs.shape == (200, 3, 32, 32) and found.num_classes == 10
+    name = sorted(members)[7]
+    wanted = np.asarray(Image.open(io.BytesIO(members[name]))).transpose(2, 0, 1)
+    np.testing.assert_array_equal(found.inputs[7], wanted)
+
+
+def test_a_changed_file_is_read_anew_and_a_broken_copy_made_anew(data: Path, cache: Path) -> None:
+    path = data / "t.csv"
+    table_of(60).to_csv(path, index=False)
+    first = datasets.load(str(path))
+    table_of(60).to_csv(path, index=False)
+    assert datasets.load(str(path)).checksum != first.checksum
+    assert len(list(cache.rglob("inputs.npy"))) == 2
+    for kept in cache.rglob("inputs.npy"):
+        kept.write_bytes(kept.read_bytes()[:50])
+    assert datasets.load(str(path)).inputs.shape == (60, 3)
+    assert not list(cache.rglob(".parsing-*"))
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("CIFR10", "did you mean CIFAR10"),
+        ("nowhere/data.csv", "does not exist"),
+        ("Purchase100", "fetch it from https://github.com/privacytrustlab"),
+        ("Texas100", "no published checksum"),
+    ],
+)
+def test_what_cannot_be_found(name: str, says: str) -> None:
+    with pytest.raises(MIBenchError, match=says):
+        datasets.load(name)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"member": 3}, "there is no 'member'; known are members"),
+        ({"members": 0}, "whole number"),
+        ({"members": 10**6}, "splits ask for"),
+        ({"pairs": 301}, "301 pairs cannot be drawn"),
+    ],
+)
+def test_sizes_that_cannot_be_had(sizes: dict[str, int], says: str) -> None:
+    with pytest.raises(MIBenchError, match=says):
+        datasets.load("digits", sizes=sizes)
+
+
+def test_sizes_reach_splits_and_rows(tmp_path: Path) -> None:
+    sizes = {"members": 200, "pairs": 50}
+    experiment = Experiment("digits", epochs=2, sizes=sizes)
+    table, answers = experiment.run(["ES10"], ["gap"])
+    assert len(experiment.signals.roles["members"]) == 200
+    row = table.iloc[0]
+    assert row["size_members"] == 200 and row["size_pairs"] == 50 and row["status"] == "ok"
+    assert len(answers) == 100
+
+
+def test_size_option() -> None:
+    bad = CliRunner().invoke(main, ["attack", "gap", "--size", "members"])
+    assert bad.exit_code == 2 and "not ROLE=COUNT" in bad.stderr
+    bad = CliRunner().invoke(main, ["attack", "gap", "--size", "members=9000"])
+    assert bad.exit_code == 2 and "lower some" in bad.stderr
+
+
+def test_datasets_command(data: Path) -> None:
+    (data / "bangkok").touch()
+    out = CliRunner().invoke(main, ["datasets", "--data-dir", str(data)]).stdout
+    assert f"found: {data / 'bangkok'}" in out and all(n in out for n in datasets.names())
+
+
+def test_real_records_are_perturbed_within_their_range() -> None:
+    inputs = RNG.random((50, 6)).astype(np.float32)
+    copies = [
+        *perturbations.perturbed_copies(inputs, "real", 2, 0),
+        perturbations.generated_nonmembers(inputs, "real", 0),
+        perturbations.random_points(inputs, "real", 50, 0),
+    ]
+    for copy in copies:
+        assert copy.shape == inputs.shape and copy.min() >= 0 and copy.max() <= 1
+        assert 0 < np.abs(copy - inputs).mean() < 0.5
+    [noisy] = perturbations.noisy_copies(inputs, "real", 1, 0)
+    assert np.std(noisy - inputs) == pytest.approx(0.01, rel=0.2)
+
+
+CONTENT = RNG.bytes(300_000)
+
+
+class Server(http.server.BaseHTTPRequestHandler):
+    """Serves CONTENT, from where a Range asks for."""
+
+    ranges: list[str | None] = []  # noqa: RUF012
+
+    def do_GET(self) -> None:
+        asked = self.headers.get("Range")
+        self.ranges.append(asked)
+        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
+        self.send_response(206 if asked else 200)
+        self.send_header("Content-Length", str(len(CONTENT) - start))
+        self.end_headers()
+        self.wfile.write(CONTENT[start:])
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    Server.ranges.clear()
+    with http.server.HTTPServer(("127.0.0.1", 0), Server) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/a.bin"
+        server.shutdown()
+
+
+def test_a_download_continues_where_it_stopped(url: str, tmp_path: Path) -> None:
+    (tmp_path / "whole").write_bytes(CONTENT)
+    known = f"md5:{pooch.file_hash(str(tmp_path / 'whole'), 'md5')}"
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / "a.bin.part").write_bytes(CONTENT[:1000])
+    assert downloads.fetch(url, known, folder).read_bytes() == CONTENT
+    assert Server.ranges == ["bytes=1000-"]
+    downloads.fetch(url, known, folder)
+    assert len(Server.ranges) == 1 and [p.name for p in folder.iterdir()] == ["a.bin"]
+
+
+def test_a_download_with_a_wrong_checksum_is_not_kept(url: str, tmp_path: Path) -> None:
+    with pytest.raises(MIBenchError, match=r"a\.bin could not be downloaded"):
+        downloads.fetch(url, f"md5:{'0' * 32}", tmp_path / "downloads")
+    assert list((tmp_path / "downloads").iterdir()) == []
