@@ -7,7 +7,8 @@ follow the scenario's distribution and whose MMD to generated nonmembers meets i
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +32,7 @@ SPACES = ("log_probs", "logits", "probs", "inputs")
 _WINDOW = 0.1
 _MOST_CANDIDATES = 4096
 _STRONGEST_PREFERENCE = 4.0
+_ORDERS = 5
 # Members' pull away from the generated nonmembers outweighs nonmembers': choosing unusual
 # nonmembers would undo what a scenario's distance does to the attacks.
 _NONMEMBER_WEIGHT = 0.5
@@ -50,6 +52,8 @@ class TargetDataset:
         Indices into the dataset, members and nonmembers in shuffled order.
     is_member : bool array, (2n,)
         The truth, which no attack receives.
+    pairs : int array, (n, 2)
+        The chosen pairs, a member's and a nonmember's index each, by ascending distance.
     distances : float array, (n,)
         Distances of the chosen pairs, ascending.
     wanted : float array, (n,)
@@ -63,6 +67,7 @@ class TargetDataset:
     scenario: Scenario
     samples: IntArray
     is_member: BoolArray
+    pairs: IntArray
     distances: FloatArray
     wanted: FloatArray
     distance: tuple[float, float]
@@ -130,22 +135,39 @@ class Pool:
             raise MIBenchError("the space 'inputs' needs the pool's inputs")
         self._list_pairs(points.reshape(len(is_member), -1), outputs.labels, is_member)
         self._prepare_kernel(blindmi_features(outputs), blindmi_features(generated))
-        self._deviations: dict[float, float] = {}
+        self._deviations: dict[float, float | None] = {}
+        self._common: dict[str, tuple[float, float]] = {}
+        self._found: dict[tuple[str, float, float], TargetDataset] = {}
 
     def _list_pairs(self, points: FloatArray, labels: IntArray, is_member: BoolArray) -> None:
-        found: list[tuple[IntArray, IntArray, FloatArray]] = []
+        found: list[tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]] = []
+        most = 0
         for label in np.unique(labels):
-            members = np.flatnonzero((labels == label) & is_member)
-            nonmembers = np.flatnonzero((labels == label) & ~is_member)
+            members = np.flatnonzero((labels == label) & is_member).astype(np.int32)
+            nonmembers = np.flatnonzero((labels == label) & ~is_member).astype(np.int32)
+            most += min(len(members), len(nonmembers))
             grid = cdist(points[members], points[nonmembers]).astype(np.float32)
-            rows, columns = np.indices(grid.shape).reshape(2, -1)
-            found.append((members[rows], nonmembers[columns], grid.ravel()))
+            rows, columns = np.repeat(members, len(nonmembers)), np.tile(nonmembers, len(members))
+            found.append((rows, columns, grid.ravel()))
+        if most < self.pairs:
+            raise MIBenchError(
+                f"{self.pairs} pairs of one class each cannot be drawn: members and nonmembers "
+                f"share classes for {most}; ask for fewer pairs or a larger pool"
+            )
         members, nonmembers, distances = (np.concatenate(part) for part in zip(*found, strict=True))
-        if len(distances) < self.pairs:
-            raise MIBenchError("members and nonmembers share too few classes to be paired")
+        if not np.isfinite(distances).all():
+            raise MIBenchError(
+                "the pool's outputs hold values that are NaN or infinite; train the target model "
+                "anew, for instance for fewer epochs"
+            )
+        if distances.min() == distances.max():
+            raise MIBenchError(
+                "all distances between the pool's members and nonmembers are equal, so that they "
+                "follow no distribution; train the target model for more epochs"
+            )
         order = np.argsort(distances, kind="stable")
-        self._members = members[order].astype(np.int32)
-        self._nonmembers = nonmembers[order].astype(np.int32)
+        self._members = members[order]
+        self._nonmembers = nonmembers[order]
         self._distances = distances[order].astype(np.float64)
 
     def _prepare_kernel(self, features: FloatArray, generated: FloatArray) -> None:
@@ -153,11 +175,10 @@ class Pool:
         typical = features[rng.permutation(len(features))[:2000]]
         self._bandwidth = median_distance(np.concatenate([features, generated]), self.seed)
         self._features = features
-        self._to_generated = mean_kernel(features, generated, self._bandwidth).mean(axis=1)
-        self._within_generated = mean_kernel(generated, generated, self._bandwidth).mean()
+        self._to_generated = kernel_means(features, generated, self._bandwidth)
+        self._within_generated = kernel_means(generated, generated, self._bandwidth).mean()
         # The witness function of the MMD: how much a sample, once chosen, raises it.
-        witness = mean_kernel(features, typical, self._bandwidth).mean(axis=1)
-        witness -= self._to_generated
+        witness = kernel_means(features, typical, self._bandwidth) - self._to_generated
         self._pull = _standardised(witness[self._members])
         self._pull += _NONMEMBER_WEIGHT * _standardised(witness[self._nonmembers])
 
@@ -171,17 +192,29 @@ class Pool:
         """
         mean = self.distance_of(scenario)
         deviation = self.deviation_at(mean, scenario)
-        wanted = draw_distances(scenario.distribution, mean, deviation, self.pairs)
         mmd = self.differential_distance_of(scenario)
+        # Scenarios that differ in their withheld ratio alone have the same samples.
+        factors = (scenario.distribution, mean, mmd)
+        if factors not in self._found:
+            self._found[factors] = self._construct(scenario, mean, deviation, mmd)
+        return replace(self._found[factors], scenario=scenario)
+
+    def _construct(
+        self, scenario: Scenario, mean: float, deviation: float, mmd: float
+    ) -> TargetDataset:
+        wanted = draw_distances(scenario.distribution, mean, deviation, self.pairs)
         match = self._meet_mmd(scenario, wanted, deviation, mmd)
-        distances = np.sort(self._distances[match.pairs])
-        chosen = np.concatenate([self._members[match.pairs], self._nonmembers[match.pairs]])
+        # The pool's list of pairs is in the order of their distances.
+        picked = np.sort(match.pairs)
+        distances = self._distances[picked]
+        chosen = np.concatenate([self._members[picked], self._nonmembers[picked]])
         is_member = np.arange(len(chosen)) < self.pairs
         order = np.random.default_rng([self.seed, 8]).permutation(len(chosen))
         return TargetDataset(
             scenario,
             self.samples[chosen[order]],
             is_member[order],
+            self.samples[chosen.reshape(2, -1).T],
             distances,
             wanted,
             (mean, float(distances.mean())),
@@ -197,28 +230,40 @@ class Pool:
         return self._quantile(scenario.distance_quantile)
 
     def differential_distance_of(self, scenario: Scenario) -> float:
-        """Return the MMD^2 that a scenario asks for."""
-        if self.levels == "absolute":
-            return scenario.differential_distance
-        low, high = self.common_interval(scenario.dataset)
-        return low + scenario.differential_position * (high - low)
+        """Return the MMD^2 that a scenario asks for.
 
-    def common_interval(self, dataset: str) -> tuple[float, float]:
-        """Return the MMD^2 reachable at every distribution and distance level of a dataset.
+        By its position in the interval reachable at every distribution and distance level that
+        this pool can match, so that scenarios which differ only in those share one value.
 
         Raises
         ------
         ScenarioInfeasible
-            If there is none.
+            If there is no such interval.
         """
-        if not hasattr(self, "_common"):
-            ends = [self._extremes(s) for s in _corner_scenarios(dataset)]
-            low, high = max(e[0] for e in ends), min(e[1] for e in ends)
-            if low >= high:
-                raise ScenarioInfeasible(dataset, "differential distance", low, (high, low))
-            margin = _MARGIN * (high - low)
-            self._common = (low + margin, high - margin)
-        return self._common
+        if self.levels == "absolute":
+            return scenario.differential_distance
+        if scenario.dataset not in self._common:
+            self._common[scenario.dataset] = self._common_interval(scenario)
+        low, high = self._common[scenario.dataset]
+        return low + scenario.differential_position * (high - low)
+
+    def _common_interval(self, scenario: Scenario) -> tuple[float, float]:
+        ends: dict[Scenario, tuple[float, float]] = {}
+        for corner in _corner_scenarios(scenario.dataset):
+            # Scenarios of a distance that cannot be matched fail by themselves.
+            with suppress(ScenarioInfeasible):
+                ends[corner] = self._extremes(corner)
+        low = max(near for near, _ in ends.values())
+        lowest = min(ends, key=lambda corner: ends[corner][1])
+        high = ends[lowest][1]
+        if low >= high:
+            what = (
+                f"{scenario.label} needs a differential distance that all distances can have; at "
+                f"{lowest.distribution} distances of level {lowest.distance:g}"
+            )
+            raise ScenarioInfeasible(what, "differential distance", low, ends[lowest])
+        margin = _MARGIN * (high - low)
+        return low + margin, high - margin
 
     def deviation_at(self, mean: float, scenario: Scenario) -> float:
         """Return the standard deviation s of all three distributions around a mean distance.
@@ -230,25 +275,44 @@ class Pool:
         ScenarioInfeasible
             If no deviation can be matched at this mean.
         """
+        deviation = self._matched_deviation(mean)
+        if deviation is None:
+            raise ScenarioInfeasible(scenario.label, "distance", mean, self._reachable(mean))
+        return deviation
+
+    def _matched_deviation(self, mean: float) -> float | None:
         if mean not in self._deviations:
-            deviation = float(self._distances.std()) / 2
-            for _ in range(8):
-                if all(self._matches_at(shape, mean, deviation) for shape in DISTRIBUTIONS):
-                    break
-                deviation *= 0.8
-            else:
-                reachable = (self._quantile(0.05), self._quantile(0.95))
-                raise ScenarioInfeasible(scenario.label, "distance", mean, reachable)
-            self._deviations[mean] = deviation
+            room = min(mean - self._distances[0], self._distances[-1] - mean)
+            farthest = max(abs(draw_distances(s, 0, 1, self.pairs)).max() for s in DISTRIBUTIONS)
+            widest = float(min(self._distances.std() / 2, room / farthest))
+            tried = (widest * 0.8**i for i in range(8)) if room > 0 else ()
+            self._deviations[mean] = next(
+                (s for s in tried if all(self._matches_at(d, mean, s) for d in DISTRIBUTIONS)), None
+            )
         return self._deviations[mean]
+
+    def _reachable(self, mean: float) -> tuple[float, float]:
+        """Return the interval of matched means, by quantiles of 5%, that is next to an unmatched.
+
+        NaN where no mean can be matched.
+        """
+        means = [self._quantile(q) for q in np.linspace(0, 1, 21)]
+        matched = [self._matched_deviation(m) is not None for m in means]
+        if not any(matched):
+            return np.nan, np.nan
+        nearest = min(np.flatnonzero(matched), key=lambda i: abs(means[i] - mean))
+        step = 1 if means[nearest] > mean else -1
+        end = nearest
+        while 0 <= end + step < len(means) and matched[end + step]:
+            end += step
+        low, high = sorted((means[nearest], means[end]))
+        return low, high
 
     def _quantile(self, q: float) -> float:
         return float(np.quantile(self._distances, q))
 
     def _matches_at(self, shape: str, mean: float, deviation: float) -> bool:
         wanted = draw_distances(shape, mean, deviation, self.pairs)
-        if wanted[0] < self._distances[0] or wanted[-1] > self._distances[-1]:
-            return False
         return all(
             self._within_tolerances(self._match(wanted, deviation, weight), shape, mean, deviation)
             for weight in (-_STRONGEST_PREFERENCE, 0.0, _STRONGEST_PREFERENCE)
@@ -288,8 +352,10 @@ class Pool:
             if abs(best.mmd - mmd) <= MMD_TOLERANCE * mmd / 2:
                 return best
         if best is None or abs(best.mmd - mmd) > MMD_TOLERANCE * mmd:
-            reachable = self._extremes(scenario)
-            raise ScenarioInfeasible(scenario.label, "differential distance", mmd, reachable)
+            near, far = self._extremes(scenario)
+            if best is not None and near < mmd < far:
+                near, far = (near, best.mmd) if best.mmd < mmd else (best.mmd, far)
+            raise ScenarioInfeasible(scenario.label, "differential distance", mmd, (near, far))
         return best
 
     def _approach(self, wanted: FloatArray, deviation: float, mmd: float) -> Iterator[_Match]:
@@ -297,7 +363,8 @@ class Pool:
 
         First one preference weight for all pairs is bisected. What remains, because a slightly
         different weight may choose quite different pairs, is closed by bisecting the number of
-        pairs, in shuffled order, that have the higher of the last two weights.
+        pairs, in shuffled order, that have the higher of the last two weights; in another order
+        where one does not do.
         """
         low, high = -_STRONGEST_PREFERENCE, _STRONGEST_PREFERENCE
         for _ in range(8):
@@ -305,19 +372,21 @@ class Pool:
             match = self._matched(wanted, deviation, middle)
             yield match
             low, high = (middle, high) if match.mmd < mmd else (low, middle)
-        shuffled = np.random.default_rng([self.seed, 10]).permutation(len(wanted))
-        fewest, most = 0, len(wanted)
-        while most - fewest > 1:
-            count = (fewest + most) // 2
-            match = self._matched(wanted, deviation, np.where(shuffled < count, high, low))
-            yield match
-            fewest, most = (count, most) if match.mmd < mmd else (fewest, count)
+        rng = np.random.default_rng([self.seed, 10])
+        for _ in range(_ORDERS):
+            shuffled = rng.permutation(len(wanted))
+            fewest, most = 0, len(wanted)
+            while most - fewest > 1:
+                count = (fewest + most) // 2
+                match = self._matched(wanted, deviation, np.where(shuffled < count, high, low))
+                yield match
+                fewest, most = (count, most) if match.mmd < mmd else (fewest, count)
 
     def _matched(self, wanted: FloatArray, deviation: float, weight: float | FloatArray) -> _Match:
         pairs = self._match(wanted, deviation, weight)
         chosen = np.concatenate([self._members[pairs], self._nonmembers[pairs]])
         points = self._features[chosen]
-        within = mean_kernel(points, points, self._bandwidth).mean()
+        within = kernel_means(points, points, self._bandwidth).mean()
         outside = self._to_generated[chosen].mean()
         return _Match(pairs, float(within - 2 * outside + self._within_generated))
 
@@ -369,8 +438,8 @@ def _corner_scenarios(dataset: str) -> list[Scenario]:
 def draw_distances(distribution: str, mean: float, deviation: float, count: int) -> FloatArray:
     """Return `count` stratified quantiles of a distribution, ascending.
 
-    All three distributions have the given mean and standard deviation; quantiles at
-    (i + 1/2) / count carry no sampling noise.
+    Quantiles at (i + 1/2) / count carry no sampling noise; they are scaled so that all three
+    distributions have exactly the given mean and standard deviation.
     """
     p = (np.arange(count) + 0.5) / count
     if distribution == "normal":
@@ -379,7 +448,7 @@ def draw_distances(distribution: str, mean: float, deviation: float, count: int)
         unit = np.sqrt(3) * (2 * p - 1)
     else:
         unit = np.where(p < 0.5, -1.0, 1.0)
-    values: FloatArray = mean + deviation * unit
+    values: FloatArray = mean + deviation * (unit - unit.mean()) / unit.std()
     return values
 
 
@@ -426,6 +495,14 @@ def mmd_squared(a: FloatArray, b: FloatArray, bandwidth: float) -> float:
         - 2 * mean_kernel(a, b, bandwidth).mean()
         + mean_kernel(b, b, bandwidth).mean()
     )
+
+
+def kernel_means(points: FloatArray, others: FloatArray, bandwidth: float) -> FloatArray:
+    """Return the mean over `others` (m, d) of :func:`mean_kernel` of each point (n, d): (n,)."""
+    # In blocks that stay in the processor's cache, however many points there are.
+    size = max(1, 2**17 // len(others))
+    blocks = (points[i : i + size] for i in range(0, len(points), size))
+    return np.concatenate([mean_kernel(b, others, bandwidth).mean(axis=1) for b in blocks])
 
 
 def mean_kernel(a: FloatArray, b: FloatArray, bandwidth: float) -> FloatArray:

@@ -18,12 +18,13 @@ class ScenarioInfeasible(MIBenchError):
     wanted : float
         The level asked for.
     reachable : tuple of float
-        The interval that this pool reaches.
+        The interval that this pool reaches; NaN where it reaches none.
     """
 
     def __init__(self, what: str, factor: str, wanted: float, reachable: tuple[float, float]):
         self.factor, self.wanted, self.reachable = factor, wanted, reachable
+        low, high = reachable
+        reached = "none" if low != low else f"{low:.4g} to {high:.4g}"
         super().__init__(
-            f"{what}: {factor} {wanted:.4g} cannot be met; this pool reaches "
-            f"{reachable[0]:.4g} to {reachable[1]:.4g}"
+            f"{what}: {factor} {wanted:.4g} cannot be met; this pool reaches {reached}"
         )

@@ -6,7 +6,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -137,14 +137,19 @@ class Experiment:
         ------
         ScenarioInfeasible
             If the pool cannot meet its levels.
+        MIBenchError
+            If it is a scenario of another dataset.
         """
         if isinstance(scenario, str):
             scenario = scenarios.find(scenario, self.dataset.name)
-        # Scenarios that differ in their withheld ratio alone have one target dataset.
-        alike = replace(scenario, id="", withheld_ratio=0.0)
-        if alike not in self._targets:
-            self._targets[alike] = self.pool.construct(scenario)
-        return replace(self._targets[alike], scenario=scenario)
+        if scenario.dataset != self.dataset.name:
+            raise MIBenchError(
+                f"{scenario.label} is a scenario of {scenario.dataset}; this experiment is on "
+                f"{self.dataset.name}"
+            )
+        if scenario not in self._targets:
+            self._targets[scenario] = self.pool.construct(scenario)
+        return self._targets[scenario]
 
     def attack(self, name: str, scenario: Scenario | str) -> Attacked:
         """Run one attack on one scenario.
@@ -173,28 +178,32 @@ class Experiment:
         Parameters
         ----------
         chosen : iterable of Scenario or str
-        names : sequence of str, or "all"
-            The attacks.
+        names : sequence of str, or str
+            The attacks, one attack, or "all".
 
         Returns
         -------
         results : DataFrame
             One row an attack and scenario: `status` ("ok", "infeasible"), the factors as named and
             as measured, every metric with `_low` and `_high`, what made the row, and the `seconds`
-            that the attack took. An
-            infeasible scenario has its reason in `error` and no metrics.
+            that the attack took. An infeasible scenario has its reason in `error` and NaN for what
+            was not measured.
         answers : DataFrame
             One row a sample, attack and scenario: index, membership, score, threshold, and the
             answer (1 member, 0 nonmember, -1 withheld).
         """
-        kinds = [attacks.find(n) for n in (attacks.REGISTRY if names == "all" else names)]
+        if isinstance(names, str):
+            names = list(attacks.REGISTRY) if names == "all" else [names]
+        kinds = [attacks.find(n) for n in names]
         rows, answers = [], []
         listed = [scenarios.find(s, self.dataset.name) if isinstance(s, str) else s for s in chosen]
         for scenario in tqdm(listed, desc=f"{self.dataset.name} scenarios", leave=False):
             try:
                 self.construct(scenario)
             except ScenarioInfeasible as error:
-                rows += [self._row(scenario, k, "infeasible", str(error)) for k in kinds]
+                rows += [
+                    self._row(scenario, k, "infeasible", str(error)) | _unmeasured() for k in kinds
+                ]
                 continue
             for kind in kinds:
                 began = time.perf_counter()
@@ -299,10 +308,25 @@ def _copies(kind: type[Attack]) -> tuple[str, ...]:
     return tuple(sorted({"perturbed", "noisy"} & kind.needs))
 
 
+_MEASURED_FACTORS = ("distance", "deviation", "differential_distance")
+
+
+def _unmeasured() -> dict[str, Any]:
+    """Return the columns of :func:`_measured`, empty."""
+    factors = [f"{f}_{what}" for f in _MEASURED_FACTORS for what in ("wanted", "measured")]
+    nothing = metrics.Estimate(np.nan, np.nan, np.nan)
+    return {
+        **dict.fromkeys([*factors, "shape_distance"], np.nan),
+        "samples": 0,
+        "threshold": np.nan,
+        **metrics.as_columns(dict.fromkeys(metrics.METRICS, nothing)),
+    }
+
+
 def _measured(result: Attacked) -> dict[str, Any]:
     target = result.target
     fields: dict[str, Any] = {}
-    for factor in ("distance", "deviation", "differential_distance"):
+    for factor in _MEASURED_FACTORS:
         wanted, measured = getattr(target, factor)
         fields |= {f"{factor}_wanted": wanted, f"{factor}_measured": measured}
     fields["shape_distance"] = target.shape_distance
