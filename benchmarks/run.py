@@ -85,14 +85,13 @@ def blindmi() -> str:
             across = kernel[np.ix_(t, g)].mean()
             return float(kernel[np.ix_(t, t)].mean() - 2 * across + kernel[np.ix_(g, g)].mean())
 
-        changed = True
+        now, changed = mmd(), True
         while changed:
             changed = False
             for i in np.flatnonzero(~in_g[:1000]):
-                before = mmd()
                 in_g[i] = True
-                if mmd() > before + 1e-12:
-                    changed = True
+                if (then := mmd()) > now + 1e-12:
+                    now, changed = then, True
                 else:
                     in_g[i] = False
         return in_g[:1000]
