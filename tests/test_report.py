@@ -118,7 +118,7 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     code, out, err = mibench("figures", *arguments)
     assert code == 0, err
     assert "4 figures" in out
-    figures = {f"digits_<VGG>_{name}" for name in ("RQ1", "heat_map", "ranking", "cost")}
+    figures = {f"digits_<VGG>_{name}" for name in ("RQ1", "heat_map_ma", "ranking_ma", "cost")}
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
     assert written == {figure + ending for figure in figures for ending in endings}
