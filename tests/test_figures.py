@@ -1,14 +1,27 @@
+from collections.abc import Iterator
 from pathlib import Path
+from xml.etree import ElementTree
 
+import matplotlib as mpl
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
+from scipy.stats import chi2
 
 from mibench import figures, scenarios
 from mibench.attacks import REGISTRY
 from mibench.errors import MIBenchError
 from mibench.experiment import Experiment
+from mibench.metrics import METRICS
+
+
+@pytest.fixture(autouse=True)
+def close_figures() -> Iterator[None]:
+    yield
+    plt.close("all")
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +35,13 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
     figure.canvas.draw()
     texts = [t for axes in figure.axes for t in (*axes.get_xticklabels(), axes.title)]
     texts += [axes._left_title for axes in figure.axes]  # type: ignore[attr-defined]
+    texts += [t for axes in figure.axes for t in (*axes.texts, axes.xaxis.label, axes.yaxis.label)]
+    for axes in figure.axes:
+        low, high = sorted(axes.get_ylim())
+        labels = zip(axes.get_yticks(), axes.get_yticklabels(), strict=True)
+        texts += [t for at, t in labels if low <= at <= high]
+    texts += [t for axes in figure.axes for s in axes.child_axes for t in s.get_xticklabels()]
+    texts += [figure._suptitle] if figure._suptitle else []  # type: ignore[attr-defined]
     texts += [t for legend in figure.legends for t in legend.get_texts()]
     boxes = [
         (t.get_text(), t.get_window_extent()) for t in texts if t.get_text() and t.get_visible()
@@ -60,7 +80,7 @@ def test_a_ratio_without_denominator_is_named(table: pd.DataFrame) -> None:
 
 def test_mixed_models_and_empty_tables_are_refused(table: pd.DataFrame) -> None:
     mixed = pd.concat([table, table.assign(model="VGG16")])
-    with pytest.raises(MIBenchError, match="digits with VGG16"):
+    with pytest.raises(MIBenchError, match="digits, VGG16"):
         figures.six_panels(mixed, "RQ4")
     with pytest.raises(MIBenchError, match="no results"):
         figures.six_panels(table.iloc[:0], "RQ4")
@@ -72,11 +92,170 @@ def test_figures_of_one_scenario(digits: Experiment, tmp_path: Path) -> None:
         [figures.distances(results[0].target), *map(figures.scores, results), figures.roc(results)]
     ):
         files = figures.save(figure, tmp_path / f"{i}")
-        assert [f.suffix for f in files] == [".png", ".pdf"]
-    assert len(list(tmp_path.iterdir())) == 8
+        assert [f.suffix for f in files] == [".png", ".pdf", ".svg", ".txt"]
+    assert len(list(tmp_path.iterdir())) == 16
 
 
-def test_equal_figures_are_equal_files(table: pd.DataFrame, tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        figures.save(figures.six_panels(table, "RQ4"), tmp_path / name)
-    assert (tmp_path / "a.pdf").read_bytes() == (tmp_path / "b.pdf").read_bytes()
+def test_equal_figures_are_equal_files_whatever_the_users_settings(
+    table: pd.DataFrame, tmp_path: Path
+) -> None:
+    one, other = (tmp_path / name / "panels" for name in "ab")
+    figures.save(figures.six_panels(table, "RQ4"), one)
+    with mpl.rc_context({"font.size": 20, "savefig.dpi": 50, "svg.hashsalt": None}):
+        figures.save(figures.six_panels(table, "RQ4"), other)
+    for ending in (".png", ".pdf", ".svg", ".txt"):
+        assert one.with_suffix(ending).read_bytes() == other.with_suffix(ending).read_bytes()
+
+
+def test_files_say_what_is_seen(table: pd.DataFrame, tmp_path: Path) -> None:
+    figure = figures.six_panels(table, "RQ4")
+    png, _, svg, text = figures.save(figure, tmp_path / "panels")
+    assert Image.open(png).info["Description"] == figure.alt
+    described = ElementTree.parse(svg).getroot().find("{http://www.w3.org/2000/svg}desc")
+    assert described is not None and described.text == figure.alt
+    assert figure.caption in text.read_text() and figure.alt in text.read_text()
+    assert "n = 160 samples" in figure.caption and "95% intervals" in figure.caption
+    top = table.loc[table["withheld_ratio"] == 0.4].sort_values("ma").iloc[-1]
+    assert f"{top['ma']:.2f} ({top['title']})" in figure.alt
+
+
+def test_no_two_attacks_look_alike() -> None:
+    looks = [figures.look(name) for name in REGISTRY]
+    assert len({(x.colour, x.marker, x.filled) for x in looks}) == len(REGISTRY)
+    assert figures.look("not registered").colour == "0.5"
+
+
+@pytest.mark.parametrize(
+    ("attacks", "quantile"),
+    [
+        (3, 2.343),
+        (4, 2.569),
+        (5, 2.728),
+        (6, 2.850),
+        (7, 2.949),
+        (8, 3.031),
+        (9, 3.102),
+        (10, 3.164),
+    ],
+)
+def test_critical_difference_of_the_published_table(attacks: int, quantile: float) -> None:
+    """Demsar 2006, table 5(a): critical values of the two-tailed Nemenyi test at 5%."""
+    rng = np.random.default_rng(attacks)
+    ranking = figures.rank(pd.DataFrame(rng.normal(size=(14, attacks))))
+    expected = quantile * (attacks * (attacks + 1) / (6 * 14)) ** 0.5
+    assert ranking.critical_difference == pytest.approx(expected, rel=5e-4)
+
+
+def test_ranks_and_friedman_by_hand() -> None:
+    """Against counting, and Friedman's statistic with the ties' correction (Conover 1999)."""
+    values = np.random.default_rng(0).integers(0, 5, (14, 4)) / 4
+    ranking = figures.rank(pd.DataFrame(values, columns=list("abcd")))
+    above = (values[:, None, :] > values[:, :, None]).sum(axis=2)
+    ties = (values[:, None, :] == values[:, :, None]).sum(axis=2)
+    ranks = above + (ties + 1) / 2
+    mean = dict(zip("abcd", ranks.mean(axis=0), strict=True))
+    assert ranking.ranks.to_dict() == pytest.approx(mean)
+    assert list(ranking.ranks) == sorted(ranking.ranks)
+    spread = 14**2 * ((ranks.mean(axis=0) - 2.5) ** 2).sum()
+    expected = 3 * spread / ((ranks**2).sum() - 14 * 4 * 5**2 / 4)
+    assert ranking.statistic == pytest.approx(expected)
+    assert ranking.p == pytest.approx(chi2.sf(expected, 3))
+
+
+def test_ranking_of_equal_attacks() -> None:
+    ranking = figures.rank(pd.DataFrame(np.ones((5, 4))))
+    assert (ranking.statistic, ranking.p, ranking.groups) == (0, 1, [(0, 3)])
+
+
+def test_groups_are_the_largest_runs_within_the_critical_difference() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        values = pd.DataFrame(rng.normal(size=(12, 8)) + np.linspace(0, 3, 8))
+        ranking = figures.rank(values)
+        ranks, difference = ranking.ranks.to_numpy(), ranking.critical_difference
+        runs = [
+            (i, j) for i in range(8) for j in range(i + 1, 8) if ranks[j] - ranks[i] <= difference
+        ]
+        largest = [
+            (i, j)
+            for i, j in runs
+            if not any(a <= i and j <= b and (a, b) != (i, j) for a, b in runs)
+        ]
+        assert ranking.groups == largest
+
+
+def test_scenarios_with_the_same_scores_are_ranked_once(table: pd.DataFrame) -> None:
+    assert len(figures.ranked_values(table, "ma")) == 4
+    assert len(figures.ranked_values(table, "auc")) == 1
+    with pytest.raises(MIBenchError, match="same two scenarios"):
+        figures.critical_difference(table, "auc")
+    with pytest.raises(MIBenchError, match="no ranking by 'mma'"):
+        figures.critical_difference(table, "mma")
+
+
+@pytest.fixture(scope="module")
+def whole() -> pd.DataFrame:
+    """Made-up values of every attack in all 84 scenarios, the last of which is infeasible."""
+    rng = np.random.default_rng(1)
+    rows = []
+    for scenario in scenarios.catalogue("Location30"):
+        for kind in REGISTRY.values():
+            fields = {"scenario": scenario.id, **scenario.to_dict(), "attack": kind.name}
+            fields |= {"title": kind.title, "model": "MLP", "seed": 0, "references": 16}
+            fields |= {"samples": 600, "status": "ok", "error": "", "torch_version": "<2>"}
+            for metric in METRICS:
+                value = rng.uniform()
+                fields |= {metric: value, f"{metric}_low": value - 0.1, f"{metric}_high": value}
+            rows.append(fields)
+    made = pd.DataFrame(rows).drop(columns="id")
+    made.loc[made["scenario"] == "ES84", [*METRICS]] = np.nan
+    made.loc[made["scenario"] == "ES84", ["status", "error"]] = ["infeasible", "too < far"]
+    return made
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("count", [2, 84])
+def test_no_text_of_ranking_and_cost_covers_another(
+    whole: pd.DataFrame, columns: int, count: int
+) -> None:
+    rows = whole[whole["scenario"].isin(sorted(whole["scenario"].unique())[:count])]
+    for draw in (figures.heat_map, figures.critical_difference, figures.accuracy_against_cost):
+        figure = draw(rows, columns=columns)  # type: ignore[operator]
+        assert overlaps(figure) == []
+        box = figure.get_tightbbox()
+        assert box.x0 >= -0.01 and box.x1 <= figure.get_figwidth() + 0.01
+        shown = {
+            t.get_text() for a in figure.axes for t in (*a.get_xticklabels(), *a.get_yticklabels())
+        }
+        assert shown >= {kind.title for kind in REGISTRY.values()}
+
+
+def test_heat_map_shows_every_value_and_leader(whole: pd.DataFrame) -> None:
+    figure = figures.heat_map(whole)
+    [image] = figure.axes[0].images
+    shown = np.asarray(image.get_array())
+    values = whole[whole["status"] == "ok"].pivot(index="attack", columns="scenario", values="ma")
+    order = values.mean(axis=1).sort_values(ascending=False).index
+    assert np.array_equal(shown, values.loc[order].to_numpy())
+    dots = figure.axes[0].lines[0].get_xydata()
+    assert sorted(map(tuple, dots)) == [(i, v) for i, v in enumerate(shown.argmax(axis=0))]
+    assert "Not reachable in this pool: ES84" in figure.caption
+    # Made-up intervals reach 0.1 below each value.
+    close = int((np.sort(shown, axis=0)[-2] >= shown.max(axis=0) - 0.1).sum())
+    assert f"In {close} of 83 scenarios" in figure.caption
+
+
+def test_cost_shows_means_ranges_and_who_is_unbeaten(whole: pd.DataFrame) -> None:
+    table = figures.costed(whole)
+    means = whole.groupby("attack")[["ma", "auc"]].mean()
+    assert table["auc"].sort_index().to_numpy() == pytest.approx(means["auc"].to_numpy())
+    assert (table.loc["merlin", "queries"], table.loc["merlin", "models"]) == (101, 1)
+    assert (table.loc["lira_online", "queries"], table.loc["lira_online", "models"]) == (1, 16)
+    for name, own in table.iterrows():
+        cheaper = table[(table["models"] <= own["models"]) & (table["queries"] <= own["queries"])]
+        assert own["unbeaten_ma"] == (cheaper["ma"].max() == own["ma"]), name
+    axes = figures.accuracy_against_cost(whole).axes[1]
+    marks = [
+        line for line in axes.lines if len(line.get_xdata()) == 1 and line.get_markersize() < 5
+    ]
+    assert [m.get_ydata()[0] for m in marks] == pytest.approx(list(table["auc"]))

@@ -38,9 +38,9 @@ def album(results: pd.DataFrame, columns: int = 1) -> Iterator[tuple[str, Pictur
         if ok.empty:
             continue
         if ok["scenario"].nunique() > 1:
-            yield _name(setting, "heat_map"), heat_map(rows, columns=columns)
+            yield _name(setting, "heat_map_ma"), heat_map(rows, columns=columns)
             if ok["attack"].nunique() > 2:
-                yield _name(setting, "ranking"), critical_difference(rows, columns=columns)
+                yield _name(setting, "ranking_ma"), critical_difference(rows, columns=columns)
         yield _name(setting, "cost"), accuracy_against_cost(rows, columns)
 
 

@@ -52,7 +52,7 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
             axes.set_xlim(-1, places[-1] + 1)
         grid[-1].set_xticks(places, [title[str(name)] for name in table.index], rotation=90)
         room = 72 * (WIDTHS[columns] - 0.5) / (places[-1] + 2)
-        grid[-1].tick_params("x", labelsize=min(7, 0.95 * room))
+        grid[-1].tick_params("x", labelsize=min(7, 0.82 * room))
         above = grid[0].secondary_xaxis("top")
         centres = [
             places[(table["models"] == m) & (table["queries"] == q)].mean() for m, q in bands

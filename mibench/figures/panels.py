@@ -21,7 +21,7 @@ PANELS = {
     "ma": "(f) MA",
 }
 # Of the smallest letters that can be read, beside each other in one column.
-_MOST_IN_COLUMN = 42
+_MOST_IN_COLUMN = 36
 _FEW = 10
 # Inches, by the number of rows.
 _HEIGHTS = {6: 9.0, 3: 6.2, 2: 4.6}
@@ -67,7 +67,7 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
             _panel(axes, results, factor, levels, titles, metric)
             axes.set_title(heading, loc="left")
             room = 72 * (WIDTHS[columns] / abreast - 0.4) / len(titles)
-            axes.tick_params("x", labelsize=min(7, 0.95 * room))
+            axes.tick_params("x", labelsize=min(7, 0.82 * room))
         handles, names = grid.flat[0].get_legend_handles_labels()
         figure.suptitle(f"{question}: {RESEARCH_QUESTIONS[question]}\n{setting}")
         figure.legend(
@@ -150,7 +150,7 @@ def _panel(
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_xlim(-0.6, len(titles) - 0.4)
     floor = min(0.0, float(results[f"{metric}_low"].min(skipna=True)))
-    axes.set_ylim(floor - 0.03 if np.isfinite(floor) else -0.03, 1.03)
+    axes.set_ylim(floor - 0.05 if np.isfinite(floor) else -0.05, 1.05)
 
 
 def _heading(factor: str) -> str:

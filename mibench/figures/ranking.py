@@ -93,11 +93,15 @@ def rank(values: pd.DataFrame) -> Ranking:
             f"{attacks} attacks in {count}"
         )
     # Values that differ by rounding alone are ties.
-    ranks = values.round(9).rank(axis=1, ascending=False).mean().sort_values(kind="stable")
-    test = friedmanchisquare(*(values[name].round(9) for name in values))
+    values = values.round(9)
+    ranks = values.rank(axis=1, ascending=False).mean().sort_values(kind="stable")
+    if values.nunique(axis=1).max() == 1:
+        statistic, p = 0.0, 1.0
+    else:
+        statistic, p = friedmanchisquare(*(values[name] for name in values))
     quantile = studentized_range.ppf(1 - _ALPHA, attacks, np.inf) / np.sqrt(2)
     difference = float(quantile * np.sqrt(attacks * (attacks + 1) / (6 * count)))
-    return Ranking(ranks, count, float(test.statistic), float(test.pvalue), difference)
+    return Ranking(ranks, count, float(statistic), float(p), difference)
 
 
 def ranked_values(results: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -257,7 +261,7 @@ def _scenarios_below(axes: mpl.axes.Axes, results: pd.DataFrame, ids: Sequence[s
     starts = [i for i in range(len(ids)) if i == 0 or shared[i] != shared[i - 1]]
     ends = [*starts[1:], len(ids)]
     places = [(a + b - 1) / 2 for a, b in zip(starts, ends, strict=True)]
-    axes.set_xticks(places, [f"{shared[i][1]:g}" for i in starts])
+    axes.set_xticks(places, [f"{shared[i][1]:g}" for i in starts], rotation=90)
     axes.set_xlabel("distance")
     for start in starts[1:]:
         new = shared[start][0] != shared[start - 1][0]

@@ -1,0 +1,150 @@
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pandas as pd
+import pytest
+from click.testing import CliRunner
+
+from mibench import results
+from mibench.attacks import REGISTRY
+from mibench.cli import main
+from mibench.experiment import Experiment
+
+
+class Page(HTMLParser):
+    """The page's text, its tags with attributes, and whether they are nested rightly."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.text: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+@pytest.fixture(scope="module")
+def executed(digits: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of two models, two seeds and two datasets, some infeasible, from a few real ones."""
+    folder = tmp_path_factory.mktemp("executed")
+    names = ["gap", "loss_threshold", "top1_threshold"]
+    table, answers = digits.run(["ES01", "ES29", "ES57"], names)
+    one = table[table["attack"] == "gap"]
+    every = pd.concat([one.assign(attack=a.name, title=a.title) for a in REGISTRY.values()])
+    results.save(folder / "digits" / "a", every, answers)
+    other = table.assign(model="<VGG>", seed=1)
+    results.save(folder / "digits" / "b", pd.concat([table.assign(model="<VGG>"), other]), answers)
+    bad = table.assign(dataset="Location30", status="infeasible", error="distance < 2 & > 1")
+    numbers = bad.columns[bad.columns.get_loc("distance_wanted") :]
+    results.save(folder / "Location30" / "c", bad.assign(**dict.fromkeys(numbers, np.nan)), answers)
+    return folder
+
+
+def mibench(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(main, arguments)
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path) -> None:
+    for name in ("a.html", "b.html"):
+        code, _, err = mibench("report", "--results", str(executed), "--out", str(tmp_path / name))
+        assert code == 0, err
+    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html"]
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    page = Page(text)
+    shown = " ".join(page.text)
+    for kind in REGISTRY.values():
+        assert kind.title in shown
+    for setting in ("digits, MLP", "digits, <VGG>", "Location30, MLP"):
+        assert setting in shown
+    assert "distance < 2 & > 1" in shown and "torch_version" in shown and "seeds 0, 1" in shown
+    tags = {tag for tag, _ in page.tags}
+    assert not tags & {"script", "link", "iframe", "vgg"}
+    for tag, attributes in page.tags:
+        assert not {"href", "srcset", "data"} & attributes.keys()
+        if tag == "img":
+            assert (attributes["src"] or "").startswith("data:image/png;base64,")
+            assert attributes["alt"]
+    assert "http" not in text and "url(" not in text and "@import" not in text
+    # Of each model: RQ1's panels, heat map, ranking, cost.
+    for name in ("img", "figcaption"):
+        assert sum(tag == name for tag, _ in page.tags) == 8
+
+
+@pytest.fixture(scope="module")
+def few(executed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of three attacks alone."""
+    folder = tmp_path_factory.mktemp("few")
+    table, answers = results.load(executed, "digits")
+    results.save(folder / "digits" / "b", table[table["model"] == "<VGG>"], answers)
+    return folder
+
+
+def test_lead_table_is_the_first_and_sorted(few: Path, tmp_path: Path) -> None:
+    mibench("report", "--results", str(few), "--out", str(tmp_path / "r.html"))
+    shown = [t.strip() for t in Page((tmp_path / "r.html").read_text()).text if t.strip()]
+    table, _ = results.load(few)
+    ma = table.groupby(["scenario", "title"])["ma"].mean().unstack()
+    ranks = ma.round(9).rank(axis=1, ascending=False).mean().sort_values(kind="stable")
+    first = shown.index("mean rank") - 1
+    assert shown[first : first + 8] == [
+        *("attack", "mean rank", "leads in", "MA", "AUC", "TPR at 1% FPR", "models", "queries")
+    ]
+    rows = [shown[first + 8 * i : first + 8 * (i + 1)] for i in (1, 2, 3)]
+    assert [row[0] for row in rows] == list(ranks.index)
+    for row in rows:
+        assert row[1] == f"{ranks[row[0]]:.1f}"
+        assert row[2] == str(int((ma[row[0]] == ma.max(axis=1)).sum()))
+        assert row[3] == f"{ma[row[0]].mean():.3f}"
+
+
+def test_figures_command(few: Path, tmp_path: Path) -> None:
+    arguments = ("--results", str(few), "--dataset", "digits", "--out", str(tmp_path))
+    code, out, err = mibench("figures", *arguments)
+    assert code == 0, err
+    assert "4 figures" in out
+    figures = {f"digits_<VGG>_{name}" for name in ("RQ1", "heat_map_ma", "ranking_ma", "cost")}
+    endings = (".png", ".pdf", ".svg", ".txt")
+    written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
+    assert written == {figure + ending for figure in figures for ending in endings}
+
+
+@pytest.mark.parametrize("command", ["figures", "report"])
+def test_no_results_is_one_sentence(command: str, tmp_path: Path) -> None:
+    code, out, err = mibench(command, "--results", str(tmp_path / "none"))
+    assert code == 2 and "no results" in err and len(err.strip().splitlines()) == 1 and not out
+
+
+def test_a_report_that_cannot_be_written_is_one_sentence(executed: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "r.html"
+    arguments = ("--results", str(executed), "--dataset", "Location30", "--out", str(target))
+    code, _, err = mibench("report", *arguments)
+    assert code == 2 and "cannot be written" in err
+
+
+def test_every_attack_is_explained() -> None:
+    file = Path(__file__).parents[1] / "notebooks" / "attacks_explained.ipynb"
+    cells = nbformat.read(file, as_version=4).cells
+    for kind in REGISTRY.values():
+        texts = [c.source for c in cells if f"\n`{kind.name}`, " in c.source]
+        assert len(texts) == 1, f"{kind.name} needs one cell in {file.name}"
+        [text] = texts
+        assert text.startswith(f"## {kind.title}\n") and kind.source in text
+        assert "**Idea.**" in text and "$$" in text and "**Where it fails.**" in text
+        assert any(c.source == f"show({json.dumps(kind.name)})" for c in cells)
