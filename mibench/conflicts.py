@@ -96,8 +96,7 @@ def differences(
         If the metric is unknown, no scenario has two attacks, or attacks of one scenario did not
         answer about the same samples.
     """
-    if metric not in METRICS:
-        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
+    check_metric(metric)
     if answers.empty:
         raise MIBenchError("there are no answers to compare attacks by")
     rng = np.random.default_rng([seed, 21])
@@ -122,6 +121,12 @@ def differences(
 def setting_of(table: pd.DataFrame) -> list[str]:
     """Return the columns that say what was attacked: scenarios of one are compared, not across."""
     return [column for column in _SETTING if column in table]
+
+
+def check_metric(metric: str) -> None:
+    """Raise MIBenchError where a metric cannot be had from answers."""
+    if metric not in METRICS:
+        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
 
 
 def select(table: pd.DataFrame, **setting: str) -> pd.DataFrame:
