@@ -99,8 +99,7 @@ def advise(
     if not names:
         raise MIBenchError("none of the attacks that this allows is among the results; run them")
     within = [*conflicts.setting_of(answers), "scenario"]
-    if metric not in results:
-        raise MIBenchError(f"the results hold no metric {metric!r}")
+    conflicts.check_metric(metric)
     rows = results[results["attack"].isin(names) & (results["status"] == "ok")]
     value = rows.groupby(["attack", *within])[metric].mean().groupby("attack")
     sign = -1 if metric in conflicts.ERRORS else 1

@@ -33,6 +33,7 @@ _RATIOS: dict[str, tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]] = {
 METRICS = tuple(_RATIOS)
 ERRORS = ("fpr", "fnr")
 CORRECTIONS = ("holm", "bh")
+_BOUNDS = (0.025, 0.975)
 FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 _SETTING = ("dataset", "model", "defence")
 _COLUMNS = (
@@ -95,23 +96,22 @@ def differences(
         If the metric is unknown, no scenario has two attacks, or attacks of one scenario did not
         answer about the same samples.
     """
-    if metric not in METRICS:
-        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
+    check_metric(metric)
     if answers.empty:
         raise MIBenchError("there are no answers to compare attacks by")
     rng = np.random.default_rng([seed, 21])
     setting = setting_of(answers)
     tables = []
     for key, rows in answers.groupby([*setting, "scenario"], sort=False):
+        seeds = [_matrix(part) for _, part in rows.groupby("seed", sort=True)]
+        # Attacks that some seed lacks cannot be compared over seeds.
+        names = sorted(set.intersection(*(set(answer.index) for answer, _ in seeds)))
         runs = [
-            _compared(part, metric, replicates, rng) for _, part in rows.groupby("seed", sort=True)
+            _compared(answer.loc[names].to_numpy(), is_member, metric, replicates, rng)
+            for answer, is_member in seeds
         ]
-        table = _pooled(runs)
-        tables.append(
-            pd.DataFrame(dict(zip([*setting, "scenario"], key, strict=True)), table.index).join(
-                table
-            )
-        )
+        where = dict(zip([*setting, "scenario"], key, strict=True))
+        tables.append(_pooled(where, names, runs))
     found = pd.concat(tables, ignore_index=True)
     if found.empty:
         raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
@@ -121,6 +121,12 @@ def differences(
 def setting_of(table: pd.DataFrame) -> list[str]:
     """Return the columns that say what was attacked: scenarios of one are compared, not across."""
     return [column for column in _SETTING if column in table]
+
+
+def check_metric(metric: str) -> None:
+    """Raise MIBenchError where a metric cannot be had from answers."""
+    if metric not in METRICS:
+        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
 
 
 def select(table: pd.DataFrame, **setting: str) -> pd.DataFrame:
@@ -140,10 +146,19 @@ def select(table: pd.DataFrame, **setting: str) -> pd.DataFrame:
 
 
 def _compared(
-    rows: pd.DataFrame, metric: str, replicates: int, rng: np.random.Generator
-) -> dict[str, Any]:
-    """Return one target dataset's values of all pairs of attacks, with bootstrap replicates."""
-    names, answer, is_member = _matrix(rows)
+    answer: IntArray,
+    is_member: BoolArray,
+    metric: str,
+    replicates: int,
+    rng: np.random.Generator,
+) -> dict[str, FloatArray]:
+    """Return one target dataset's values of all pairs of attacks, with bootstrap replicates.
+
+    Parameters
+    ----------
+    answer : int array, (attacks, n)
+    is_member : bool array, (n,)
+    """
     called, answered = answer == 1, answer >= 0
     cells = np.stack(
         [
@@ -161,25 +176,20 @@ def _compared(
             total = bottom.sum(axis=1, keepdims=True)
             ratio = top.sum(axis=1, keepdims=True) / total
             influence += plus * (top - ratio * bottom) / total
-    first, second = np.triu_indices(len(names), 1)
+    first, second = np.triu_indices(len(answer), 1)
     variance = np.zeros(len(first))
     for side in (is_member, ~is_member):
         own = influence[:, side] - influence[:, side].mean(axis=1, keepdims=True)
         products = own @ own.T
         power = np.diag(products)
         variance += power[first] + power[second] - 2 * products[first, second]
-    counts = np.zeros((4, len(names), replicates))
+    counts = np.zeros((4, len(answer), replicates))
     for side in (is_member, ~is_member):
-        size = int(side.sum())
-        weights = rng.multinomial(size, np.full(size, 1 / size), replicates).T.astype(float)
-        counts += cells[:, :, side] @ weights
+        counts += cells[:, :, side] @ _resampled(int(side.sum()), replicates, rng).T
     replicated = sign * _metric(metric, counts)
     difference = sign * (value[first] - value[second])
     shrunk = 1 / is_member.sum() + 1 / (~is_member).sum()
     return {
-        "pairs": pd.MultiIndex.from_tuples(
-            combinations(names, 2) if len(names) > 1 else [], names=["attack", "other"]
-        ),
         "value": value[first],
         "other_value": value[second],
         "difference": difference,
@@ -189,8 +199,15 @@ def _compared(
     }
 
 
-def _matrix(rows: pd.DataFrame) -> tuple[list[str], IntArray, BoolArray]:
-    """Return the attacks, their answers (attacks, n) and the membership (n,)."""
+def _resampled(size: int, replicates: int, rng: np.random.Generator) -> FloatArray:
+    """Return how often each of `size` samples stands in each resample, (replicates, size)."""
+    drawn = rng.integers(0, size, (replicates, size)) + size * np.arange(replicates)[:, None]
+    counted = np.bincount(drawn.ravel(), minlength=replicates * size)
+    return counted.reshape(replicates, size).astype(float)
+
+
+def _matrix(rows: pd.DataFrame) -> tuple[pd.DataFrame, BoolArray]:
+    """Return the answers, attacks down and samples across, and the samples' membership."""
     attack, names = pd.factorize(rows["attack"], sort=True)
     sample, samples = pd.factorize(rows["sample"], sort=True)
     answers = np.full((len(names), len(samples)), -2)
@@ -203,7 +220,7 @@ def _matrix(rows: pd.DataFrame) -> tuple[list[str], IntArray, BoolArray]:
         )
     is_member = np.zeros(len(samples), dtype=bool)
     is_member[sample] = rows["is_member"]
-    return [str(name) for name in names], answers, is_member
+    return pd.DataFrame(answers, names), is_member
 
 
 def _metric(metric: str, counts: FloatArray) -> FloatArray:
@@ -216,35 +233,34 @@ def _metric(metric: str, counts: FloatArray) -> FloatArray:
     return np.sum(parts, axis=0)
 
 
-def _pooled(runs: list[dict[str, Any]]) -> pd.DataFrame:
-    """Return the means over seeds; a pair counts where every seed has both attacks."""
-    pairs = runs[0]["pairs"]
-    for run in runs[1:]:
-        pairs = pairs[pairs.isin(run["pairs"])]
-    places = [run["pairs"].get_indexer(pairs) for run in runs]
-
-    def stacked(name: str) -> FloatArray:
-        return np.stack([run[name][at] for run, at in zip(runs, places, strict=True)])
-
-    each = stacked("difference")
+def _pooled(
+    where: dict[str, Any], names: list[str], runs: list[dict[str, FloatArray]]
+) -> pd.DataFrame:
+    """Return the means over seeds, one row a pair of attacks."""
+    each = np.stack([run["difference"] for run in runs])
     difference = each.mean(axis=0)
-    replicates = stacked("replicates").mean(axis=0)
-    quantiles = np.nanquantile if np.isnan(replicates).any() else np.quantile
-    low, high = quantiles(replicates, (0.025, 0.975), axis=1) if len(pairs) else np.zeros((2, 0))
+    replicates = np.mean([run["replicates"] for run in runs], axis=0)
+    low, high = bounds = np.quantile(replicates, _BOUNDS, axis=1)
+    # Resamples without a denominator are left out where the samples themselves have one.
+    partly = np.isnan(low) & ~np.isnan(difference)
+    if partly.any():
+        bounds[:, partly] = np.nanquantile(replicates[partly], _BOUNDS, axis=1)
+    tested = np.sum([run["tested"] for run in runs], axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        z = np.abs(difference) / (np.sqrt(stacked("tested").sum(axis=0)) / len(runs))
-    p = np.where(difference == 0, 1.0, 2 * norm.sf(z))
+        z = np.abs(difference) * len(runs) / np.sqrt(tested)
+    pairs = list(combinations(names, 2))
     return pd.DataFrame(
         {
-            "attack": pairs.get_level_values(0),
-            "other": pairs.get_level_values(1),
-            "value": stacked("value").mean(axis=0),
-            "other_value": stacked("other_value").mean(axis=0),
+            **where,
+            "attack": [first for first, _ in pairs],
+            "other": [second for _, second in pairs],
+            "value": np.mean([run["value"] for run in runs], axis=0),
+            "other_value": np.mean([run["other_value"] for run in runs], axis=0),
             "difference": difference,
             "low": np.minimum(low, difference),
             "high": np.maximum(high, difference),
-            "error": np.sqrt(stacked("variance").sum(axis=0)) / len(runs),
-            "p": p,
+            "error": np.sqrt(np.sum([run["variance"] for run in runs], axis=0)) / len(runs),
+            "p": np.where(difference == 0, 1.0, 2 * norm.sf(z)),
             "seeds": len(runs),
             "steady": (np.sign(each) == np.sign(difference)).all(axis=0),
         }
