@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 import tempfile
 import time
@@ -123,9 +122,10 @@ class Training:
         began = time.monotonic()
         for tries in range(1, TRIES + 1):
             tell("start" if tries == 1 else "retry", self.name)
-            context = multiprocessing.get_context("forkserver")
             try:
-                with ProcessPoolExecutor(1, context, kernels.begin_fork, (threads,)) as pool:
+                with ProcessPoolExecutor(
+                    1, kernels.context(), kernels.begin_fork, (threads,)
+                ) as pool:
                     error = pool.submit(self._prepare).result() or ""
             except BrokenProcessPool:
                 error = f"its process died {tries} times"

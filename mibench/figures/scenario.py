@@ -8,6 +8,7 @@ from typing import Protocol
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import norm
 
@@ -53,26 +54,46 @@ class Judged(Protocol):
     def metrics(self) -> dict[str, metrics.Estimate]: ...  # noqa: D102
 
 
-def scores(result: Judged) -> Figure:
-    """Draw an attack's scores of members and nonmembers with its threshold."""
+def scores(*results: Judged) -> Figure:
+    """Draw attacks' scores of members and nonmembers with their thresholds, a panel each."""
+    columns = min(len(results), 4)
+    rows = -(-len(results) // columns)
+    size = (3.5, 2.6) if len(results) == 1 else (7.16, 1.35 * rows + 0.3)
+    with style():
+        figure, grid = plt.subplots(rows, columns, figsize=size, squeeze=False)
+        for axes in grid.flat[len(results) :]:
+            axes.remove()
+        for axes, result in zip(grid.flat, results, strict=False):
+            _scores(axes, result)
+        handles = {
+            name: handle
+            for axes in figure.axes
+            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
+        if len(results) > 1:
+            figure.supylabel("samples", fontsize=7)
+        else:
+            figure.axes[0].set_ylabel("samples")
+    return figure
+
+
+def _scores(axes: Axes, result: Judged) -> None:
     values, is_member = result.inference.scores, result.is_member
     finite = values[np.isfinite(values)]
-    with style():
-        figure, axes = plt.subplots(figsize=(3.5, 2.6))
-        # The extreme tails of a score would leave the rest in one bin.
-        low, high = np.quantile(finite, (0.005, 0.995))
-        bins = np.linspace(low, high if high > low else low + 1, 31).tolist()
-        for side, name, colour in (
-            (is_member, "members", MEMBER),
-            (~is_member, "nonmembers", NONMEMBER),
-        ):
-            clipped = np.clip(values[side], bins[0], bins[-1])
-            axes.hist(clipped, bins=bins, alpha=0.6, color=colour, label=name)
-        if bins[0] <= result.inference.threshold <= bins[-1]:
-            axes.axvline(result.inference.threshold, color="black", ls="--", label="threshold")
-        axes.set(xlabel=f"score of {result.attack.title}", ylabel="samples")
-        figure.legend(loc="outside upper center", ncols=3)
-    return figure
+    # The extreme tails of a score would leave the rest in one bin.
+    low, high = np.quantile(finite, (0.005, 0.995))
+    bins = np.linspace(low, high if high > low else low + 1, 31)
+    for side, name, colour in (
+        (is_member, "members", MEMBER),
+        (~is_member, "nonmembers", NONMEMBER),
+    ):
+        counts, _ = np.histogram(np.clip(values[side], bins[0], bins[-1]), bins)
+        # One path in place of thirty bars, which take most of the time to draw.
+        axes.stairs(counts, bins, fill=True, alpha=0.6, color=colour, label=name)
+    if bins[0] <= result.inference.threshold <= bins[-1]:
+        axes.axvline(result.inference.threshold, color="black", ls="--", label="threshold")
+    axes.set_xlabel(f"score of {result.attack.title}")
 
 
 def roc(results: Sequence[Judged]) -> Figure:
