@@ -86,7 +86,7 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
             return Verdict(notebook, {"error": error}, {})
         before, now = (pd.read_parquet(p.with_suffix(".parquet")) for p in (notebook, again))
         answers = [pd.read_parquet(p.with_suffix(".answers.parquet")) for p in (notebook, again)]
-    how = [c for c in before if c.endswith("_version") or c in ("git_commit", "device")]
+    how = [c for c in map(str, before) if c.endswith("_version") or c in ("git_commit", "device")]
     versions = {
         c: (str(before[c].iloc[0]), str(now[c].iloc[0]))
         for c in how
@@ -102,7 +102,7 @@ def differences(before: pd.DataFrame, now: pd.DataFrame) -> dict[str, str]:
     if len(before) != len(now):
         return {"rows": f"{len(before)} before, {len(now)} now"}
     found = {}
-    for column in before:
+    for column in map(str, before):
         if column not in now:
             found[column] = "missing now"
         elif not before[column].equals(now[column]):
