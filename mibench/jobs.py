@@ -373,8 +373,7 @@ def _show_error(made: nbformat.NotebookNode, error: str) -> None:
     cells = [cell for cell in made.cells if cell.cell_type == "code"]
     if any(output.output_type == "error" for cell in cells for output in cell.outputs):
         return
-    ended = [c for c in cells if c.metadata.papermill.get("status") in ("running", "failed")]
-    for cell in ended[:1]:
+    for cell in [c for c in cells if c.metadata.papermill.get("start_time")][-1:]:
         name, _, value = error.partition(": ")
         cell.outputs.append(new_output("error", ename=name, evalue=value, traceback=[error]))
 

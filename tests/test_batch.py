@@ -187,7 +187,7 @@ def test_verifying(project: Path) -> None:
     [verdict] = verification.verify([project / "executed"])
     assert verdict.differs == {"value": "by up to 0.5"}
     with pytest.raises(MIBenchError, match="no executed notebook"):
-        verification.verify([project])
+        verification.verify([project / "parameters"])
 
 
 def test_estimates_come_from_what_is_alike(project: Path) -> None:

@@ -44,7 +44,7 @@ def table(file: Path) -> pd.DataFrame:
     executed = file.parent.parent / "executed"
     found, _ = results.load(executed)
     assert len(pd.read_parquet(executed / "results")) == len(found)
-    found = found.drop(columns="seconds")
+    found = found.drop(columns=["seconds", "git_commit"])
     return found.sort_values(["scenario", "attack"], ignore_index=True)
 
 
