@@ -134,21 +134,25 @@ class _Run:
 
     def _outcome(self, future: Future[Any], job: Job) -> Outcome:
         error = future.exception()
-        if isinstance(error, DiskFull):
-            raise error
         if error is None:
-            outcome: Outcome = future.result()
+            outcome: Outcome | DiskFull = future.result()
+            if isinstance(outcome, DiskFull):
+                raise outcome
             return outcome
         return Outcome(job, "failed", tries=TRIES, error=f"{type(error).__name__}: {error}")
 
 
-def _execute(job: Job, at_once: int, topic: str, after: object) -> Outcome:
+def _execute(job: Job, at_once: int, topic: str, after: object) -> Outcome | DiskFull:
     """Do a job with its share of the cores; `after` is what had to come first."""
 
     def tell(kind: str, name: str) -> None:
         get_worker().log_event(topic, {"kind": kind, "name": name})
 
-    return job.run(max(1, CPU_COUNT // at_once), tell)
+    try:
+        return job.run(max(1, CPU_COUNT // at_once), tell)
+    except DiskFull as error:
+        # Raised here, Dask would print where it came from.
+        return error
 
 
 def _client(workers: int, scheduler: str | None) -> Client:

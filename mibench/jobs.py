@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import multiprocessing
 import os
 import tempfile
 import time
@@ -123,9 +122,10 @@ class Training:
         began = time.monotonic()
         for tries in range(1, TRIES + 1):
             tell("start" if tries == 1 else "retry", self.name)
-            context = multiprocessing.get_context("forkserver")
             try:
-                with ProcessPoolExecutor(1, context, kernels.begin_fork, (threads,)) as pool:
+                with ProcessPoolExecutor(
+                    1, kernels.context(), kernels.begin_fork, (threads,)
+                ) as pool:
                     error = pool.submit(self._prepare).result() or ""
             except BrokenProcessPool:
                 error = f"its process died {tries} times"
@@ -373,8 +373,7 @@ def _show_error(made: nbformat.NotebookNode, error: str) -> None:
     cells = [cell for cell in made.cells if cell.cell_type == "code"]
     if any(output.output_type == "error" for cell in cells for output in cell.outputs):
         return
-    ended = [c for c in cells if c.metadata.papermill.get("status") in ("running", "failed")]
-    for cell in ended[:1]:
+    for cell in [c for c in cells if c.metadata.papermill.get("start_time")][-1:]:
         name, _, value = error.partition(": ")
         cell.outputs.append(new_output("error", ename=name, evalue=value, traceback=[error]))
 

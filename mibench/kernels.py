@@ -11,7 +11,7 @@ import multiprocessing
 import os
 import subprocess
 import threading
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from typing import Any, cast
 
 from jupyter_client.connect import KernelConnectionInfo
@@ -29,15 +29,24 @@ def use_forked_kernels(threads: int) -> None:
         KernelProvisionerFactory.instance().default_provisioner_name = _NAME
 
 
+def context() -> BaseContext:
+    """Return where processes come from: forks of one that has imported everything."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    forks = multiprocessing.get_context("forkserver")
+    # Heard only before the server starts, hence in the one place that hands it out.
+    forks.set_forkserver_preload(_PRELOADED)
+    return forks
+
+
 class ForkProvisioner(LocalProvisioner):
     """Starts a kernel as a fork; jupyter_client finds it by its entry point."""
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork a kernel in place of running `cmd`."""
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(_PRELOADED)
         connection = cmd[cmd.index("-f") + 1]
-        process = context.Process(target=_serve, args=(connection, kwargs["env"]))
+        fork = cast("ForkServerContext", context())
+        process = fork.Process(target=_serve, args=(connection, kwargs["env"]))
         process.start()
         self.process = cast("subprocess.Popen[bytes]", _Popen(process))
         self.pid = process.pid

@@ -1,11 +1,16 @@
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
+import numpy as np
+import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mibench import batch, jobs, results
+from mibench import batch, estimates, jobs, results, scenarios, verification
 from mibench.errors import MIBenchError
+from mibench.metrics import METRICS
 
 
 def notebook(folder: Path, name: str, parameters: str, *cells: str) -> None:
@@ -133,6 +138,87 @@ def test_stale_results_go_with_their_notebook_only(project: Path) -> None:
     execute(second)
     execute(first)
     assert second.is_done() and first.is_done()
+
+
+def test_data_that_changed_runs_again_and_a_moved_folder_does_not(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
+    read = []
+
+    def load(name: str, folder: Path) -> SimpleNamespace:
+        read.append(folder)
+        return SimpleNamespace(checksum=folder.joinpath("data").read_text())
+
+    monkeypatch.setattr(batch.datasets, "load", load)
+    notebook(
+        project,
+        "writes",
+        'dataset = "digits"\nseed = 0\noutput = None\ndata_dir = None',
+        (WRITES.replace('"value"', '"data_sha256": "one", "value"')),
+    )
+    text = "defaults: {data_dir: %s}\nnotebooks: [writes]"
+    for folder in ("here", "there"):
+        tmp_path.joinpath(folder).mkdir()
+        tmp_path.joinpath(folder, "data").write_text("one")
+    [task] = plan(project, text % (tmp_path / "here"))
+    execute(task)
+    assert plan(project, text % (tmp_path / "here"))[0].is_done() and len(read) == 1
+    assert plan(project, text % (tmp_path / "there"))[0].is_done()
+    tmp_path.joinpath("here", "data").write_text("other")
+    assert not plan(project, text % (tmp_path / "here"))[0].is_done()
+
+
+def test_an_executed_notebook_says_what_made_it(project: Path) -> None:
+    [task] = plan(project, "notebooks: [writes]\ndefaults: {seed: 4}")
+    execute(task)
+    made = jobs.read_metadata(task.output)
+    assert made["parameters"] == {"dataset": "digits", "seed": 4} and made["seed"] == 4
+    assert made["seconds"] > 0 and made["torch_version"] and "git_commit" in made
+
+
+def test_verifying(project: Path) -> None:
+    [task] = plan(project, "notebooks: [writes]\ndefaults: {seed: 4}")
+    execute(task)
+    [verdict] = verification.verify([task.output])
+    assert verdict.differs == {}
+    table = task.output.with_suffix(".parquet")
+    pd.read_parquet(table).assign(value=7.5).to_parquet(table)
+    [verdict] = verification.verify([project / "executed"])
+    assert verdict.differs == {"value": "by up to 0.5"}
+    with pytest.raises(MIBenchError, match="no executed notebook"):
+        verification.verify([project / "parameters"])
+
+
+def test_estimates_come_from_what_is_alike(project: Path) -> None:
+    first, second = plan(project, "notebooks: [{notebook: writes, grid: {seed: [1, 2]}}]")
+    folder = project / "executed"
+    assert estimates.Measured(folder, []).estimate([first, second]).unknown == 2
+    execute(first)
+    found = estimates.Measured(folder, []).estimate([second])
+    assert found.seconds == first.skipped().seconds and found.bytes > 1000 and not found.unknown
+
+
+def test_the_whole_grid_loads_within_a_second(tmp_path: Path) -> None:
+    """588 scenarios and 20 attacks; the numbers are simulated."""
+    rng = np.random.default_rng(0)
+    columns = [f"{m}{end}" for m in METRICS for end in ("", "_low", "_high")]
+    for dataset in scenarios.PUBLISHED:
+        ids = [s.id for s in scenarios.catalogue(dataset)]
+        named = {"dataset": dataset, "model": "simulated", "seed": 0}
+        table = pd.DataFrame(
+            [named | {"scenario": s, "attack": f"a{i}"} for s in ids for i in range(20)]
+        )
+        table[columns] = rng.random((len(table), len(columns)))
+        results.save(tmp_path / dataset / "simulated", table, pd.DataFrame())
+    files = results.collect(tmp_path)
+    before = [file.stat().st_mtime_ns for file in files]
+    began = time.perf_counter()
+    assert len(pd.read_parquet(tmp_path / "results")) == 588 * 20
+    table, _ = results.load(tmp_path)
+    assert time.perf_counter() - began < 2  # both ways
+    assert len(table) == 588 * 20 and table.groupby("dataset").size().eq(84 * 20).all()
+    assert [file.stat().st_mtime_ns for file in results.collect(tmp_path)] == before
 
 
 def test_notebooks_hold_no_outputs() -> None:

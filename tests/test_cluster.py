@@ -1,15 +1,19 @@
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 
 from mibench import batch, cluster, results
 from mibench.errors import MIBenchError
+from tests.test_batch import notebook
 
 ROOT = Path(__file__).parents[1]
 FILE = """
@@ -36,8 +40,41 @@ def command(*arguments: object) -> list[str]:
 
 
 def table(file: Path) -> pd.DataFrame:
-    found, _ = results.load(file.parent.parent / "executed")
+    """Return all results but the times, and check that the one line of Parquet reads the same."""
+    executed = file.parent.parent / "executed"
+    found, _ = results.load(executed)
+    assert len(pd.read_parquet(executed / "results")) == len(found)
+    found = found.drop(columns=["seconds", "git_commit"])
     return found.sort_values(["scenario", "attack"], ignore_index=True)
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 120) -> None:
+    """Wait for something to be seen; how long it takes depends on the machine."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "nothing has happened"
+        time.sleep(0.02)
+
+
+def lines(process: subprocess.Popen[str], wanted: str) -> str:
+    """Read what a batch prints up to a line that holds `wanted`, and return that line."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if wanted in line:
+            return line
+    raise AssertionError(f"ended without {wanted}")
+
+
+def belonging_to(cache: Path) -> list[int]:
+    """Return the processes that were given a cache, which no other test has."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("MIBENCH_CACHE") == str(cache):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -54,11 +91,17 @@ def test_a_batch_killed_again_and_again_ends_with_the_same_results(
 ) -> None:
     file = project(tmp_path / "project")
     environment = os.environ | {"MIBENCH_CACHE": str(tmp_path / "cache")}
-    for seconds in (2.0, 5.0, 8.0):
-        batch_process = subprocess.Popen(command("run", file), env=environment)
-        time.sleep(seconds)
-        batch_process.send_signal(signal.SIGKILL)
-        batch_process.wait()
+    rng = random.Random(5)
+    # Each is killed a random moment after it was seen to begin something.
+    for seen in ("start   training", "start   digits/", "start   digits/rq1"):
+        process = subprocess.Popen(
+            command("run", file), env=environment, stdout=subprocess.PIPE, text=True
+        )
+        lines(process, seen)
+        time.sleep(rng.uniform(0, 1.5))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        wait_until(lambda: not belonging_to(tmp_path / "cache"), 30)
     subprocess.run(command("run", file), check=True, env=environment)
     pd.testing.assert_frame_equal(table(file), undisturbed)
     left = [f for f in (tmp_path / "project" / "executed").rglob(".*") if f.suffix != ".lock"]
@@ -106,13 +149,18 @@ def test_a_scheduler_of_ones_own(undisturbed: pd.DataFrame, tmp_path: Path) -> N
         for _ in range(2)
     ]
     try:
-        while not address.exists():
-            time.sleep(0.1)
+        wait_until(address.exists)
         where = pd.read_json(address, typ="series")["address"]
-        run = subprocess.Popen(command("run", file, "--scheduler", where), env=environment)
-        time.sleep(8)
+        run = subprocess.Popen(
+            command("run", file, "--scheduler", where),
+            env=environment,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        lines(run, "done    digits/")
         workers[0].kill()
-        assert run.wait() == 0
+        run.communicate()
+        assert run.returncode == 0
     finally:
         for process in (*workers, scheduler):
             process.kill()
@@ -130,25 +178,54 @@ def test_interrupting_ends_within_seconds(tmp_path: Path) -> None:
     file = project(tmp_path / "project")
     environment = os.environ | {"MIBENCH_CACHE": str(tmp_path / "cache")}
     process = subprocess.Popen(
-        command("run", file), env=environment, stderr=subprocess.PIPE, text=True
+        command("run", file),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
-    time.sleep(6)
+    lines(process, "start   training")
     process.send_signal(signal.SIGINT)
-    began = time.monotonic()
-    _, err = process.communicate(timeout=20)
-    assert process.returncode == 130 and time.monotonic() - began < 5
+    _, err = process.communicate(timeout=10)
+    assert process.returncode == 130
     assert "the same command continues" in err and "Traceback" not in err
 
 
-def test_a_cell_past_its_time_limit_is_reported(tmp_path: Path) -> None:
-    text = "time_limit: 1\nnotebooks: [sleeps]"
-    file = tmp_path / "parameters" / "p.yaml"
-    file.parent.mkdir()
-    file.write_text(text)
-    from tests.test_batch import notebook
+@pytest.fixture
+def own(tmp_path: Path) -> Callable[[str, str, str], Path]:
+    """Make a parameter file with a notebook of one cell."""
 
-    notebook(tmp_path, "sleeps", "dataset = 'digits'", "import time; time.sleep(60)")
+    def make(name: str, cell: str, more: str = "") -> Path:
+        file = tmp_path / "parameters" / "p.yaml"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(f"{more}\nnotebooks: [{name}]")
+        notebook(tmp_path, name, "", cell)
+        return file
+
+    return make
+
+
+def test_a_cell_past_its_time_limit_is_reported(own: Callable[..., Path]) -> None:
+    file = own("sleeps", "import time; time.sleep(60)", "time_limit: 1")
     [task] = batch.plan(file)
-    assert task.time_limit == 1
-    assert "timed out" in (batch.execute(task).error or "").lower()
-    assert task.state() == "failed"
+    [outcome] = cluster.run([task])
+    assert outcome.state == "failed" and "timed out" in outcome.error.lower()
+    assert task.state() == "failed" and "output_type" in task.output.read_text()
+
+
+def test_a_dying_kernel_is_tried_three_times_and_reported(own: Callable[..., Path]) -> None:
+    file = own("dies", "import os; os._exit(1)")
+    [task] = batch.plan(file)
+    report = batch.Report(file, [task])
+    for outcome in cluster.run([task]):
+        report.add(outcome)
+    row = pd.read_csv(report.path).iloc[0]
+    assert (row["state"], row["tries"]) == ("failed", 3) and "DeadKernelError" in row["error"]
+    assert "DeadKernelError" in task.output.read_text()
+
+
+def test_a_full_disk_is_one_clear_error(own: Callable[..., Path]) -> None:
+    file = own("fills", "import os; raise OSError(28, os.strerror(28))")
+    done = subprocess.run(command("run", file), capture_output=True, text=True)
+    assert done.returncode == 2 and "no space is left" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -157,3 +157,26 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
         caches = estimates.caches(trainings)
         measured = estimates.Measured(tasks[0].output.parents[1], caches)
         click.echo(f"to go, on one worker: {measured.estimate(left)}")
+
+
+@main.command("verify")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--retrain", is_flag=True, help="Train the models anew, too, in an empty cache.")
+@data_dir_option
+def verify_results(paths: tuple[Path, ...], retrain: bool, data_dir: Path | None) -> None:
+    """Execute executed notebooks again and say whether their numbers are the same.
+
+    PATHS are executed notebooks, the tables beside them, or folders of them. Every number must be
+    equal, to the last bit; only times may differ. Exit code 1 says that some are not.
+    """
+    from mibench.verification import verify
+
+    verdicts = verify(list(paths), data_dir, retrain)
+    for verdict in verdicts:
+        click.echo(f"{'differs' if verdict.differs else 'same':8}{verdict.notebook}")
+        for column, text in verdict.differs.items():
+            click.echo(f"        {column}: {text}")
+        for name, (then, now) in verdict.versions.items():
+            click.echo(f"        made with {name} {then}, now {now}")
+    if any(verdict.differs for verdict in verdicts):
+        sys.exit(1)
