@@ -26,7 +26,18 @@ from mibench.experiment import Experiment, provenance
 
 _FILE_KEYS = {"defaults", "seeds", "notebooks", "time_limit"}
 _TRIES = 3
-_TRAINING = ("dataset", "model", "seed", "references", "epochs", "data_dir", "cache_dir")
+_TRAINING = (
+    "dataset",
+    "model",
+    "seed",
+    "references",
+    "epochs",
+    "device",
+    "defence",
+    "recipe",
+    "data_dir",
+    "cache_dir",
+)
 _ENTRY_KEYS = {"notebook", "name", "parameters", "grid"}
 
 

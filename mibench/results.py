@@ -14,7 +14,7 @@ from mibench.errors import MIBenchError
 from mibench.metrics import METRICS
 
 _ANSWERS = ".answers.parquet"
-_IDENTITY = ["dataset", "model", "seed", "scenario", "attack"]
+_IDENTITY = ["dataset", "model", "defence", "seed", "scenario", "attack"]
 
 
 def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> None:
@@ -57,12 +57,13 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
     results = pd.concat([pd.read_parquet(p) for p in found], ignore_index=True)
     beside = [p.with_name(p.name.removesuffix(".parquet") + _ANSWERS) for p in found]
     answers = pd.concat([pd.read_parquet(p) for p in beside if p.exists()], ignore_index=True)
-    results = results.drop_duplicates(_IDENTITY, keep="last", ignore_index=True)
-    if len(answers):
-        answers = answers.drop_duplicates(
-            ["dataset", "scenario", "attack", "seed", "sample"], keep="last", ignore_index=True
-        )
-    return results, answers
+    return _latest(results, _IDENTITY), _latest(answers, [*_IDENTITY, "sample"])
+
+
+def _latest(table: pd.DataFrame, identity: list[str]) -> pd.DataFrame:
+    """Return the last of equal rows; a table of an older version may lack a column."""
+    known = [column for column in identity if column in table]
+    return table.drop_duplicates(known, keep="last", ignore_index=True) if known else table
 
 
 def to_json(results: pd.DataFrame) -> str:

@@ -19,6 +19,8 @@ from mibench.cli.base import cache_dir_option, data_dir_option, main
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--epochs", default=50, show_default=True, help="Passes of every training.")
 @click.option("--references", default=16, show_default=True, help="Number of reference models.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--defence", default="none", show_default=True, help="How the model is defended.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 @data_dir_option
 @cache_dir_option
@@ -30,6 +32,8 @@ def attack_scenario(
     seed: int,
     epochs: int,
     references: int,
+    device: str,
+    defence: str,
     as_json: bool,
     data_dir: Path | None,
     cache_dir: Path | None,
@@ -43,7 +47,15 @@ def attack_scenario(
 
     names = list(attacks.REGISTRY) if attack == "all" else [attacks.find(attack).name]
     experiment = Experiment(
-        dataset, model, seed, references, epochs, data_dir=data_dir, cache_dir=cache_dir
+        dataset,
+        model,
+        seed,
+        references,
+        epochs,
+        device=device,
+        defence=defence,
+        data_dir=data_dir,
+        cache_dir=cache_dir,
     )
     chosen = scenarios.find(scenario, experiment.dataset.name)
     experiment.construct(chosen)
