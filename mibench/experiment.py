@@ -18,7 +18,7 @@ import sklearn
 import torch
 from tqdm.auto import tqdm
 
-from mibench import __version__, attacks, datasets, metrics, models, scenarios
+from mibench import __version__, attacks, datasets, metrics, scenarios, training
 from mibench.attacks import Attack, Inference, Knowledge
 from mibench.construction import Pool, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
@@ -26,7 +26,6 @@ from mibench.outputs import BoolArray, IntArray, Outputs
 from mibench.scenarios import Scenario
 from mibench.signals import Signals
 from mibench.store import Store
-from mibench.training import Recipe
 
 
 @dataclass(frozen=True)
@@ -65,6 +64,13 @@ class Experiment:
         Passes of every training over its members.
     space, levels : str
         See :class:`mibench.construction.Pool`.
+    device : {"auto", "cpu", "cuda"}
+        Where models are trained and queried; "auto" takes CUDA where there is a device.
+    defence : str
+        A name of :data:`mibench.training.DEFENCES`, by which every model but the distilled ones
+        is defended.
+    recipe : mapping, optional
+        Changes to the model's recipe; see :class:`mibench.training.Recipe`.
     data_dir : path, optional
         Folder of the published files; see :func:`mibench.datasets.load`.
     cache_dir : path, optional
@@ -88,30 +94,33 @@ class Experiment:
         epochs: int = 50,
         space: str = "log_probs",
         levels: str = "quantile",
+        device: str = "auto",
+        defence: str = "none",
+        recipe: Mapping[str, Any] | None = None,
         data_dir: str | Path | None = None,
         cache_dir: str | Path | None = None,
         sizes: Mapping[str, int] | None = None,
     ):
-        if model not in models.MODELS:
-            raise MIBenchError(f"unknown model {model!r}; known are {', '.join(models.MODELS)}")
+        made = training.recipe(model, epochs, recipe, defence)
         if references < 6 or references % 2:
             raise MIBenchError(f"references is {references}; use an even number of at least 6")
-        if epochs < 1 or seed < 0:
-            raise MIBenchError("epochs must be at least 1 and the seed at least 0")
-        self.seed, self.space, self.levels = seed, space, levels
+        if seed < 0:
+            raise MIBenchError(f"the seed is {seed}; it must be at least 0")
+        self.seed, self.space, self.levels, self.defence = seed, space, levels, defence
         store = Store(Path(cache_dir) if cache_dir else None)
         self.dataset = datasets.load(
             dataset, Path(data_dir) if data_dir else None, store.directory, sizes
         )
+        training.check(made, self.dataset.inputs.shape[1:], self.dataset.num_classes)
         self.signals = Signals(
             self.dataset,
-            Recipe(model=model, epochs=epochs),
+            made,
             seed,
             references,
             store,
+            training.find(device),
         )
         self._fitted: dict[str, Attack] = {}
-        self._targets: dict[Scenario, TargetDataset] = {}
 
     @cached_property
     def pool(self) -> Pool:
@@ -147,9 +156,7 @@ class Experiment:
                 f"{scenario.label} is a scenario of {scenario.dataset}; this experiment is on "
                 f"{self.dataset.name}"
             )
-        if scenario not in self._targets:
-            self._targets[scenario] = self.pool.construct(scenario)
-        return self._targets[scenario]
+        return self.pool.construct(scenario)
 
     def attack(self, name: str, scenario: Scenario | str) -> Attacked:
         """Run one attack on one scenario.
@@ -210,7 +217,7 @@ class Experiment:
                 result = self.attack(kind.name, scenario)
                 row = self._row(scenario, kind, "ok", "") | _measured(result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
-                answers.append(_answers(result, self.seed))
+                answers.append(self._answers(result))
         table = pd.DataFrame(rows)
         return table, pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
 
@@ -223,20 +230,34 @@ class Experiment:
 
     @cached_property
     def made_with(self) -> dict[str, Any]:
-        """What, beside scenario and attack, makes a row's numbers."""
+        """What, beside scenario and attack, makes a row's numbers; and how good the target is."""
+        train_accuracy, test_accuracy = self.signals.accuracy
         recipe = {f"train_{k}": v for k, v in asdict(self.signals.recipe).items() if k != "model"}
         return {
             "model": self.signals.recipe.model,
+            "defence": self.defence,
             "seed": self.seed,
             "references": self.signals.references,
             "space": self.space,
             "levels": self.levels,
             **recipe,
             **{f"size_{k}": v for k, v in asdict(self.dataset.sizes).items()},
+            "target_train_accuracy": train_accuracy,
+            "target_test_accuracy": test_accuracy,
+            "target_epsilon": self._epsilon(),
             "data_sha256": self.dataset.checksum,
-            "device": "cpu",
+            "device": self.signals.device.type,
             **provenance(),
         }
+
+    def _epsilon(self) -> float:
+        """Return what DP-SGD spent on the target's members, infinity without it."""
+        recipe = self.signals.recipe
+        if not recipe.dp_noise:
+            return float("inf")
+        from mibench.training import private
+
+        return private.epsilon(recipe, len(self.signals.roles["members"]))
 
     def _row(
         self, scenario: Scenario, kind: type[Attack], status: str, error: str
@@ -245,6 +266,26 @@ class Experiment:
         named = {"scenario": fields.pop("id"), **fields}
         attack = {"attack": kind.name, "title": kind.title}
         return {**named, **attack, "status": status, "error": error, **self.made_with}
+
+    def _answers(self, result: Attacked) -> pd.DataFrame:
+        scenario, inference = result.target.scenario, result.inference
+        keep = metrics.answered(inference, scenario.withheld_ratio, self.seed)
+        called = (inference.scores >= inference.threshold).astype(np.int8)
+        return pd.DataFrame(
+            {
+                "dataset": scenario.dataset,
+                "scenario": scenario.id,
+                "model": self.signals.recipe.model,
+                "defence": self.defence,
+                "attack": result.attack.name,
+                "seed": self.seed,
+                "sample": result.target.samples,
+                "is_member": result.target.is_member,
+                "score": inference.scores,
+                "threshold": inference.threshold,
+                "answer": np.where(keep, called, np.int8(-1)),
+            }
+        )
 
     def _generated(self) -> Outputs:
         labels = self.dataset.labels[self.signals.roles["auxiliary"]]
@@ -333,22 +374,3 @@ def _measured(result: Attacked) -> dict[str, Any]:
     fields["samples"] = len(target.samples)
     fields["threshold"] = result.inference.threshold
     return fields | metrics.as_columns(result.metrics)
-
-
-def _answers(result: Attacked, seed: int) -> pd.DataFrame:
-    scenario, inference = result.target.scenario, result.inference
-    keep = metrics.answered(inference, scenario.withheld_ratio, seed)
-    called = (inference.scores >= inference.threshold).astype(np.int8)
-    return pd.DataFrame(
-        {
-            "dataset": scenario.dataset,
-            "scenario": scenario.id,
-            "attack": result.attack.name,
-            "seed": seed,
-            "sample": result.target.samples,
-            "is_member": result.target.is_member,
-            "score": inference.scores,
-            "threshold": inference.threshold,
-            "answer": np.where(keep, called, np.int8(-1)),
-        }
-    )

@@ -16,7 +16,7 @@ from mibench.errors import MIBenchError
 from mibench.metrics import METRICS
 
 _ANSWERS = ".answers.parquet"
-_ROW = ["scenario", "attack", "seed"]
+_ROW = ["model", "defence", "scenario", "attack", "seed"]
 _ORDER = ["model", "seed", "scenario"]
 _STAMP = b"mibench"
 
@@ -114,9 +114,7 @@ def _collected(folder: Path, dataset: str) -> Path:
     results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
     varied = [c for c in settings if c == "model" or results[c].nunique(dropna=False) > 1]
     answers = [
-        pd.read_parquet(beside).merge(
-            results.loc[results["file"] == i, list(dict.fromkeys([*_ROW, *varied]))], on=_ROW
-        )
+        _with_settings(pd.read_parquet(beside), results[results["file"] == i], varied)
         for i, p in enumerate(oldest_first)
         if (beside := p.with_name(p.name.removesuffix(".parquet") + _ANSWERS)).exists()
         and len(pq.read_schema(beside).names)
@@ -126,6 +124,12 @@ def _collected(folder: Path, dataset: str) -> Path:
     _write_part(_answers_of(target), pd.concat(answers) if answers else pd.DataFrame(), stamp)
     _write_part(target, results.drop(columns="file"), stamp)
     return target
+
+
+def _with_settings(answers: pd.DataFrame, results: pd.DataFrame, varied: list[str]) -> pd.DataFrame:
+    """Return the answers that belong to rows of results, with those rows' settings that vary."""
+    shared = [c for c in _ROW if c in answers and c in results]
+    return answers.merge(results[list(dict.fromkeys([*shared, *varied]))], on=shared)
 
 
 def _write_part(path: Path, table: pd.DataFrame, stamp: bytes) -> None:

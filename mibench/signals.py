@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -12,15 +12,18 @@ import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from mibench import __version__, perturbations, training
+from mibench import __version__, memguard, perturbations, training
 from mibench.datasets import Dataset, split
 from mibench.outputs import Copies, IntArray, Outputs, cross_entropy
 from mibench.store import Arrays, Store
-from mibench.training import Recipe, Weights
+from mibench.training import Device, Recipe, Weights
 
 COPIES = {"perturbed": 20, "noisy": 100}
 RANDOM_POINTS = 1000
 DISTILLED = 16
+_AT_ONCE = 4096
+
+FloatArray = NDArray[np.float32]
 
 
 class Signals:
@@ -29,8 +32,11 @@ class Signals:
     One target model serves all scenarios of a dataset. The shadow model is trained on samples
     of its own; each reference model on a random half of the target's pool (members and
     nonmembers), drawn in complementary pairs so that every pool sample is in exactly half.
+    All of them are defended as the target is, since an attacker can find out how; distilled
+    models learn what the defended target answers.
 
     Nothing is trained or queried before it is asked for; what has been is read from the store.
+    Only samples that have a role are queried.
 
     Parameters
     ----------
@@ -42,21 +48,34 @@ class Signals:
     references : int
         Number of reference models, K; even.
     store : Store
+    device : Device
     """
 
-    def __init__(self, dataset: Dataset, recipe: Recipe, seed: int, references: int, store: Store):
+    def __init__(
+        self,
+        dataset: Dataset,
+        recipe: Recipe,
+        seed: int,
+        references: int,
+        store: Store,
+        device: Device,
+    ):
         self.dataset, self.recipe, self.seed = dataset, recipe, seed
-        self.references, self.store = references, store
+        self.references, self.store, self.device = references, store, device
         self.roles = split(dataset, seed)
-        self._key: dict[str, Any] = {
+        self._input_shape = dataset.inputs.shape[1:]
+        self._training_key: dict[str, Any] = {
             "dataset": dataset.name,
             "data": dataset.checksum,
             "roles": {role: len(samples) for role, samples in self.roles.items()},
-            "recipe": asdict(recipe),
+            "recipe": asdict(training.trained_as(recipe)),
             "seed": seed,
+            "device": device.type,
             "mibench": __version__,
             "torch": torch.__version__,
         }
+        self._key = {**self._training_key, "output_noise": recipe.output_noise}
+        self._answers: dict[str, FloatArray] = {}
 
     @property
     def pool(self) -> IntArray:
@@ -64,19 +83,58 @@ class Signals:
         return np.concatenate([self.roles["members"], self.roles["nonmembers"]])
 
     @cached_property
-    def target_logits(self) -> NDArray[np.float32]:
-        """The target model's logits on the whole dataset, (N, C)."""
-        return self._logits("target")[0]
+    def samples(self) -> IntArray:
+        """Indices of all samples that have a role, (S,)."""
+        return np.concatenate(list(self.roles.values()))
 
     @cached_property
-    def shadow_logits(self) -> NDArray[np.float32]:
-        """The shadow model's logits on the whole dataset, (N, C)."""
-        return self._logits("shadow")[0]
+    def _row(self) -> IntArray:
+        """The place of each sample of the dataset in :attr:`samples`, -1 without a role."""
+        place = np.full(len(self.dataset.labels), -1)
+        place[self.samples] = np.arange(len(self.samples))
+        return place
+
+    def logits(self, owner: str, samples: IntArray) -> FloatArray:
+        """Return the logits of an owner's K models on samples that have a role, (K, n, C).
+
+        The target and the shadow are one model each. Distilled models are each trained on a
+        random half of the attacker's own samples (shadow and auxiliary, none of them the target's
+        members) with the target's posteriors as soft labels.
+
+        Parameters
+        ----------
+        owner : {"target", "shadow", "references", "distilled"}
+        samples : int array, (n,)
+        """
+        if owner not in self._answers:
+            parts = range(0, len(self.samples), _AT_ONCE)
+
+            def make() -> Arrays:
+                return {
+                    "logits": np.concatenate(
+                        [
+                            self._answered(
+                                weights,
+                                (self.dataset.take(self.samples[i : i + _AT_ONCE]) for i in parts),
+                            )
+                            for weights in self._trained(owner)
+                        ]
+                    )
+                }
+
+            key = {**self._key, "owner": owner, **self._count(owner)}
+            self._answers[owner] = self.store.get("logits", key, make)["logits"]
+        return self._answers[owner][:, self._row[samples]]
 
     @cached_property
-    def reference_logits(self) -> NDArray[np.float32]:
-        """The reference models' logits on the whole dataset, (K, N, C)."""
-        return self._logits("references")
+    def accuracy(self) -> tuple[float, float]:
+        """The share of its members, and of its nonmembers, that the target classifies rightly."""
+        shares = []
+        for role in ("members", "nonmembers"):
+            samples = self.roles[role]
+            predicted = self.logits("target", samples)[0].argmax(axis=1)
+            shares.append(float((predicted == self.dataset.labels[samples]).mean()))
+        return shares[0], shares[1]
 
     @cached_property
     def reference_in(self) -> NDArray[np.bool_]:
@@ -84,15 +142,6 @@ class Signals:
         mask = np.zeros((self.references, len(self.dataset.labels)), dtype=bool)
         np.put_along_axis(mask, self._subsets("references"), True, axis=1)
         return mask
-
-    @cached_property
-    def distilled_logits(self) -> NDArray[np.float32]:
-        """The logits of models distilled from the target on the whole dataset, (16, N, C).
-
-        Each is trained on a random half of the attacker's own samples (shadow and auxiliary, none
-        of them the target's members) with the target's posteriors as soft labels.
-        """
-        return self._logits("distilled")
 
     def generated(self) -> NDArray[np.float32]:
         """Return the target's logits on nonmembers generated from auxiliary samples, (g, C)."""
@@ -129,13 +178,12 @@ class Signals:
         copies : tuple of {"perturbed", "noisy"}
             Perturbations whose answers are added; for the samples of the owner's pool.
         """
-        logits = self.target_logits if owner == "target" else self.shadow_logits
         return Outputs(
-            logits[samples],
+            self.logits(owner, samples)[0],
             self.dataset.labels[samples],
-            self.reference_logits[:, samples] if references else None,
+            self.logits("references", samples) if references else None,
             self.reference_in[:, samples] if references else None,
-            self.distilled_logits[:, samples] if distilled else None,
+            self.logits("distilled", samples) if distilled else None,
             self.dataset.take(samples),
             copies={kind: self._copies(owner, kind, samples) for kind in copies},
         )
@@ -144,15 +192,19 @@ class Signals:
         roles = ("members", "nonmembers")
         prefix = "" if owner == "target" else "shadow_"
         pool = np.concatenate([self.roles[prefix + role] for role in roles])
-        inputs, labels = self.dataset.take(pool), self.dataset.labels[pool]
 
         def make() -> Arrays:
-            losses, answers = [], []
-            for copy in self._perturb(kind, inputs):
-                logits = self._predict(owner, copy)[0]
-                losses.append(cross_entropy(logits, labels).astype(np.float32))
-                answers.append(logits.argmax(axis=1).astype(np.int16))
-            return {"loss": np.stack(losses), "predicted": np.stack(answers)}
+            [weights] = self._trained(owner)
+            loss = np.empty((COPIES[kind], len(pool)), np.float32)
+            predicted = np.empty(loss.shape, np.int16)
+            for start in range(0, len(pool), _AT_ONCE):
+                part = slice(start, start + _AT_ONCE)
+                inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
+                for i, copy in enumerate(self._perturb(kind, inputs, self.seed + start)):
+                    logits = self._answered(weights, [copy])[0]
+                    loss[i, part] = cross_entropy(logits, labels)
+                    predicted[i, part] = logits.argmax(axis=1)
+            return {"loss": loss, "predicted": predicted}
 
         key = {**self._key, "owner": owner, "kind": kind, "count": COPIES[kind]}
         stored = self.store.get("copies", key, make)
@@ -160,17 +212,31 @@ class Signals:
         place[pool] = np.arange(len(pool))
         return Copies(stored["loss"], stored["predicted"]).take(place[samples])
 
-    def _perturb(self, kind: str, inputs: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
-        if kind == "noisy":
-            return perturbations.noisy_copies(inputs, self.dataset.kind, COPIES[kind], self.seed)
-        return perturbations.perturbed_copies(inputs, self.dataset.kind, COPIES[kind], self.seed)
+    def _perturb(self, kind: str, inputs: FloatArray, seed: int) -> Iterator[FloatArray]:
+        made = perturbations.noisy_copies if kind == "noisy" else perturbations.perturbed_copies
+        return made(inputs, self.dataset.kind, COPIES[kind], seed)
 
-    def _queried(self, kind: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        key = {**self._key, "owner": "target", "kind": kind}
-        stored = self.store.get(
-            "queries", key, lambda: {"logits": self._predict("target", inputs)[0]}
+    def _queried(self, kind: str, inputs: FloatArray) -> FloatArray:
+        def make() -> Arrays:
+            [weights] = self._trained("target")
+            return {"logits": self._answered(weights, [inputs])[0]}
+
+        return self.store.get("queries", {**self._key, "owner": "target", "kind": kind}, make)[
+            "logits"
+        ]
+
+    def _answered(self, weights: Weights, parts: Iterable[FloatArray]) -> FloatArray:
+        """Return what models answer on inputs given in parts, (K, n, C)."""
+        logits = np.concatenate(
+            [
+                training.predict(self.recipe, weights, part, self.dataset.num_classes, self.device)
+                for part in parts
+            ],
+            axis=1,
         )
-        return stored["logits"]
+        if self.recipe.output_noise:
+            return memguard.noised(logits, self.recipe.output_noise, self.seed)
+        return logits
 
     def _subsets(self, owner: str) -> NDArray[np.int64]:
         if owner == "target":
@@ -183,48 +249,58 @@ class Signals:
             return _halves(samples, DISTILLED, np.random.default_rng([self.seed, 13]))
         return _halves(self.pool, self.references, np.random.default_rng([self.seed, 6]))
 
-    def _owner_key(self, owner: str) -> dict[str, Any]:
-        extra = {"references": self.references} if owner == "references" else {}
-        return {**self._key, "owner": owner, **extra}
+    def _count(self, owner: str) -> dict[str, int]:
+        return {"references": self.references} if owner == "references" else {}
 
-    def _weights(self, owner: str) -> Weights:
+    def _trained(self, owner: str) -> Iterator[Weights]:
+        """Yield the weights of an owner's models: all at once, or one model after the other."""
+        recipe, key = self.recipe, {**self._training_key, "owner": owner}
+        if owner == "distilled":
+            recipe = training.without_defence(recipe)
+            # They learn from the target's answers, noise and all.
+            key["output_noise"] = recipe.output_noise
         subsets = self._subsets(owner)
         first = {"target": 0, "shadow": 1, "references": 2, "distilled": 5_000}[owner]
         seeds = [10_000 * self.seed + first + k for k in range(len(subsets))]
+        if training.stacks(recipe, self._input_shape, self.dataset.num_classes):
+            yield self._fitted(owner, recipe, subsets, seeds, key | self._count(owner), owner)
+            return
+        for k, seed in enumerate(seeds):
+            what = f"{owner} {k + 1} of {len(seeds)}" if len(seeds) > 1 else owner
+            one = subsets[k : k + 1]
+            yield self._fitted(owner, recipe, one, [seed], {**key, "model": k}, what)
+
+    def _fitted(
+        self,
+        owner: str,
+        recipe: Recipe,
+        subsets: NDArray[np.int64],
+        seeds: list[int],
+        key: dict[str, Any],
+        what: str,
+    ) -> Weights:
+        data = self.dataset
 
         def make() -> Arrays:
-            described = {
-                "target": "training the target model",
-                "shadow": "training the shadow model",
-                "references": f"training {len(subsets)} reference models",
-                "distilled": f"training {len(subsets)} distilled models",
-            }[owner]
-            data = self.dataset
-            targets = softmax(self.target_logits, axis=1) if owner == "distilled" else data.labels
+            samples = np.unique(subsets)
+            targets = data.labels[samples]
+            if owner == "distilled":
+                targets = softmax(self.logits("target", samples)[0], axis=1)
+            held_out = self.roles["auxiliary"]
             return training.train(
-                self.recipe,
-                data.take(slice(None)),
+                recipe,
+                data.take(samples),
                 targets,
-                subsets,
+                np.searchsorted(samples, subsets),
                 data.num_classes,
                 seeds,
-                described,
+                f"training {what}",
+                self.device,
+                (data.take(held_out), data.labels[held_out]) if recipe.patience else None,
+                self.store.file("checkpoints", key, ".pt"),
             )
 
-        return self.store.get("weights", self._owner_key(owner), make)
-
-    def _predict(self, owner: str, inputs: NDArray[np.float32]) -> NDArray[np.float32]:
-        return training.predict(
-            self.recipe.model, self._weights(owner), inputs, self.dataset.num_classes
-        )
-
-    def _logits(self, owner: str) -> NDArray[np.float32]:
-        stored = self.store.get(
-            "logits",
-            self._owner_key(owner),
-            lambda: {"logits": self._predict(owner, self.dataset.take(slice(None)))},
-        )
-        return stored["logits"]
+        return self.store.get("weights", key, make)
 
 
 def _halves(samples: IntArray, count: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -37,15 +37,20 @@ class Store:
         default = os.environ.get("MIBENCH_CACHE") or pooch.os_cache("mibench") / "signals"
         self.directory = Path(directory or default)
 
+    def file(self, kind: str, key: Mapping[str, Any], ending: str) -> Path:
+        """Return where a file of this key lies or will lie, in a folder that is there."""
+        path = self.directory / kind / f"{digest(key)}{ending}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
     def get(self, kind: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
         """Return the arrays stored under `key`, made by `make` where there are none.
 
         A file that cannot be read is made anew.
         """
-        path = self.directory / kind / f"{digest(key)}.npz"
+        path = self.file(kind, key, ".npz")
         if (found := _read(path)) is not None:
             return found
-        path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(f"{path}.lock"):
             if (found := _read(path)) is not None:
                 return found

@@ -32,6 +32,8 @@ from mibench.errors import MIBenchError
     metavar="ROLE=COUNT",
     help="Samples of a role, or pairs; repeatable.",
 )
+@click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda.")
+@click.option("--defence", default="none", show_default=True, help="How the model is defended.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 @data_dir_option
 @cache_dir_option
@@ -44,6 +46,8 @@ def attack_scenario(
     epochs: int,
     references: int,
     sizes: tuple[str, ...],
+    device: str,
+    defence: str,
     as_json: bool,
     data_dir: Path | None,
     cache_dir: Path | None,
@@ -62,6 +66,8 @@ def attack_scenario(
         seed,
         references,
         epochs,
+        device=device,
+        defence=defence,
         data_dir=data_dir,
         cache_dir=cache_dir,
         sizes=_sizes(sizes),

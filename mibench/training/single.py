@@ -1,0 +1,193 @@
+"""One network trained alone, with a checkpoint after each epoch."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from tqdm.auto import tqdm
+
+from mibench.training.device import Device, enough_memory
+from mibench.training.recipe import Recipe, optimizer
+
+State = dict[str, Tensor]
+
+
+def fit(
+    recipe: Recipe,
+    network: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    subset: Tensor,
+    seed: int,
+    device: Device,
+    describe: str,
+    validation: tuple[Tensor, Tensor] | None = None,
+    checkpoint: Path | None = None,
+) -> State:
+    """Train a network on `subset` and return its parameters and buffers.
+
+    Where `checkpoint` is a file left by a training that was stopped, training goes on from it;
+    on the CPU it ends with the very weights that it would have had. The file is removed at the
+    end.
+
+    Raises
+    ------
+    MIBenchError
+        If the device lacks memory.
+    """
+    devices = [torch.cuda.current_device()] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices), enough_memory(recipe, device):
+        run = _Run(recipe, network, seed, device)
+        if checkpoint is not None:
+            run.resume(checkpoint)
+        x, y = inputs.to(device.type), targets.to(device.type)
+        total = recipe.epochs * len(subset)
+        with tqdm(total=total, desc=describe, unit="sample", leave=False) as bar:
+            bar.update(run.epoch * len(subset))
+            while run.epoch < recipe.epochs and not run.stopped:
+                loss, accuracy = run.pass_over(x, y, subset, bar)
+                run.close_epoch(validation)
+                if checkpoint is not None:
+                    run.save(checkpoint)
+                shown = f"{run.epoch}/{recipe.epochs}"
+                bar.set_postfix(epoch=shown, loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}")
+    if checkpoint is not None:
+        checkpoint.unlink(missing_ok=True)
+    return run.weights()
+
+
+class _Run:
+    """A training as it stands after some epochs."""
+
+    def __init__(self, recipe: Recipe, network: nn.Module, seed: int, device: Device):
+        torch.manual_seed(seed)
+        self.recipe, self.device = recipe, device
+        self.order = torch.Generator().manual_seed(seed)
+        self.network = self.called = device.laid_out(network)
+        self.optimizer: Optimizer
+        self.schedule: LRScheduler
+        self.optimizer, self.schedule = optimizer(recipe, network.parameters())
+        if recipe.dp_noise:
+            from mibench.training import private
+
+            noise = self.order if device.type == "cpu" else None
+            self.called, self.optimizer = private.wrap(recipe, network, self.optimizer, noise)
+        self.epoch = 0
+        self.best: State | None = None
+        self.best_loss, self.waited = float("inf"), 0
+
+    @property
+    def stopped(self) -> bool:
+        return self.recipe.patience is not None and self.waited >= self.recipe.patience
+
+    def pass_over(self, x: Tensor, y: Tensor, subset: Tensor, bar: Any) -> tuple[float, float]:
+        """Train one epoch and return its mean loss and the share of samples answered rightly."""
+        self.called.train()
+        loss_sum, right, seen = torch.zeros(()), torch.zeros(()), 0
+        for batch in self._batches(len(subset)):
+            index = subset[batch].to(x.device)
+            inputs, target = self.device.batch(x[index]), y[index]
+            if self.recipe.augmentation:
+                inputs = _augment(inputs, self.order)
+            with torch.autocast(
+                self.device.type, torch.bfloat16, enabled=self.device.mixed_precision
+            ):
+                logits = self.called(inputs)
+                loss = nn.functional.cross_entropy(
+                    logits, target, label_smoothing=self.recipe.label_smoothing
+                )
+            self.optimizer.zero_grad()
+            loss.backward()
+            self.optimizer.step()
+            hard = target if target.ndim == 1 else target.argmax(1)
+            loss_sum = loss_sum.to(x.device) + loss.detach() * len(index)
+            right = right.to(x.device) + (logits.detach().argmax(1) == hard).sum()
+            seen += len(index)
+            bar.update(len(index))
+        return float(loss_sum) / seen, float(right) / seen
+
+    def _batches(self, size: int) -> Iterator[Tensor]:
+        recipe = self.recipe
+        if recipe.dp_noise:
+            for _ in range(-(-size // recipe.batch_size)):
+                drawn = torch.rand(size, generator=self.order) < recipe.batch_size / size
+                yield drawn.nonzero()[:, 0]
+            return
+        batches = list(torch.randperm(size, generator=self.order).split(recipe.batch_size))
+        if len(batches[-1]) == 1 and len(batches) > 1:
+            # Batch normalisation has no deviation over one sample.
+            batches[-2:] = [torch.cat(batches[-2:])]
+        yield from batches
+
+    def close_epoch(self, validation: tuple[Tensor, Tensor] | None) -> None:
+        self.epoch += 1
+        self.schedule.step()
+        if self.recipe.patience is None or validation is None:
+            return
+        self.network.eval()
+        with torch.no_grad():
+            parts = zip(*(v.split(256) for v in validation), strict=True)
+            loss = sum(
+                nn.functional.cross_entropy(
+                    self.network(self.device.batch(x)), y.to(self.device.type), reduction="sum"
+                ).item()
+                for x, y in parts
+            ) / len(validation[1])
+        if loss < self.best_loss:
+            self.best_loss, self.waited = loss, 0
+            self.best = {n: v.clone() for n, v in self.network.state_dict().items()}
+        else:
+            self.waited += 1
+
+    def weights(self) -> State:
+        return self.network.state_dict() if self.best is None else self.best
+
+    def save(self, path: Path) -> None:
+        on_cuda = self.device.type == "cuda"
+        state = {
+            "epoch": self.epoch,
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
+            "order": self.order.get_state(),
+            "random": torch.cuda.get_rng_state() if on_cuda else torch.get_rng_state(),
+            "best": self.best,
+            "best_loss": self.best_loss,
+            "waited": self.waited,
+        }
+        temporary = path.with_suffix(".tmp")
+        torch.save(state, temporary)
+        temporary.replace(path)
+
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint; one that is not there or cannot be read is passed over."""
+        try:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
+            return
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])
+        self.order.set_state(state["order"])
+        on_cuda = self.device.type == "cuda"
+        (torch.cuda.set_rng_state if on_cuda else torch.set_rng_state)(state["random"])
+        self.epoch, self.best = state["epoch"], state["best"]
+        self.best_loss, self.waited = state["best_loss"], state["waited"]
+
+
+def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images and shift each by up to one pixel in eight."""
+    count, _, height, width = images.shape
+    reach = max(1, height // 8)
+    mirrored = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+    images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
+    windows = nn.functional.pad(images, [reach] * 4).unfold(2, height, 1).unfold(3, width, 1)
+    down, across = torch.randint(2 * reach + 1, (2, count), generator=generator).to(images.device)
+    return windows[torch.arange(count, device=images.device), :, down, across]
