@@ -17,6 +17,16 @@ from mibench.metrics import METRICS
 
 _ANSWERS = ".answers.parquet"
 _ROW = ["model", "defence", "scenario", "attack", "seed"]
+# What scenario and attack say already.
+_IMPLIED = [
+    "dataset",
+    "label",
+    "distribution",
+    "distance",
+    "differential_distance",
+    "withheld_ratio",
+    "title",
+]
 _ORDER = ["model", "seed", "scenario"]
 _STAMP = b"mibench"
 
@@ -94,6 +104,7 @@ def identity(results: pd.DataFrame) -> list[str]:
     """Return the columns that say what a row is about: all but what was found, when and how."""
     found = {"status", "error", "threshold", "shape_distance", "samples", "seconds", "git_commit"}
     found |= {f"{m}{end}" for m in METRICS for end in ("", "_low", "_high")}
+    found |= {"target_train_accuracy", "target_test_accuracy", "target_epsilon"}
     endings = ("_wanted", "_measured", "_version")
     return [c for c in map(str, results.columns) if c not in found and not c.endswith(endings)]
 
@@ -112,7 +123,8 @@ def _collected(folder: Path, dataset: str) -> Path:
     settings = identity(together.drop(columns="file"))
     results = together.drop_duplicates(settings, keep="last")
     results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
-    varied = [c for c in settings if c == "model" or results[c].nunique(dropna=False) > 1]
+    free = [c for c in settings if c not in _IMPLIED]
+    varied = [c for c in free if c == "model" or results[c].nunique(dropna=False) > 1]
     answers = [
         _with_settings(pd.read_parquet(beside), results[results["file"] == i], varied)
         for i, p in enumerate(oldest_first)
