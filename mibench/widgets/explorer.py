@@ -94,6 +94,7 @@ class Explorer:
         self._ahead: threading.Thread | None = None
         self._samples: IntArray | None = None
         self._names: tuple[str, ...] = ()
+        self._arranged: tuple[AttackPanel, ...] = ()
         self._beside = widgets.VBox(layout=widgets.Layout(min_width="0", overflow="hidden"))
         self.status, self.shown = "", False
         self.controls = Controls(dataset, model, scenario, attack, second_attack, self._refresh)
@@ -168,9 +169,9 @@ class Explorer:
             self.distances.show(target)
         if not (same_data and names == self._names):
             self.roc.show([panel.curve for panel in visible])
-            self._arrange(visible)
         self._samples, self._names, self._trained = samples, names, None
         self._mark_roc()
+        self._arrange(visible)
         wanted = (target.distance, target.differential_distance)
         said = [
             f"{name} {measured:.4g} (wanted {level:.4g})"
@@ -218,6 +219,9 @@ class Explorer:
 
     def _arrange(self, visible: tuple[AttackPanel, ...]) -> None:
         """Put two attacks beside each other, or one beside what concerns both."""
+        if visible == self._arranged:
+            return
+        self._arranged = visible
         shared = [self.roc.widget, self.distances.widget]
         if len(visible) == 1:
             self._beside.children = shared
