@@ -41,7 +41,7 @@ class Controls:
         self.dataset = _dropdown("dataset", datasets.names(), dataset)
         self.model = _dropdown("model", models.MODELS, model)
         self.attack = _dropdown("attack", named, attack)
-        self.second_attack = _dropdown("compare with", [("none", NO_ATTACK), *named], second_attack)
+        self.second_attack = _dropdown("compare", [("none", NO_ATTACK), *named], second_attack)
         self.id = _dropdown("scenario", (), None)
         self.distribution = _dropdown("distribution", (), None)
         self.distance = _dropdown("distance", (), None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import threading
+from contextlib import suppress
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,8 +90,11 @@ class Explorer:
         self._experiments: dict[tuple[str, str], Experiment] = {}
         self._job: _Job | None = None
         self._trained: _Need | None = None
+        self._experiment: Experiment | None = None
+        self._ahead: threading.Thread | None = None
         self._samples: IntArray | None = None
         self._names: tuple[str, ...] = ()
+        self._arranged: tuple[AttackPanel, ...] = ()
         self._beside = widgets.VBox(layout=widgets.Layout(min_width="0", overflow="hidden"))
         self.status, self.shown = "", False
         self.controls = Controls(dataset, model, scenario, attack, second_attack, self._refresh)
@@ -165,9 +169,9 @@ class Explorer:
             self.distances.show(target)
         if not (same_data and names == self._names):
             self.roc.show([panel.curve for panel in visible])
-            self._arrange(visible)
         self._samples, self._names, self._trained = samples, names, None
         self._mark_roc()
+        self._arrange(visible)
         wanted = (target.distance, target.differential_distance)
         said = [
             f"{name} {measured:.4g} (wanted {level:.4g})"
@@ -175,6 +179,24 @@ class Explorer:
         ]
         self._say(f"{target.scenario.label}: {len(samples)} samples, {', '.join(said)}")
         self.shown, self._body.layout.visibility = True, "visible"
+        if experiment is not self._experiment:
+            self._experiment = experiment
+            self._ahead = threading.Thread(
+                target=self._construct_ahead, args=[experiment], daemon=True
+            )
+            self._ahead.start()
+
+    def _construct_ahead(self, experiment: Experiment) -> None:
+        """Construct the target datasets of all scenarios, so that a change finds its own."""
+        # Scenarios that differ in their withheld ratio alone share one.
+        distinct = {
+            (s.distribution, s.distance, s.differential_distance): s
+            for s in scenarios.catalogue(experiment.dataset.name)
+        }
+        for scenario in distinct.values():
+            if self._experiment is experiment:
+                with suppress(MIBenchError):  # told when the scenario is chosen
+                    experiment.construct(scenario)
 
     def _results(self) -> tuple[Experiment, list[Attacked]]:
         dataset, model = self.controls.dataset.value, self.controls.model.value
@@ -197,6 +219,9 @@ class Explorer:
 
     def _arrange(self, visible: tuple[AttackPanel, ...]) -> None:
         """Put two attacks beside each other, or one beside what concerns both."""
+        if visible == self._arranged:
+            return
+        self._arranged = visible
         shared = [self.roc.widget, self.distances.widget]
         if len(visible) == 1:
             self._beside.children = shared

@@ -77,13 +77,16 @@ class AttackPanel:
         )
 
     def result_on(self, target: TargetDataset, attack: str) -> Attacked | None:
-        """Return what is shown if it is this attack's on these samples, whatever the ratio."""
+        """Return what is shown if it is this attack's on these samples, whatever the ratio.
+
+        It comes without metrics, which depend on the ratio.
+        """
         result = self._shown
         if result is None or result.attack.name != attack:
             return None
         if result.target.samples is not target.samples:
             return None
-        return replace(result, target=target)
+        return replace(result, target=target, metrics={})
 
     @property
     def result(self) -> Attacked:
@@ -159,7 +162,10 @@ class AttackPanel:
         ratio = result.target.scenario.withheld_ratio
         keep = metrics.answered(moved, ratio, self._seed)
         called = scores >= threshold
-        self.estimates = metrics.evaluate(moved, is_member, ratio, self._seed)
+        own = self.slider.value == self._own_position()
+        self.estimates = (own and result.metrics) or metrics.evaluate(
+            moved, is_member, ratio, self._seed
+        )
         self.counts = {
             "TP": int((called & is_member & keep).sum()),
             "FN": int((~called & is_member & keep).sum()),
@@ -168,7 +174,6 @@ class AttackPanel:
             "WM": int((~keep & is_member).sum()),
             "WN": int((~keep & ~is_member).sum()),
         }
-        own = self.slider.value == self._own_position()
         self.own.disabled = own
         note = (
             "the attack's own" if own else f"the attack's own is {result.inference.threshold:.4g}"

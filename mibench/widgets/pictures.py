@@ -29,7 +29,7 @@ from mibench.outputs import BoolArray, FloatArray
 
 # CSS pixels; the picture has SHARPNESS times as many of its own, for screens that show them.
 WIDTH = 480
-SHARPNESS = 1.5
+SHARPNESS = 1.25
 # The axes' left and right end as shares of the width, with which sliders are aligned.
 LEFT, RIGHT = 0.11, 0.97
 ATTACK_COLOURS = (COLOURS[2], COLOURS[3])
@@ -59,6 +59,7 @@ class Picture:
         self.widget = widgets.Image(format="png", width=WIDTH, height=height, layout=layout)
         self.marks: list[Artist] = []
         self._scene: Any = None
+        self._legend: Any = None
 
     def add_mark(self, artist: Any) -> Any:
         """Let an artist be one that moves on top of the scene."""
@@ -67,7 +68,10 @@ class Picture:
         return artist
 
     def legend(self, entries: Sequence[Artist], columns: int) -> None:
-        """Draw a legend above the axes."""
+        """Put a legend above the axes in place of the one there is."""
+        self._legend = None
+        for legend in self.figure.legends:
+            legend.remove()
         with style():
             self.figure.legend(
                 handles=entries,
@@ -80,6 +84,14 @@ class Picture:
                 columnspacing=1.0,
             )
 
+    def _keep_legend(self) -> None:
+        """Copy the legend once it is drawn: drawing it takes as long as the axes' ticks."""
+        if self._legend is None:
+            [legend] = self.figure.legends
+            self._legend = self.canvas.copy_from_bbox(legend.get_window_extent().padded(1))
+            legend.set_visible(False)
+        self.canvas.restore_region(self._legend)
+
     def changed(self) -> None:
         """Have the scene drawn anew by the next :meth:`render`."""
         self._scene = None
@@ -88,6 +100,7 @@ class Picture:
         """Draw what has changed and show it."""
         if self._scene is None:
             self.canvas.draw()
+            self._keep_legend()
             self._scene = self.canvas.copy_from_bbox(self.figure.bbox)
         else:
             self.canvas.restore_region(self._scene)
@@ -169,7 +182,8 @@ class OutcomeMap(Picture):
 
     def __init__(self) -> None:
         super().__init__(230, 24, 24, xlabel="first and second principal component")
-        self.axes.tick_params(labelbottom=False, labelleft=False, length=0)
+        # Without ticks the scene stays as it is whatever the data.
+        self.axes.set(xticks=[], yticks=[])
         self._points = [
             self.add_mark(
                 self.axes.plot([], [], form, color=colour, ms=4, alpha=0.8, label=name)[0]
@@ -188,7 +202,6 @@ class OutcomeMap(Picture):
             xlim=(low[0] - margin[0], high[0] + margin[0]),
             ylim=(low[1] - margin[1], high[1] + margin[1]),
         )
-        self.changed()
 
     def mark(self, called: BoolArray, is_member: BoolArray, keep: BoolArray) -> None:
         """Colour the samples by answer, truth and whether there is an answer, each (n,)."""
@@ -235,8 +248,6 @@ class RocCurves(Picture):
                 line.set_label(title)
         self.axes.set(xlim=(floor * 0.9, 1.1), ylim=(floor * 0.9, 1.1))
         self._floor = floor
-        for legend in self.figure.legends:
-            legend.remove()
         self.legend([*self._curves[: len(curves)], self._chance], 3)
         self.changed()
 

@@ -18,11 +18,11 @@ _NAMES = {name: name.upper() if len(name) < 4 else name for name in SHOWN}
 
 STYLE = """<style>
 .mibench-table {border-collapse: collapse; font-size: 12px; line-height: 1.35}
-.mibench-table td, .mibench-table th {padding: 1px 5px; text-align: right; font-weight: normal;
+.mibench-table td, .mibench-table th {padding: 1px 3px; text-align: right; font-weight: normal;
   border-bottom: 1px solid var(--jp-border-color2, #ddd)}
 .mibench-table th {color: var(--jp-ui-font-color2, #555)}
 .mibench-table td.name, .mibench-table th.name {text-align: left}
-.mibench-pair {display: flex; flex-wrap: wrap; gap: 4px 12px; align-items: flex-start}
+.mibench-pair {display: flex; flex-wrap: wrap; gap: 4px 8px; align-items: flex-start}
 .mibench-samples {display: grid; grid-template-columns: repeat(10, 1fr); gap: 2px; font-size: 10px;
   line-height: 1.25; text-align: center}
 .mibench-samples img {width: 100%; max-width: 44px; image-rendering: pixelated;
