@@ -1,0 +1,125 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mibench import datasets, signals, training
+from mibench.datasets import Dataset, SplitSizes
+from mibench.experiment import Experiment
+
+TINY = SplitSizes(40, 40, 40, 40, 30, pairs=10)
+
+
+@pytest.fixture
+def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Return what is trained when target, shadow and references are asked for."""
+    monkeypatch.setitem(datasets.SPLIT_SIZES, "digits", TINY)
+    calls: list[str] = []
+    train = training.train
+
+    def counted(*given: Any) -> training.Weights:
+        calls.append(given[6])
+        return train(*given)
+
+    monkeypatch.setattr(training, "train", counted)
+
+    def run(owners: tuple[str, ...] = ("target",), **settings: Any) -> list[str]:
+        calls.clear()
+        settings = {"epochs": 1, "references": 6, "cache_dir": tmp_path} | settings
+        made = Experiment("digits", **settings).signals
+        for owner in owners:
+            made.logits(owner, made.samples)
+        return list(calls)
+
+    return run
+
+
+def test_what_was_made_with_other_settings_is_never_served(
+    trained: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trained() == ["training target"]
+    assert trained() == []
+    for settings in (
+        {"epochs": 2},
+        {"seed": 1},
+        {"model": "StandDNN"},
+        {"recipe": {"batch_size": 16}},
+        {"defence": "l2"},
+        {"defence": "dropout"},
+    ):
+        assert trained(**settings) == ["training target"], settings
+        assert trained(**settings) == []
+    monkeypatch.setitem(datasets.SPLIT_SIZES, "digits", SplitSizes(41, 40, 40, 40, 30, pairs=10))
+    assert trained() == ["training target"]
+    monkeypatch.setitem(datasets.SPLIT_SIZES, "digits", TINY)
+    monkeypatch.setattr(Dataset, "checksum", property(lambda self: "other data"), raising=False)
+    assert trained() == ["training target"]
+
+
+def test_a_device_has_models_of_its_own(
+    trained: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Experiment("digits", cache_dir=tmp_path, epochs=1).signals
+    key = made._training_key
+    monkeypatch.setattr(training, "find", lambda wanted: training.Device("cuda"))
+    other = Experiment("digits", cache_dir=tmp_path, epochs=1).signals._training_key
+    assert {n for n in key if key[n] != other[n]} == {"device"}
+
+
+def test_output_noise_shares_the_weights_but_not_the_answers(
+    trained: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    plain = Experiment("digits", cache_dir=tmp_path, epochs=1).signals
+    before = plain.logits("target", plain.samples)
+    assert trained(defence="memguard") == []
+    guarded = Experiment("digits", cache_dir=tmp_path, epochs=1, defence="memguard").signals
+    after = guarded.logits("target", guarded.samples)
+    assert (before != after).any() and (before.argmax(-1) == after.argmax(-1)).all()
+
+
+def test_more_references_keep_those_that_were_trained_alone(
+    trained: Callable[..., list[str]],
+) -> None:
+    assert len(trained(("references",), model="StandDNN")) == 6
+    again = trained(("references",), model="StandDNN", references=8)
+    assert again == ["training references 7 of 8", "training references 8 of 8"]
+
+
+def test_only_samples_with_a_role_are_answered(
+    trained: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    made = Experiment("digits", cache_dir=tmp_path, epochs=1, references=6).signals
+    assert len(made.samples) == 190 < len(made.dataset.labels)
+    own = made.roles["auxiliary"][::-1]
+    weights = next(made._trained("references"))
+    direct = training.predict(made.recipe, weights, made.dataset.take(own), 10)
+    np.testing.assert_allclose(made.logits("references", own), direct, atol=1e-5)
+    assert made.logits("references", own).shape == (6, 30, 10)
+
+
+def test_copies_in_parts_are_copies_of_the_right_samples(
+    trained: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(signals, "_AT_ONCE", 32)
+    monkeypatch.setattr(
+        signals.perturbations,
+        "noisy_copies",
+        lambda inputs, kind, count, seed: (inputs + 0.0 for _ in range(count)),
+    )
+    made = Experiment("digits", cache_dir=tmp_path, epochs=3).signals
+    seen = made.outputs("target", made.pool[10:70], copies=("noisy",))
+    np.testing.assert_allclose(seen.copies["noisy"].loss[5], seen.loss, atol=1e-4)
+
+
+def test_rows_say_how_the_target_was_trained_and_how_good_it_is(cache_dir: Path) -> None:
+    made = Experiment("digits", cache_dir=cache_dir, defence="label_smoothing")
+    table, answers = made.run(["ES01"], ["gap"])
+    [row] = table.to_dict("records")
+    assert row["defence"] == "label_smoothing" and row["device"] == made.signals.device.type
+    assert row["train_label_smoothing"] == 0.1 and row["target_epsilon"] == np.inf
+    for role, column in (("members", "train"), ("nonmembers", "test")):
+        seen = made.signals.outputs("target", made.signals.roles[role])
+        assert row[f"target_{column}_accuracy"] == (seen.predicted == seen.labels).mean()
+    assert set(answers["defence"]) == {"label_smoothing"} and set(answers["model"]) == {"MLP"}

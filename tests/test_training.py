@@ -1,0 +1,255 @@
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+from torch import nn
+
+from mibench import datasets, memguard, training
+from mibench.errors import MIBenchError
+from mibench.training import Recipe, predict, recipe, single, train
+from mibench.training.device import Device, check_memory
+
+DATA = datasets.load("digits")
+X, Y = DATA.inputs[:260], DATA.labels[:260]
+SUBSETS = np.stack([np.arange(60), np.arange(60, 120)])
+
+
+def fitted(made: Recipe, **given: Any) -> training.Weights:
+    return train(made, X, Y, SUBSETS[:1], 10, [7], **given)
+
+
+def accuracy(made: Recipe, weights: training.Weights) -> tuple[float, float]:
+    right = predict(made, weights, X, 10)[0].argmax(axis=1) == Y
+    return right[SUBSETS[0]].mean(), right[60:].mean()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+        {"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.2},
+    ],
+)
+def test_a_stack_equals_models_trained_alone(changes: dict[str, Any]) -> None:
+    made = recipe("MLP", 4, changes)
+    stack = train(made, X, Y, SUBSETS, 10, [3, 4])
+    for k, seed in enumerate((3, 4)):
+        torch.manual_seed(seed)
+        network = training.network(made, X.shape[1:], 10)
+        state = single.fit(
+            made,
+            network,
+            torch.from_numpy(X),
+            torch.from_numpy(Y),
+            torch.from_numpy(SUBSETS[k]),
+            seed,
+            Device("cpu"),
+            "",
+        )
+        for name, value in state.items():
+            np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        recipe("StandDNN", 4, {"augmentation": True, "dropout": 0.3}),
+        recipe("DenseNet121", 3),
+        recipe("MLP", 4, defence="early_stopping"),
+        recipe("MLP", 3, defence="dp_sgd"),
+    ],
+    ids=lambda made: made.model,
+)
+def test_a_killed_training_ends_with_the_same_weights(
+    made: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if made.dp_noise:
+        pytest.importorskip("opacus")
+    given: dict[str, Any] = {"validation": (X[120:160], Y[120:160])}
+    whole = fitted(made, **given)
+    save = single._Run.save
+
+    def killed_after_two(run: Any, path: Path) -> None:
+        save(run, path)
+        if run.epoch == 2:
+            raise Killed
+
+    file = tmp_path / "checkpoint.pt"
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(single._Run, "save", killed_after_two)
+        fitted(made, checkpoint=file, **given)
+    [left] = tmp_path.iterdir()
+    assert torch.load(left, weights_only=True)["epoch"] == 2
+    epochs: list[int] = []
+
+    def counted(run: Any, path: Path) -> None:
+        epochs.append(run.epoch)
+        save(run, path)
+
+    monkeypatch.setattr(single._Run, "save", counted)
+    resumed = fitted(made, checkpoint=file, **given)
+    assert epochs[0] == 3 and not list(tmp_path.iterdir())
+    assert all((resumed[name] == whole[name]).all() for name in whole)
+
+
+def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    made = recipe("StandDNN", 1)
+    (tmp_path / "c.0.pt").write_bytes(b"PK broken")
+    again = fitted(made, checkpoint=tmp_path / "c")
+    assert all((again[n] == v).all() for n, v in fitted(made).items())
+
+
+def test_the_default_recipe_overfits() -> None:
+    # Batch normalisation's running means need some steps to settle.
+    for made in (recipe("StandDNN", 60), recipe("VGG16", 20, {"batch_size": 30})):
+        assert accuracy(made, fitted(made))[0] > 0.98
+
+
+def test_lack_of_memory_is_told_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe("ResNet50", 1, {"batch_size": 64})
+    # Each of the 16 bottlenecks' three convolutions keeps at least its output: a lower bound.
+    check_memory(made, (3, 32, 32), 10, Device("cpu"), 0)
+    monkeypatch.setattr(
+        psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10**9})()
+    )
+    with pytest.raises(MIBenchError, match=r"batches of 64 takes about .* lower .* batch_size"):
+        check_memory(made, (3, 32, 32), 10, Device("cpu"), 0)
+    check_memory(replace(made, batch_size=4), (3, 32, 32), 10, Device("cpu"), 0)
+
+
+def test_devices() -> None:
+    assert training.find("cpu").type == "cpu"
+    if not torch.cuda.is_available():
+        assert training.find("auto").type == "cpu"
+        with pytest.raises(MIBenchError, match="no CUDA device"):
+            training.find("cuda")
+    with pytest.raises(MIBenchError, match="unknown device 'tpu'"):
+        training.find("tpu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"optimizer": "lion"}, "use adam or adamw or sgd"),
+        ({"momentum": 0.5}, "a recipe has no 'momentum'"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"batch_size": "many"}, "batch_size is 'many'"),
+        ({"patience": 0}, "patience is 0"),
+    ],
+)
+def test_mistaken_recipes_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(MIBenchError, match=says):
+        recipe("MLP", 5, changes)
+
+
+def test_augmentation_mirrors_and_shifts() -> None:
+    images = torch.arange(64.0).reshape(1, 1, 8, 8).repeat(400, 1, 1, 1)
+    found = single._augment(images, torch.Generator().manual_seed(0))
+    padded = nn.functional.pad(images[0, 0], [1] * 4)
+    possible = [padded[i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
+    padded = padded.flip(1)
+    possible += [padded[i : i + 8, j : j + 8] for i in range(3) for j in range(3)]
+    seen = {next(k for k, p in enumerate(possible) if (p == f[0]).all()) for f in found}
+    assert seen == set(range(18))
+    with pytest.raises(MIBenchError, match="these are records"):
+        training.network(recipe("MLP", 1, {"augmentation": True}), (20,), 2)
+
+
+# --- defences ---------------------------------------------------------------------------------
+
+
+def norm(weights: training.Weights) -> float:
+    return float(sum((v.astype(np.float64) ** 2).sum() for v in weights.values()))
+
+
+def test_l2_shrinks_weights() -> None:
+    assert norm(fitted(recipe("MLP", 30, defence="l2"))) < 0.8 * norm(fitted(recipe("MLP", 30)))
+
+
+def test_label_smoothing_is_the_mixture_of_targets() -> None:
+    """Smoothed training equals training on (1 - a) onehot + a / C as soft targets."""
+    smoothed = fitted(recipe("MLP", 3, defence="label_smoothing"))
+    targets = (0.9 * np.eye(10)[Y] + 0.01).astype(np.float32)
+    soft = train(recipe("MLP", 3), X, targets, SUBSETS[:1], 10, [7])
+    for name, value in soft.items():
+        np.testing.assert_allclose(smoothed[name], value, atol=2e-5)
+
+
+def test_dropout_acts_in_training_only() -> None:
+    made = recipe("MLP", 5, defence="dropout")
+    network = training.network(made, X.shape[1:], 10)
+    x = torch.from_numpy(X)
+    assert (network.train()(x) != network(x)).any()
+    assert (network.eval()(x) == network(x)).all()
+    weights = fitted(made)
+    assert (predict(made, weights, X, 10) == predict(made, weights, X, 10)).all()
+    assert [type(m).__name__ for m in network][-1] == "Sequential"
+
+
+def test_early_stopping_keeps_the_weights_of_the_lowest_validation_loss() -> None:
+    made = recipe("MLP", 60, {"learning_rate": 0.01}, "early_stopping")
+    # A third of the labels are wrong, so that confidence costs.
+    held_out = (X[120:], np.where(np.arange(140) % 3, Y[120:], (Y[120:] + 1) % 10))
+    losses = []
+    for epochs in range(1, 31):
+        plain = replace(made, epochs=epochs, patience=None)
+        logits = torch.from_numpy(predict(plain, fitted(plain), held_out[0], 10)[0])
+        losses.append(float(nn.functional.cross_entropy(logits, torch.from_numpy(held_out[1]))))
+    rises = np.array([min(losses[e + 1 : e + 4]) >= losses[e] for e in range(27)])
+    best = next(e for e in np.flatnonzero(rises) if losses[e] == min(losses[: e + 1]))
+    expected = fitted(replace(made, epochs=int(best) + 1, patience=None))
+    stopped = fitted(made, validation=held_out)
+    for name, value in expected.items():
+        np.testing.assert_allclose(stopped[name], value, atol=2e-4)
+
+
+def test_memguard_keeps_the_answer_and_changes_the_entropy_within_its_budget() -> None:
+    made = recipe("MLP", 40)
+    logits = 10 * predict(made, fitted(made), X, 10)
+    noised = memguard.noised(logits, 1.0, 0)
+    before, after = (torch.from_numpy(v).softmax(-1).numpy()[0] for v in (logits, noised))
+    assert (before.argmax(axis=1) == after.argmax(axis=1)).all()
+    distance = np.abs(after - before).sum(axis=1)
+    changed = distance > 1e-5
+    assert 0.3 < changed.mean() < 0.95
+    # The expected distance is the budget wherever the noise lies farther away than that.
+    assert distance[SUBSETS[0]].mean() == pytest.approx(1, abs=0.3)
+    entropy = [-(p * np.log(np.maximum(p, 1e-12))).sum(axis=1) for p in (before, after)]
+    assert entropy[1][changed].mean() > 2 * entropy[0][changed].mean()
+    assert (memguard.noised(logits[:, ::-1], 1.0, 0)[:, ::-1] == noised).all()
+    assert (memguard.noised(logits, 1.0, 1) != noised).any()
+    untouched = memguard.noised(logits, 0.0, 0)
+    np.testing.assert_allclose(np.exp(untouched)[0], before, atol=1e-6)
+
+
+def test_dp_sgd_clips_and_accounts() -> None:
+    pytest.importorskip("opacus")
+    from mibench.training import private
+
+    made = recipe("StandDNN", 2, {"batch_size": 30}, "dp_sgd")
+    sgd = replace(made, optimizer="sgd", learning_rate=1.0, dp_noise=1e-9, epochs=1)
+    torch.manual_seed(7)
+    start = training.network(sgd, X.shape[1:], 10).state_dict()
+    end = train(replace(sgd, batch_size=60), X, Y, SUBSETS[:1], 10, [7])
+    moved = sum(float(((end[n][0] - v.numpy()) ** 2).sum()) for n, v in start.items()) ** 0.5
+    # One step over all samples without noise: a mean of gradients clipped to 1.
+    assert 0 < moved <= 1.0001
+    # Everybody in every batch is the plain Gaussian mechanism: its epsilon falls with the noise.
+    spent = [private.epsilon(replace(made, dp_noise=n), 1000) for n in (0.5, 1.0, 2.0)]
+    assert spent[0] > spent[1] > spent[2] > 0
+    networks = training.network(recipe("ResNet50", 1, defence="dp_sgd"), (3, 32, 32), 10)
+    assert not any(isinstance(m, nn.BatchNorm2d) for m in networks.modules())
+
+
+def test_an_unknown_defence_is_refused() -> None:
+    with pytest.raises(MIBenchError, match="unknown defence 'armour'; known are none, early"):
+        recipe("MLP", 1, defence="armour")
