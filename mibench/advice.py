@@ -7,10 +7,8 @@ from collections.abc import Collection
 import numpy as np
 import pandas as pd
 
-from mibench import attacks, conflicts
-from mibench.attacks import Attack
+from mibench import attacks, conflicts, costs
 from mibench.errors import MIBenchError
-from mibench.signals import COPIES
 
 
 def allowed(
@@ -46,7 +44,7 @@ def allowed(
         for name, kind in attacks.REGISTRY.items()
         if kind.needs <= set(given)
         and (kind.labels_only or not labels_only)
-        and (queries is None or _queries(kind) <= queries)
+        and (queries is None or costs.queries(kind) <= queries)
     ]
     if not names:
         raise MIBenchError("no attack runs on so little; allow more queries or give more")
@@ -122,7 +120,7 @@ def advise(
                 "beaten_by": [titles[str(other)] for other in by.index],
                 "dominated_by": [titles[str(other)] for other in by.index if other not in back],
                 "never_beaten": mine.empty,
-                "queries": _queries(attacks.find(name)),
+                "queries": costs.queries(attacks.find(name)),
                 "needs": sorted(attacks.find(name).needs),
             }
         )
@@ -169,8 +167,3 @@ def sentence(advice: pd.DataFrame) -> str:
 
 def _listed(titles: pd.Series[str]) -> str:
     return ", ".join(titles)
-
-
-def _queries(kind: type[Attack]) -> int:
-    """Return how often an attack queries the target for each attacked sample."""
-    return 1 + sum(COPIES.get(need, 0) for need in kind.needs)

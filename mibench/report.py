@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from mibench import figures
+from mibench import advice, attacks, figures
 from mibench import results as tables
 from mibench.errors import MIBenchError
 from mibench.figures.ranking import NAMES
@@ -22,6 +22,16 @@ from mibench.figures.style import png
 
 _METRICS = ("ma", "auc", "tpr_at_fpr_1")
 _DPI = 200
+
+
+_ALONE = frozenset(attacks.NEEDS) - {"shadow", "references", "distilled"}
+# What an auditor has: in words, the needs that it meets, whether the target gives labels only.
+_AUDITORS = (
+    ("shadow, reference and distilled models", frozenset(attacks.NEEDS), False),
+    ("a shadow model", _ALONE | {"shadow"}, False),
+    ("no model of one's own", _ALONE, False),
+    ("labels in place of posteriors", frozenset(attacks.NEEDS), True),
+)
 
 
 @dataclass(frozen=True)
@@ -53,15 +63,15 @@ class Section:
     pictures: tuple[Image, ...] = ()
 
 
-def write(results: pd.DataFrame, path: str | Path) -> None:
+def write(results: pd.DataFrame, answers: pd.DataFrame, path: str | Path) -> None:
     """Write the page of results: lead tables, then each setting's figures and tables.
 
     It loads nothing from elsewhere, and equal results make equal pages.
 
     Parameters
     ----------
-    results : DataFrame
-        Rows of :meth:`mibench.experiment.Experiment.run`, of any datasets, models and seeds.
+    results, answers : DataFrame
+        Of :func:`mibench.results.load`, of any datasets, models and seeds.
     path : path
 
     Raises
@@ -78,7 +88,8 @@ def write(results: pd.DataFrame, path: str | Path) -> None:
     )
     template = environment.get_template("report.html.jinja")
     page = template.render(
-        title="MIBench: results of membership inference attacks", sections=_sections(results)
+        title="MIBench: results of membership inference attacks",
+        sections=_sections(results, answers),
     )
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -90,7 +101,7 @@ def write(results: pd.DataFrame, path: str | Path) -> None:
         raise MIBenchError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _sections(results: pd.DataFrame) -> list[Section]:
+def _sections(results: pd.DataFrame, answers: pd.DataFrame) -> list[Section]:
     """Return the page's parts, in order."""
     settings = list(by_setting(results))
     counts = results.groupby("status")["scenario"].count()
@@ -104,7 +115,25 @@ def _sections(results: pd.DataFrame) -> list[Section]:
         (intro,),
         tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
     )
-    return [lead, *(_setting(name, rows) for name, rows in settings), _made_with(results)]
+    use = [_advised(results, answers)] if len(answers) else []
+    return [lead, *use, *(_setting(name, rows) for name, rows in settings), _made_with(results)]
+
+
+def _advised(results: pd.DataFrame, answers: pd.DataFrame) -> Section:
+    """Return what the results advise an auditor who has much or little."""
+    body = []
+    for has, needs, labels_only in _AUDITORS:
+        try:
+            advised = advice.sentence(advice.advise(results, answers, needs, labels_only))
+        except MIBenchError:  # none of the attacks that were run is possible with that
+            advised = "None of the attacks that were run."
+        body.append([has, advised])
+    caption = (
+        "By MA. An attack is beaten in a scenario where another possible one is significantly "
+        "better on the same samples (paired test, corrected by Holm for all comparisons). "
+        "mibench advise answers for other means and limits of queries."
+    )
+    return Section("Which attack should I use?", (), (Table(caption, ["you have", "use"], body),))
 
 
 def _lead(rows: pd.DataFrame, name: str) -> Table:

@@ -73,5 +73,5 @@ def write_report(folder: Path, out: Path, dataset: str | None) -> None:
     from mibench import report, results
 
     plt.switch_backend("agg")
-    report.write(results.load(folder, dataset)[0], out)
+    report.write(*results.load(folder, dataset), out)
     click.echo(f"the report is {out}")
