@@ -1,7 +1,6 @@
 """The seven attacks of the first comparison against independent truth."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -191,13 +190,13 @@ def test_lira_needs_models_on_both_sides() -> None:
 
 @pytest.mark.parametrize("name", SEVEN)
 def test_the_truth_about_the_target_changes_no_inference(
-    digits: Experiment, cache_dir: Path, name: str
+    digits: Experiment, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     right = digits.attack(name, "ES14")
-    flipped = Experiment("digits", cache_dir=cache_dir)
-    target = flipped.construct("ES14")
-    flipped._targets[target.scenario] = replace(target, is_member=~target.is_member)
-    wrong = flipped.attack(name, "ES14")
+    flipped = replace(right.target, is_member=~right.target.is_member)
+    monkeypatch.setattr(digits, "construct", lambda scenario: flipped)
+    digits._fitted.clear()
+    wrong = digits.attack(name, "ES14")
     assert (wrong.inference.scores == right.inference.scores).all()
     assert wrong.inference.threshold == right.inference.threshold
     assert wrong.metrics["auc"].value == pytest.approx(1 - right.metrics["auc"].value)
