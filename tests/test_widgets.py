@@ -178,7 +178,7 @@ def test_training_is_followed_and_stopped_and_tried_again(tmp_path: Path) -> Non
     explorer = explore(epochs=1_000_000, cache_dir=tmp_path)
     trains = threading.Event()
     explorer._line.observe(
-        lambda change: "training the target model" in change["new"] and trains.set(), "value"
+        lambda change: "training target" in change["new"] and trains.set(), "value"
     )
     assert trains.wait(60), explorer.status
     assert explorer.button.description == "Stop"

@@ -12,7 +12,7 @@ from typing import Any
 from mibench.errors import MIBenchError
 from mibench.store import Arrays, Store, digest
 
-# What a progress bar of tqdm prints: "training the target model:  42%|###  | 21/50 [00:03<..."
+# What a progress bar of tqdm prints: "training target:  42%|###  | 21/50 [00:03<..."
 _BAR = re.compile(r"([^:\r\x1b]+):\s*\d+%\|.*\|\s*(\d+)/(\d+) \[")
 
 Report = Callable[[str, float], None]
