@@ -35,6 +35,7 @@ _TRAINING = (
     "device",
     "defence",
     "recipe",
+    "distilled",
     "data_dir",
     "cache_dir",
 )
