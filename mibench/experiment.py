@@ -24,7 +24,7 @@ from mibench.construction import Pool, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, IntArray, Outputs
 from mibench.scenarios import Scenario
-from mibench.signals import Signals
+from mibench.signals import DISTILLED, Signals
 from mibench.store import Store
 
 
@@ -71,6 +71,8 @@ class Experiment:
         is defended.
     recipe : mapping, optional
         Changes to the model's recipe; see :class:`mibench.training.Recipe`.
+    distilled : int
+        Number of models distilled from the target; even.
     data_dir : path, optional
         Folder of the published files; see :func:`mibench.datasets.load`.
     cache_dir : path, optional
@@ -97,6 +99,7 @@ class Experiment:
         device: str = "auto",
         defence: str = "none",
         recipe: Mapping[str, Any] | None = None,
+        distilled: int = DISTILLED,
         data_dir: str | Path | None = None,
         cache_dir: str | Path | None = None,
         sizes: Mapping[str, int] | None = None,
@@ -104,6 +107,8 @@ class Experiment:
         made = training.recipe(model, epochs, recipe, defence)
         if references < 6 or references % 2:
             raise MIBenchError(f"references is {references}; use an even number of at least 6")
+        if distilled < 2 or distilled % 2:
+            raise MIBenchError(f"distilled is {distilled}; use an even number of at least 2")
         if seed < 0:
             raise MIBenchError(f"the seed is {seed}; it must be at least 0")
         self.seed, self.space, self.levels, self.defence = seed, space, levels, defence
@@ -119,6 +124,7 @@ class Experiment:
             references,
             store,
             training.find(device),
+            distilled,
         )
         self._fitted: dict[str, Attack] = {}
 
@@ -238,6 +244,7 @@ class Experiment:
             "defence": self.defence,
             "seed": self.seed,
             "references": self.signals.references,
+            "distilled": self.signals.distilled,
             "space": self.space,
             "levels": self.levels,
             **recipe,

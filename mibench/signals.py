@@ -49,6 +49,8 @@ class Signals:
         Number of reference models, K; even.
     store : Store
     device : Device
+    distilled : int
+        Number of models distilled from the target; even.
     """
 
     def __init__(
@@ -59,9 +61,11 @@ class Signals:
         references: int,
         store: Store,
         device: Device,
+        distilled: int = DISTILLED,
     ):
         self.dataset, self.recipe, self.seed = dataset, recipe, seed
-        self.references, self.store, self.device = references, store, device
+        self.references, self.distilled = references, distilled
+        self.store, self.device = store, device
         self.roles = split(dataset, seed)
         self._input_shape = dataset.inputs.shape[1:]
         self._training_key: dict[str, Any] = {
@@ -246,11 +250,11 @@ class Signals:
         if owner == "distilled":
             own = ("shadow_members", "shadow_nonmembers", "auxiliary")
             samples = np.concatenate([self.roles[role] for role in own])
-            return _halves(samples, DISTILLED, np.random.default_rng([self.seed, 13]))
+            return _halves(samples, self.distilled, np.random.default_rng([self.seed, 13]))
         return _halves(self.pool, self.references, np.random.default_rng([self.seed, 6]))
 
     def _count(self, owner: str) -> dict[str, int]:
-        return {"references": self.references} if owner == "references" else {}
+        return {owner: getattr(self, owner)} if owner in ("references", "distilled") else {}
 
     def _trained(self, owner: str) -> Iterator[Weights]:
         """Yield the weights of an owner's models: all at once, or one model after the other."""

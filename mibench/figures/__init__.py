@@ -3,6 +3,7 @@
 from mibench.figures.album import album, published
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost, costed
+from mibench.figures.defences import defences
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
@@ -16,6 +17,7 @@ __all__ = [
     "conflict_matrix",
     "costed",
     "critical_difference",
+    "defences",
     "distances",
     "heat_map",
     "look",

@@ -40,7 +40,7 @@ __all__ = [
 ]
 
 Weights = dict[str, NDArray[Any]]
-_CPU = Device("cpu")
+_CPU = find("cpu")
 
 
 def check(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> None:

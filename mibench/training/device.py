@@ -53,7 +53,8 @@ class Device:
 def find(wanted: str = "auto") -> Device:
     """Return the device "cpu" or "cuda"; "auto" takes CUDA where there is a device.
 
-    On CUDA, training uses mixed precision where the device computes in bfloat16.
+    Images lie channels-last on both, which pays on both (docs/performance.md has the ratio on the
+    CPU); on CUDA, training uses mixed precision where the device computes in bfloat16.
 
     Raises
     ------
@@ -69,7 +70,7 @@ def find(wanted: str = "auto") -> Device:
             "(see pytorch.org) or use device cpu"
         )
     if wanted == "cpu" or not there:
-        return Device("cpu")
+        return Device("cpu", channels_last=True)
     return Device("cuda", torch.cuda.is_bf16_supported(including_emulation=False), True)
 
 
