@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from mibench.errors import MIBenchError
-from mibench.figures.style import COLOURS, MARKERS, MEMBER, NONMEMBER, style
+from mibench.figures.style import COLOURS, MARKERS, MEMBER, NONMEMBER, Picture, picture, style
 
 
-def defences(results: pd.DataFrame) -> Figure:
+def defences(results: pd.DataFrame) -> Picture:
     """Draw every attack's MA under each defence, and the target's accuracies beside it.
 
     Parameters
@@ -36,7 +34,7 @@ def defences(results: pd.DataFrame) -> Figure:
     names = list(dict.fromkeys(results["defence"]))
     titles = list(dict.fromkeys(results["title"]))
     with style():
-        figure, (attacked, price) = plt.subplots(
+        figure, (attacked, price) = picture(
             1, 2, figsize=(7.16, 1.6 + 0.22 * len(titles)), width_ratios=[3, 1]
         )
         for i, name in enumerate(names):
@@ -76,4 +74,15 @@ def defences(results: pd.DataFrame) -> Figure:
         infeasible = results.loc[results["status"] != "ok", "defence"].unique()
         if len(infeasible):
             figure.supxlabel(f"scenario not reachable under: {', '.join(infeasible)}", fontsize=7)
+    best = results.loc[results.groupby("defence", sort=False)["ma"].idxmax().dropna()]
+    figure.caption = (
+        f"Every attack under each defence in {scenario} of {dataset} with {model}: membership "
+        f"advantage of {results['samples'].max():.0f} samples with 95% intervals, and the target's "
+        "accuracy on all its members and nonmembers."
+    )
+    figure.alt = " ".join(
+        f"{row['defence']}: {row['title']} finds most, MA {row['ma']:.3f}; accuracy on members "
+        f"{row['target_train_accuracy']:.3f}, on nonmembers {row['target_test_accuracy']:.3f}."
+        for row in best.to_dict("records")
+    )
     return figure
