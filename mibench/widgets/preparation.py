@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import re
 import subprocess
 import sys
@@ -65,6 +66,8 @@ class Training:
             If the command fails, with the sentence it printed, or if it was stopped.
         """
         command = [sys.executable, "-c", "from mibench.cli import main; main()", "attack"]
+        # What nobody can see the end of is not to go on.
+        atexit.register(self.stop)
         with self._lock:
             if not self.stopped:
                 self._process = subprocess.Popen(
@@ -84,9 +87,10 @@ class Training:
                 elif line.strip():
                     last = line.strip()
             self._process.stderr.close()
-            if self._process.wait() == 0:
-                return
-        raise MIBenchError(last.removeprefix("mibench: "))
+            self._process.wait()
+        atexit.unregister(self.stop)
+        if self._process is None or self._process.returncode != 0:
+            raise MIBenchError(last.removeprefix("mibench: "))
 
     def stop(self) -> None:
         """End the process now, or keep it from starting."""
