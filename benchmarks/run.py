@@ -21,7 +21,7 @@ from mibench.attacks.blindmi import differential_moves
 from mibench.attacks.shapley import knn_shapley
 from mibench.construction import mean_kernel, median_distance
 from mibench.errors import MIBenchError
-from mibench.training import Recipe, train
+from mibench.training import Device, Recipe, find, recipe, train
 
 
 def compare(fast: Callable[[], Any], plain: Callable[[], Any], runs: int) -> tuple[Any, Any, str]:
@@ -129,7 +129,43 @@ def shapley() -> str:
     return f"{line}; values differ by at most {np.abs(fast - plain).max():.1e}"
 
 
-BENCHMARKS = {f.__name__: f for f in (training, blindmi, shapley)}
+def networks() -> str:
+    """Training on 32 x 32 images: every mix of channels-last and mixed precision, images/s."""
+    device = find("auto")
+    name, size, batch = (
+        ("ResNet50", 10_000, 128) if device.type == "cuda" else ("StandDNN", 640, 64)
+    )
+    rng = np.random.default_rng(0)
+    images = rng.random((size, 3, 32, 32), dtype=np.float32)
+    labels, everybody = rng.integers(0, 10, size), np.arange(size)[None]
+    lines = [f"{name} on {_device_name(device.type)}, batches of {batch}"]
+    forms = [Device(device.type, mixed, last) for mixed in (False, True) for last in (False, True)]
+    made = recipe(name, 1, {"batch_size": batch})
+    times: dict[Device, list[float]] = {form: [] for form in forms}
+    for run in range(4):
+        for form in forms:
+            began = time.perf_counter()
+            train(made, images, labels, everybody, 10, [0], device=form)
+            if run:  # the first warms up
+                times[form].append(time.perf_counter() - began)
+    plain = median(times[forms[0]])
+    for form in forms:
+        seconds = median(times[form])
+        precision = "mixed precision" if form.mixed_precision else "single precision"
+        layout = "channels-last" if form.channels_last else "channels-first"
+        lines.append(
+            f"{precision}, {layout}: {size / seconds:.0f} images/s, {plain / seconds:.2f} times"
+        )
+    return "\n    ".join(lines)
+
+
+def _device_name(kind: str) -> str:
+    if kind == "cuda":
+        return torch.cuda.get_device_name()
+    return f"a CPU, {torch.get_num_threads()} threads"
+
+
+BENCHMARKS = {f.__name__: f for f in (training, blindmi, shapley, networks)}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)
