@@ -109,14 +109,13 @@ def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
 
 
 def test_the_default_recipe_overfits() -> None:
-    # Batch normalisation's running means need some steps to settle.
-    for made in (recipe("StandDNN", 60), recipe("VGG16", 20, {"batch_size": 30})):
-        assert accuracy(made, fitted(made))[0] > 0.98
+    made = recipe("StandDNN", 60)
+    on_members, on_others = accuracy(made, fitted(made))
+    assert on_members > 0.98 > on_others
 
 
 def test_lack_of_memory_is_told_before_training(monkeypatch: pytest.MonkeyPatch) -> None:
     made = recipe("ResNet50", 1, {"batch_size": 64})
-    # Each of the 16 bottlenecks' three convolutions keeps at least its output: a lower bound.
     check_memory(made, (3, 32, 32), 10, Device("cpu"), 0)
     monkeypatch.setattr(
         psutil, "virtual_memory", lambda: type("Memory", (), {"available": 10**9})()
