@@ -118,6 +118,7 @@ class Signals:
                     "logits": np.concatenate(
                         [
                             self._answered(
+                                owner,
                                 weights,
                                 (self.dataset.take(self.samples[i : i + _AT_ONCE]) for i in parts),
                             )
@@ -205,7 +206,7 @@ class Signals:
                 part = slice(start, start + _AT_ONCE)
                 inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
                 for i, copy in enumerate(self._perturb(kind, inputs, self.seed + start)):
-                    logits = self._answered(weights, [copy])[0]
+                    logits = self._answered(owner, weights, [copy])[0]
                     loss[i, part] = cross_entropy(logits, labels)
                     predicted[i, part] = logits.argmax(axis=1)
             return {"loss": loss, "predicted": predicted}
@@ -223,19 +224,20 @@ class Signals:
     def _queried(self, kind: str, inputs: FloatArray) -> FloatArray:
         def make() -> Arrays:
             [weights] = self._trained("target")
-            return {"logits": self._answered(weights, [inputs])[0]}
+            return {"logits": self._answered("target", weights, [inputs])[0]}
 
         return self.store.get("queries", {**self._key, "owner": "target", "kind": kind}, make)[
             "logits"
         ]
 
-    def _answered(self, weights: Weights, parts: Iterable[FloatArray]) -> FloatArray:
+    def _recipe(self, owner: str) -> Recipe:
+        return training.without_defence(self.recipe) if owner == "distilled" else self.recipe
+
+    def _answered(self, owner: str, weights: Weights, parts: Iterable[FloatArray]) -> FloatArray:
         """Return what models answer on inputs given in parts, (K, n, C)."""
+        recipe, classes = self._recipe(owner), self.dataset.num_classes
         logits = np.concatenate(
-            [
-                training.predict(self.recipe, weights, part, self.dataset.num_classes, self.device)
-                for part in parts
-            ],
+            [training.predict(recipe, weights, part, classes, self.device) for part in parts],
             axis=1,
         )
         if self.recipe.output_noise:
@@ -258,9 +260,8 @@ class Signals:
 
     def _trained(self, owner: str) -> Iterator[Weights]:
         """Yield the weights of an owner's models: all at once, or one model after the other."""
-        recipe, key = self.recipe, {**self._training_key, "owner": owner}
+        recipe, key = self._recipe(owner), {**self._training_key, "owner": owner}
         if owner == "distilled":
-            recipe = training.without_defence(recipe)
             # They learn from the target's answers, noise and all.
             key["output_noise"] = recipe.output_noise
         subsets = self._subsets(owner)

@@ -103,6 +103,33 @@ def test_only_samples_with_a_role_are_answered(
     assert made.logits("references", own).shape == (6, 30, 10)
 
 
+@pytest.mark.parametrize("defence", training.DEFENCES)
+def test_answers_are_those_of_the_trained_weights_under_every_defence(
+    trained: Callable[..., list[str]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    defence: str,
+) -> None:
+    """Models of a few epochs agree with their labels, or their teacher, more than chance does."""
+    if defence == "dp_sgd":
+        pytest.importorskip("opacus")
+        # So few members learn nothing under the noise of the default.
+        monkeypatch.setitem(training.DEFENCES, "dp_sgd", {"dp_noise": 0.1})
+    made = Experiment(
+        "digits",
+        cache_dir=tmp_path,
+        epochs=30,
+        references=6,
+        distilled=2,
+        defence=defence,
+        recipe={"batch_size": 8},
+    ).signals
+    labels = made.dataset.labels[made.samples]
+    for owner in ("target", "shadow", "references", "distilled"):
+        answers = made.logits(owner, made.samples).argmax(axis=-1)
+        assert ((answers == labels).mean(axis=1) > 0.3).all(), owner
+
+
 def test_copies_in_parts_are_copies_of_the_right_samples(
     trained: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

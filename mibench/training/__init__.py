@@ -138,6 +138,12 @@ def predict(
             one = {n: torch.tensor(v[k], device=device.type) for n, v in weights.items()}
             chunks = torch.from_numpy(inputs).split(size)
             logits.append(
-                torch.cat([functional_call(base, one, (device.batch(c),)).cpu() for c in chunks])
+                torch.cat(
+                    [
+                        # Strict, lest a network of another form answer with its initial weights.
+                        functional_call(base, one, (device.batch(c),), strict=True).cpu()
+                        for c in chunks
+                    ]
+                )
             )
     return torch.stack(logits).numpy()
