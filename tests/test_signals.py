@@ -127,7 +127,7 @@ def test_answers_are_those_of_the_trained_weights_under_every_defence(
     labels = made.dataset.labels[made.samples]
     for owner in ("target", "shadow", "references", "distilled"):
         answers = made.logits(owner, made.samples).argmax(axis=-1)
-        assert ((answers == labels).mean(axis=1) > 0.3).all(), owner
+        assert ((answers == labels).mean(axis=1) > 0.2).all(), owner
 
 
 def test_copies_in_parts_are_copies_of_the_right_samples(
