@@ -101,7 +101,7 @@ def test_a_batch_killed_again_and_again_ends_with_the_same_results(
         time.sleep(rng.uniform(0, 1.5))
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        wait_until(lambda: not belonging_to(tmp_path / "cache"), 30)
+        wait_until(lambda: not belonging_to(tmp_path / "cache"), 120)
     subprocess.run(command("run", file), check=True, env=environment)
     pd.testing.assert_frame_equal(table(file), undisturbed)
     left = [f for f in (tmp_path / "project" / "executed").rglob(".*") if f.suffix != ".lock"]
@@ -186,7 +186,7 @@ def test_interrupting_ends_within_seconds(tmp_path: Path) -> None:
     )
     lines(process, "start   training")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "the same command continues" in err and "Traceback" not in err
 
