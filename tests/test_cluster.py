@@ -149,7 +149,8 @@ def test_a_scheduler_of_ones_own(undisturbed: pd.DataFrame, tmp_path: Path) -> N
         for _ in range(2)
     ]
     try:
-        wait_until(address.exists)
+        # The file is there before it is written.
+        wait_until(lambda: address.exists() and address.read_text().rstrip().endswith("}"))
         where = pd.read_json(address, typ="series")["address"]
         run = subprocess.Popen(
             command("run", file, "--scheduler", where),
