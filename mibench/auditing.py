@@ -25,6 +25,7 @@ from mibench.outputs import (
     check_outputs,
     check_references,
 )
+from mibench.store import replacing
 
 _SHOWN = ("auc", "ma", "accuracy", "precision", "recall", "f1", "fpr", "tpr_at_fpr_1")
 
@@ -96,12 +97,11 @@ class AuditReport:
         """
         path = check_ending(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        if path.suffix == ".json":
-            temporary.write_text(results.to_json(self.table), encoding="utf-8")
-        else:
-            self.table.to_parquet(temporary, index=False)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            if path.suffix == ".json":
+                temporary.write_text(results.to_json(self.table), encoding="utf-8")
+            else:
+                self.table.to_parquet(temporary, index=False)
 
 
 def check_ending(path: str | Path) -> Path:

@@ -20,8 +20,8 @@ from sklearn.model_selection import ParameterGrid
 from mibench import __version__, attacks, datasets, scenarios
 from mibench.errors import MIBenchError
 from mibench.experiment import Experiment
-from mibench.jobs import Job, Outcome, Task, Training, write
-from mibench.store import Arrays, Store
+from mibench.jobs import Job, Outcome, Task, Training
+from mibench.store import Arrays, Store, replacing
 
 _FILE_KEYS = {"defaults", "seeds", "notebooks", "time_limit"}
 _ENTRY_KEYS = {"notebook", "name", "parameters", "grid"}
@@ -243,7 +243,8 @@ class Report:
         stated = {k: getattr(outcome, k) for k in ("state", "seconds", "tries", "error")}
         self.rows[job.name] = _row(job) | stated
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        write(self.path, pd.DataFrame(self.rows.values()).to_csv(index=False))
+        with replacing(self.path) as temporary:
+            pd.DataFrame(self.rows.values()).to_csv(temporary, index=False)
 
 
 def _row(job: Job) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from traitlets.config import Config
 from mibench import __version__, attacks, kernels, results
 from mibench.errors import MIBenchError
 from mibench.experiment import Experiment, provenance
-from mibench.store import Arrays, Store, digest
+from mibench.store import Arrays, Store, digest, replacing
 
 TRIES = 3
 # Where something lies says nothing about what it is.
@@ -173,7 +173,8 @@ class Training:
                 "bytes": sum((store.directory / name).stat().st_size for name in files),
                 "files": files,
             }
-            write(self.record, json.dumps(made, indent=1, default=str))
+            with replacing(self.record) as temporary:
+                temporary.write_text(json.dumps(made, indent=1, default=str), encoding="utf-8")
         return None
 
 
@@ -381,13 +382,6 @@ def _show_error(made: nbformat.NotebookNode, error: str) -> None:
 def read_metadata(notebook: Path) -> dict[str, Any]:
     """Return what a batch noted in an executed notebook, nothing where it cannot be read."""
     return dict(read_json(notebook).get("metadata", {}).get("mibench", {}))
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file, all of it or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from mibench.errors import MIBenchError
 from mibench.figures.ranking import NAMES
 from mibench.figures.rows import by_setting, complete, titles
 from mibench.figures.style import png
+from mibench.store import replacing
 
 _METRICS = ("ma", "auc", "tpr_at_fpr_1")
 _DPI = 200
@@ -92,11 +92,10 @@ def write(results: pd.DataFrame, answers: pd.DataFrame, path: str | Path) -> Non
         sections=_sections(results, answers),
     )
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
     except OSError as error:
         raise MIBenchError(f"{path} cannot be written: {error.strerror}") from None
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pyarrow.parquet as pq
 from mibench import __version__, scenarios
 from mibench.errors import MIBenchError
 from mibench.metrics import METRICS
+from mibench.store import replacing
 
 _ANSWERS = ".answers.parquet"
 _ROW = ["model", "defence", "scenario", "attack", "seed"]
@@ -43,9 +43,8 @@ def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> No
     output.parent.mkdir(parents=True, exist_ok=True)
     for table, ending in ((answers, _ANSWERS), (results, ".parquet")):
         path = output.with_name(output.name + ending)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        table.to_parquet(temporary, index=False)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            table.to_parquet(temporary, index=False)
 
 
 def files(folder: str | Path, dataset: str | None = None) -> list[Path]:
@@ -150,12 +149,9 @@ def _write_part(path: Path, table: pd.DataFrame, stamp: bytes) -> None:
     content = pa.Table.from_pandas(
         table.drop(columns="dataset", errors="ignore"), preserve_index=False
     )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    pq.write_table(
-        content.replace_schema_metadata({**(content.schema.metadata or {}), _STAMP: stamp}),
-        temporary,
-    )
-    temporary.replace(path)
+    stamped = content.replace_schema_metadata({**(content.schema.metadata or {}), _STAMP: stamp})
+    with replacing(path) as temporary:
+        pq.write_table(stamped, temporary)
 
 
 def _answers_of(part: Path) -> Path:

@@ -6,7 +6,8 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,17 @@ def digest(key: Mapping[str, Any]) -> str:
     """Return a short name for a key; equal keys, and only those, give equal names."""
     text = json.dumps(key, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:20]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary name beside `path`; what is written there takes its place at the end."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class Store:
@@ -55,11 +67,10 @@ class Store:
             if (found := _read(path)) is not None:
                 return found
             arrays = make()
-            temporary = path.with_suffix(f".{os.getpid()}.tmp")
-            with temporary.open("wb") as file:
+            with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **arrays)  # type: ignore[arg-type]
-            temporary.replace(path)
-            path.with_suffix(".json").write_text(json.dumps(key, indent=1, default=str))
+            with replacing(path.with_suffix(".json")) as temporary:
+                temporary.write_text(json.dumps(key, indent=1, default=str))
             return arrays
 
 

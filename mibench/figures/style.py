@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +15,7 @@ from IPython.display import Image, Markdown, display
 from matplotlib.figure import Figure
 
 from mibench.attacks import REGISTRY, Attack
+from mibench.store import replacing
 
 # Okabe & Ito's palette, which people of every colour vision can tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -171,7 +171,6 @@ def save(figure: Figure, path: str | Path) -> list[Path]:
 
 def _write(path: Path, ending: str, content: bytes) -> Path:
     file = path.with_name(path.name + ending)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_bytes(content)
-    temporary.replace(file)
+    with replacing(file) as temporary:
+        temporary.write_bytes(content)
     return file

@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
+from mibench.store import replacing
 from mibench.training.device import Device, enough_memory
 from mibench.training.recipe import Recipe, optimizer
 
@@ -162,9 +163,8 @@ class _Run:
             "best_loss": self.best_loss,
             "waited": self.waited,
         }
-        temporary = path.with_suffix(".tmp")
-        torch.save(state, temporary)
-        temporary.replace(path)
+        with replacing(path) as temporary:
+            torch.save(state, temporary)
 
     def resume(self, path: Path) -> None:
         """Go on from a checkpoint; one that is not there or cannot be read is passed over."""
