@@ -114,7 +114,7 @@ def test_answers_are_those_of_the_trained_weights_under_every_defence(
     if defence == "dp_sgd":
         pytest.importorskip("opacus")
         # So few members learn nothing under the noise of the default.
-        monkeypatch.setitem(training.DEFENCES, "dp_sgd", {"dp_noise": 0.1})
+        monkeypatch.setitem(training.DEFENCES, "dp_sgd", {"dp_noise": 0.1, "learning_rate": 0.01})
     made = Experiment(
         "digits",
         cache_dir=tmp_path,
@@ -127,7 +127,7 @@ def test_answers_are_those_of_the_trained_weights_under_every_defence(
     labels = made.dataset.labels[made.samples]
     for owner in ("target", "shadow", "references", "distilled"):
         answers = made.logits(owner, made.samples).argmax(axis=-1)
-        assert ((answers == labels).mean(axis=1) > 0.2).all(), owner
+        assert ((answers == labels).mean(axis=1) > 0.3).all(), owner
 
 
 def test_copies_in_parts_are_copies_of_the_right_samples(
