@@ -81,6 +81,11 @@ class Experiment:
         Counts of roles and pairs that differ from the dataset's own; see
         :func:`mibench.datasets.splits.sizes_of`.
 
+    Attributes
+    ----------
+    latest : list of Attacked
+        The attacks on the last scenario of :meth:`run`; empty where that was infeasible.
+
     Raises
     ------
     MIBenchError
@@ -127,6 +132,7 @@ class Experiment:
             distilled,
         )
         self._fitted: dict[str, Attack] = {}
+        self.latest: list[Attacked] = []
 
     @cached_property
     def pool(self) -> Pool:
@@ -211,6 +217,7 @@ class Experiment:
         rows, answers = [], []
         listed = [scenarios.find(s, self.dataset.name) if isinstance(s, str) else s for s in chosen]
         for scenario in tqdm(listed, desc=f"{self.dataset.name} scenarios", leave=False):
+            self.latest = []
             try:
                 self.construct(scenario)
             except ScenarioInfeasible as error:
@@ -221,6 +228,7 @@ class Experiment:
             for kind in kinds:
                 began = time.perf_counter()
                 result = self.attack(kind.name, scenario)
+                self.latest.append(result)
                 row = self._row(scenario, kind, "ok", "") | _measured(result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
                 answers.append(self._answers(result))
