@@ -6,17 +6,27 @@ process; the ratio is what to quote. Location30 is read from MIBENCH_DATA.
 
 from __future__ import annotations
 
+import io
+import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+import nbformat
 import numpy as np
+import papermill
 import torch
+from IPython.core.interactiveshell import InteractiveShell
+from IPython.utils.capture import capture_output
 from torch import nn
 
-from mibench import datasets, models
+from mibench import batch as batches
+from mibench import cluster, datasets, jobs, models
 from mibench.attacks.blindmi import differential_moves, gaussians
 from mibench.attacks.shapley import knn_shapley
 from mibench.errors import MIBenchError
@@ -129,6 +139,62 @@ def shapley() -> str:
     return f"{line}; values differ by at most {np.abs(fast - plain).max():.1e}"
 
 
+def batch() -> str:
+    """Notebooks of digits, all trained: a batch of one worker against a fresh kernel for each.
+
+    What the notebooks' cells themselves take is measured in this process, after one run to warm
+    it up; the rest is overhead.
+    """
+    notebooks = Path(__file__).parents[1] / "notebooks"
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(io.StringIO()):
+        project = Path(folder)
+        (project / "notebooks").symlink_to(notebooks)
+        (project / "parameters").mkdir()
+        file = project / "parameters" / "batch.yaml"
+        grid = {"scenario": [f"ES{i:02}" for i in range(10, 20)]}
+        file.write_text(json.dumps({"notebooks": [{"notebook": "scenario", "grid": grid}]}))
+        tasks = batches.plan(file)
+        shell = InteractiveShell.instance()
+        times = dict.fromkeys(("own", "plain", "fast"), 0.0)
+        for measured in (False, True):
+            began = time.perf_counter()
+            for task in tasks:
+                _in_this_process(shell, task)
+            times["own"] = time.perf_counter() - began
+            if not measured:
+                continue
+            # Before the batch, which makes all kernels of this process forks.
+            began = time.perf_counter()
+            for task in tasks:
+                papermill.execute_notebook(
+                    task.notebook,
+                    project / "plain.ipynb",
+                    task.parameters,
+                    progress_bar=False,
+                    kernel_name="python3",
+                )
+            times["plain"] = time.perf_counter() - began
+            began = time.perf_counter()
+            outcomes = list(cluster.run(tasks))
+            times["fast"] = time.perf_counter() - began
+    if failed := [o.error for o in outcomes if o.error]:
+        raise MIBenchError(failed[0])
+    own, plain, fast = (seconds / len(tasks) for seconds in times.values())
+    return (
+        f"cells {own:.2f} s a notebook; beyond them the batch takes {fast - own:.2f} s, fresh "
+        f"kernels {plain - own:.2f} s; in all {plain / fast:.1f} times as fast"
+    )
+
+
+def _in_this_process(shell: InteractiveShell, task: jobs.Task) -> None:
+    """Run a notebook's cells, with everything that they show drawn as a kernel would."""
+    cells = [c for c in nbformat.read(task.notebook, as_version=4).cells if c.cell_type == "code"]
+    given = "\n".join(f"{name} = {value!r}" for name, value in task.parameters.items())
+    with capture_output():
+        for source in (given, *(cell.source for cell in cells[1:])):
+            shell.run_cell(source).raise_error()
+
+
 def networks() -> str:
     """Training on 32 x 32 images: every mix of channels-last and mixed precision, images/s."""
     device = find("auto")
@@ -165,7 +231,7 @@ def _device_name(kind: str) -> str:
     return f"a CPU, {torch.get_num_threads()} threads"
 
 
-BENCHMARKS = {f.__name__: f for f in (training, blindmi, shapley, networks)}
+BENCHMARKS = {f.__name__: f for f in (training, blindmi, shapley, batch, networks)}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)

@@ -11,17 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import papermill
 import yaml
 from sklearn.model_selection import ParameterGrid
 
-from mibench import __version__, attacks, datasets, scenarios
+from mibench import attacks, datasets, scenarios
 from mibench.errors import MIBenchError
 from mibench.experiment import Experiment
 from mibench.jobs import Job, Outcome, Task, Training
-from mibench.store import Arrays, Store, replacing
+from mibench.store import replacing
 
 _FILE_KEYS = {"defaults", "seeds", "notebooks", "time_limit"}
 _ENTRY_KEYS = {"notebook", "name", "parameters", "grid"}
@@ -78,15 +77,17 @@ def plan(file: str | Path, data_dir: str | Path | None = None) -> list[Task]:
 
 def _with_data(tasks: list[Task]) -> Iterator[Task]:
     """Add to each task the checksum of its dataset, looked up once a dataset and folder."""
-    known: dict[tuple[Any, ...], str | None] = {}
+    known: dict[str, str | None] = {}
     for task in tasks:
         if task.reads is not None:
             yield task
             continue
-        given = tuple(task.parameters.get(k) for k in ("dataset", "data_dir", "cache_dir"))
-        if given not in known:
-            known[given] = _checksum(*given)
-        yield replace(task, data=known[given])
+        names = ("dataset", "data_dir", "cache_dir", "sizes")
+        given = {name: task.parameters.get(name) for name in names}
+        key = json.dumps(given, default=str)
+        if key not in known:
+            known[key] = _checksum(**given)
+        yield replace(task, data=known[key])
 
 
 def _tasks(
@@ -142,30 +143,24 @@ def _values(taken: dict[str, Any]) -> dict[str, Any]:
     return {name: ast.literal_eval(parameter["default"]) for name, parameter in taken.items()}
 
 
-def _checksum(name: str | None, data_dir: str | None, cache_dir: str | None) -> str | None:
+def _checksum(
+    dataset: str | None,
+    data_dir: str | None,
+    cache_dir: str | None,
+    sizes: dict[str, int] | None,
+) -> str | None:
     """Return the checksum of a dataset that is read from files, None of any other.
 
-    It is read once: while no file of its folder has another size or time, the cache knows it.
     Downloaded and embedded data are pinned by the package.
     """
     folder = data_dir or os.environ.get("MIBENCH_DATA")
-    if not folder or not name:
+    if not dataset or (dataset in datasets.names() and not folder):
         return None
-    files = [
-        (str(file.relative_to(folder)), file.stat().st_size, file.stat().st_mtime_ns)
-        for file in sorted(Path(folder).rglob("*"))
-        if file.is_file()
-    ]
-    key = {"dataset": name, "folder": str(folder), "files": files, "mibench": __version__}
-
-    def read() -> Arrays:
-        return {"sha256": np.array(datasets.load(name, Path(folder)).checksum)}
-
+    places = (Path(place) if place else None for place in (folder, cache_dir))
     try:
-        stored = Store(Path(cache_dir) if cache_dir else None).get("checksums", key, read)
+        return datasets.load(dataset, *places, sizes).checksum
     except MIBenchError:  # the notebook says what is wrong with the file
         return None
-    return str(stored["sha256"])
 
 
 def trainings(tasks: Iterable[Task]) -> list[Training]:
@@ -192,7 +187,10 @@ def _check_values(file: Path, parameters: dict[str, Any]) -> None:
     try:
         dataset = parameters.get("dataset")
         if dataset is not None:
-            parameters["dataset"] = datasets.check_name(str(dataset))
+            folder = parameters.get("data_dir")
+            parameters["dataset"] = datasets.check_name(
+                str(dataset), Path(folder) if folder else None
+            )
             dataset = datasets.name_of(parameters["dataset"])
         for name in ("scenario", "base"):
             if parameters.get(name):

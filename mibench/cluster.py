@@ -11,7 +11,7 @@ from distributed import Client, Future, LocalCluster, as_completed, get_worker
 
 from mibench import batch
 from mibench.errors import MIBenchError
-from mibench.jobs import TRIES, DiskFull, Job, Outcome, Task, Training
+from mibench.jobs import DiskFull, Job, Outcome, Task, Training
 
 _INTERRUPTIONS = (KeyboardInterrupt, DiskFull)
 
@@ -139,7 +139,8 @@ class _Run:
             if isinstance(outcome, DiskFull):
                 raise outcome
             return outcome
-        return Outcome(job, "failed", tries=TRIES, error=f"{type(error).__name__}: {error}")
+        tries = getattr(error, "allowed_failures", 0) + 1  # a KilledWorker's; else the first
+        return Outcome(job, "failed", tries=tries, error=f"{type(error).__name__}: {error}")
 
 
 def _execute(job: Job, at_once: int, topic: str, after: object) -> Outcome | DiskFull:

@@ -24,7 +24,7 @@ from mibench.construction import Pool, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, IntArray, Outputs
 from mibench.scenarios import Scenario
-from mibench.signals import DISTILLED, Signals
+from mibench.signals import COPIES, DISTILLED, Signals
 from mibench.store import Store
 
 
@@ -317,7 +317,7 @@ class Experiment:
         known: dict[str, Any] = {}
         if "shadow" in kind.needs:
             samples = np.concatenate([roles["shadow_members"], roles["shadow_nonmembers"]])
-            known["shadow"] = signals.outputs("shadow", samples, copies=_copies(kind))
+            known["shadow"] = signals.outputs("shadow", samples, kind.needs & COPIES.keys())
             known["shadow_is_member"] = np.isin(samples, roles["shadow_members"])
         if "random" in kind.needs:
             logits = signals.random()
@@ -326,19 +326,14 @@ class Experiment:
             known["generated"] = self._generated()
         if "auxiliary" in kind.needs:
             own = roles["auxiliary"]
-            known["auxiliary"] = signals.outputs("target", own, "references" in kind.needs)
+            asked = kind.needs & {"references", "inputs"}
+            known["auxiliary"] = signals.outputs("target", own, asked)
             if "shadow" in kind.needs:
                 known["shadow_auxiliary"] = signals.outputs("shadow", own)
         return Knowledge(**known)
 
     def _seen(self, kind: type[Attack], samples: IntArray) -> Outputs:
-        return self.signals.outputs(
-            "target",
-            samples,
-            "references" in kind.needs,
-            "distilled" in kind.needs,
-            _copies(kind),
-        )
+        return self.signals.outputs("target", samples, kind.needs)
 
 
 @cache
@@ -358,10 +353,6 @@ def provenance() -> dict[str, str]:
         "scipy_version": scipy.__version__,
         "sklearn_version": sklearn.__version__,
     }
-
-
-def _copies(kind: type[Attack]) -> tuple[str, ...]:
-    return tuple(sorted({"perturbed", "noisy"} & kind.needs))
 
 
 _MEASURED_FACTORS = ("distance", "deviation", "differential_distance")

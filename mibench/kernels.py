@@ -93,6 +93,10 @@ def begin_fork(threads: int) -> None:
     """
     import torch
     from threadpoolctl import threadpool_limits
+    from tqdm import tqdm
+
+    # Its own is shared with other processes, and is never given back by one that is killed.
+    tqdm.set_lock(threading.RLock())
 
     # What OMP_NUM_THREADS would say, but the libraries are loaded already.
     torch.set_num_threads(threads)

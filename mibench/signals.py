@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict
 from functools import cached_property
 from typing import Any
@@ -165,9 +165,7 @@ class Signals:
         self,
         owner: str,
         samples: IntArray,
-        references: bool = False,
-        distilled: bool = False,
-        copies: tuple[str, ...] = (),
+        needs: Collection[str] = (),
     ) -> Outputs:
         """Return what is known of `samples`, and no more than is asked for.
 
@@ -176,21 +174,20 @@ class Signals:
         owner : {"target", "shadow"}
             The model whose outputs these are.
         samples : int array, (n,)
-        references : bool
-            Whether the reference models' outputs are added.
-        distilled : bool
-            Whether the distilled models' outputs are added.
-        copies : tuple of {"perturbed", "noisy"}
-            Perturbations whose answers are added; for the samples of the owner's pool.
+        needs : collection of str
+            What is added, of the needs that an attack can have: the outputs of "references" and
+            "distilled" models, the "inputs", answers on "perturbed" and "noisy" copies (for the
+            samples of the owner's pool only). Others add nothing.
         """
+        compared = "references" in needs
         return Outputs(
             self.logits(owner, samples)[0],
             self.dataset.labels[samples],
-            self.logits("references", samples) if references else None,
-            self.reference_in[:, samples] if references else None,
-            self.logits("distilled", samples) if distilled else None,
-            self.dataset.take(samples),
-            copies={kind: self._copies(owner, kind, samples) for kind in copies},
+            self.logits("references", samples) if compared else None,
+            self.reference_in[:, samples] if compared else None,
+            self.logits("distilled", samples) if "distilled" in needs else None,
+            self.dataset.take(samples) if "inputs" in needs else None,
+            copies={kind: self._copies(owner, kind, samples) for kind in COPIES if kind in needs},
         )
 
     def _copies(self, owner: str, kind: str, samples: IntArray) -> Copies:

@@ -46,7 +46,7 @@ def test_what_is_allowed_by_needs_queries_and_labels() -> None:
 
 def test_labels_only_attacks_read_labels_only(digits: Experiment) -> None:
     samples = digits.construct("ES10").samples
-    seen = digits.signals.outputs("target", samples, copies=("perturbed",))
+    seen = digits.signals.outputs("target", samples, needs={"perturbed"})
     # The same answers, each with another posterior.
     rng = np.random.default_rng(0)
     logits = rng.random(seen.logits.shape)

@@ -1,6 +1,5 @@
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -8,7 +7,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mibench import batch, estimates, jobs, results, scenarios, verification
+from mibench import batch, datasets, estimates, jobs, results, scenarios, verification
 from mibench.errors import MIBenchError
 from mibench.metrics import METRICS
 
@@ -140,33 +139,57 @@ def test_stale_results_go_with_their_notebook_only(project: Path) -> None:
     assert second.is_done() and first.is_done()
 
 
-def test_data_that_changed_runs_again_and_a_moved_folder_does_not(
+def test_data_that_changed_runs_again(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
-    read = []
-
-    def load(name: str, folder: Path) -> SimpleNamespace:
-        read.append(folder)
-        return SimpleNamespace(checksum=folder.joinpath("data").read_text())
-
-    monkeypatch.setattr(batch.datasets, "load", load)
+    own = tmp_path / "here" / "own.csv"
+    own.parent.mkdir()
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.integers(0, 2, (200, 4)), columns=[*"abcd"]).assign(
+        label=np.arange(200) % 2
+    )
+    table.to_csv(own, index=False)
+    checksum = datasets.load(str(own)).checksum
     notebook(
         project,
         "writes",
-        'dataset = "digits"\nseed = 0\noutput = None\ndata_dir = None',
-        (WRITES.replace('"value"', '"data_sha256": "one", "value"')),
+        'dataset = "digits"\nseed = 0\noutput = None',
+        WRITES.replace('"value"', f'"data_sha256": "{checksum}", "value"'),
     )
-    text = "defaults: {data_dir: %s}\nnotebooks: [writes]"
-    for folder in ("here", "there"):
-        tmp_path.joinpath(folder).mkdir()
-        tmp_path.joinpath(folder, "data").write_text("one")
-    [task] = plan(project, text % (tmp_path / "here"))
+    text = "defaults: {dataset: %s}\nnotebooks: [writes]"
+    [task] = plan(project, text % own)
+    assert task.data == checksum
     execute(task)
-    assert plan(project, text % (tmp_path / "here"))[0].is_done() and len(read) == 1
-    assert plan(project, text % (tmp_path / "there"))[0].is_done()
-    tmp_path.joinpath("here", "data").write_text("other")
-    assert not plan(project, text % (tmp_path / "here"))[0].is_done()
+    assert plan(project, text % own)[0].is_done()
+    table.assign(a=1 - table["a"]).to_csv(own, index=False)
+    assert not plan(project, text % own)[0].is_done()
+
+
+def test_data_in_another_folder_do_not_run_again(
+    project: Path, tmp_path: Path, shared_data: Path, cache_dir: Path
+) -> None:
+    tmp_path.joinpath("there").symlink_to(shared_data)
+    notebook(
+        project,
+        "writes",
+        'dataset = "digits"\nseed = 0\noutput = None\ndata_dir = None\ncache_dir = None',
+        WRITES,
+    )
+    text = "defaults: {dataset: Location30, data_dir: %s, cache_dir: %s}\nnotebooks: [writes]"
+    [task] = plan(project, text % (shared_data, cache_dir))
+    assert task.data == datasets.load("Location30", shared_data, cache_dir).checksum
+    execute(task)
+    assert plan(project, text % (tmp_path / "there", cache_dir))[0].is_done()
+
+
+@pytest.mark.parametrize("name", ["digits", "Location30"])
+def test_data_that_the_package_pins_have_no_checksum_in_a_plan(
+    project: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.delenv("MIBENCH_DATA", raising=False)
+    [task] = plan(project, f"notebooks: [writes]\ndefaults: {{dataset: {name}}}")
+    assert task.data is None
 
 
 def test_an_executed_notebook_says_what_made_it(project: Path) -> None:

@@ -3,11 +3,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from mibench import scenarios
+from mibench import results, scenarios
 from mibench.cli import main
 from mibench.experiment import Experiment
 from mibench.metrics import METRICS
@@ -90,10 +91,31 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     tmp_path.joinpath("parameters").mkdir()
     file = tmp_path / "parameters" / "small.yaml"
     file.write_text(
-        "defaults: {dataset: digits, attacks: [gap]}\nnotebooks: [rq1_distribution, results]"
+        "defaults: {dataset: digits, attacks: [gap]}\nseeds: [0, 1]\n"
+        "notebooks: [rq1_distribution, results]"
     )
+    code, out, err = mibench("run", str(file), "--dry-run")
+    assert code == 0, err
+    assert out.count("waiting training digits MLP") == 2
+    for name in ("rq1_distribution-0", "rq1_distribution-1", "results"):
+        assert f"waiting digits/{name}\n" in out
+    assert "nothing like these 5 has been measured yet" in out
+    assert not (tmp_path / "executed").exists()
     code, out, err = mibench("run", str(file))
     assert code == 0, err
-    assert "2 notebooks run, 0 already done, 0 failed" in out
+    assert "3 notebooks run, 0 already done, 0 failed; 2 trainings" in out
     assert (tmp_path / "figures" / "digits_MLP_RQ1.png").stat().st_size > 10_000
-    assert "0 notebooks run, 2 already done" in mibench("run", str(file))[1]
+    table, _ = results.load(tmp_path / "executed")
+    assert table.groupby("seed").size().to_dict() == {0: 3, 1: 3}
+    assert table["threshold"].notna().all() and table["data_sha256"].nunique() == 1
+    assert "0 notebooks run, 3 already done" in mibench("run", str(file))[1]
+    assert mibench("status", str(file))[1].endswith("\n5 done\n")
+    executed = tmp_path / "executed" / "digits" / "rq1_distribution-1"
+    code, out, err = mibench("verify", "--retrain", f"{executed}.ipynb")
+    assert (code, out) == (0, f"same    {executed}.ipynb\n"), err
+    broken = pd.read_parquet(f"{executed}.parquet")
+    broken.assign(ma=broken["ma"] + 0.25).to_parquet(f"{executed}.parquet")
+    code, out, err = mibench("verify", f"{executed}.ipynb")
+    assert code == 1 and "differs" in out and "ma: by up to 0.25" in out
+    # What the notebook of figures has read is no longer what is there.
+    assert "waiting digits/results\n4 done, 1 waiting" in mibench("status", str(file))[1]

@@ -7,12 +7,15 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import dask
 import pandas as pd
 import psutil
 import pytest
+from distributed import LocalCluster, Scheduler, SpecCluster, Worker, get_worker
 
 from mibench import batch, cluster, results
 from mibench.errors import MIBenchError
+from mibench.jobs import Job, Outcome
 from tests.test_batch import notebook
 
 ROOT = Path(__file__).parents[1]
@@ -173,6 +176,42 @@ def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
     tasks = batch.plan(project(tmp_path / "project"))
     with pytest.raises(MIBenchError, match="no Dask scheduler answers"):
         list(cluster.run(tasks, scheduler="nowhere"))
+
+
+RAN: list[tuple[str, str]] = []
+
+
+def note(job: Job, at_once: int, topic: str, after: object) -> Outcome:
+    RAN.append((type(job).__name__, get_worker().name))
+    return Outcome(job, "done")
+
+
+def test_trainings_go_to_gpu_workers_and_notebooks_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(cluster, "_execute", note)
+    tasks = batch.plan(project(tmp_path / "project", f"seeds: [0, 1]\n{FILE}"))
+    workers = {
+        "gpu": {"cls": Worker, "options": {"nthreads": 1, "resources": {"GPU": 1}}},
+        "cpu": {"cls": Worker, "options": {"nthreads": 1}},
+    }
+    RAN.clear()
+    with SpecCluster(workers, {"cls": Scheduler, "options": {"dashboard": False}}) as offered:
+        outcomes = list(cluster.run(tasks, scheduler=offered.scheduler_address))
+    assert [o.state for o in outcomes] == ["done"] * 11
+    assert {*RAN} == {("Training", "gpu"), ("Task", "cpu")}
+
+
+def test_a_notebook_that_kills_its_workers_is_reported(own: Callable[..., Path]) -> None:
+    kill = "os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)"
+    [task] = batch.plan(own("kills", f"import multiprocessing, os, signal; {kill}"))
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        LocalCluster(1, threads_per_worker=1, dashboard_address=None) as offered,
+    ):
+        [outcome] = cluster.run([task], scheduler=offered.scheduler_address)
+    assert outcome.state == "failed" and outcome.tries == 2 and "KilledWorker" in outcome.error
 
 
 def test_interrupting_ends_within_seconds(tmp_path: Path) -> None:

@@ -410,8 +410,12 @@ def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
     assert sum(int(t.get_text()) for t in views.axes[1].texts) == 84
     for i, figure in enumerate((drawn, ranked, views)):
         figures.save(figure, tmp_path / str(i))
+        assert figure.caption in (tmp_path / f"{i}.txt").read_text()
         box = figure.get_tightbbox()
         assert box.x0 >= -0.01 and box.x1 <= figure.get_figwidth() + 0.01
+    most = found.groupby(["attack", "other"]).size().max()
+    assert f"in {most} pairs of scenarios" in drawn.alt
+    assert "over 84 scenarios" in ranked.caption and names[0] in ranked.alt
     plt.close("all")
     with pytest.raises(MIBenchError, match="no conflicts"):
         figures.conflict_matrix(found.iloc[:0])

@@ -515,6 +515,7 @@ def test_a_changed_file_is_read_anew_and_a_broken_copy_made_anew(data: Path, cac
     path = data / "t.csv"
     table_of(60).to_csv(path, index=False)
     first = datasets.load(str(path))
+    assert datasets.load("t.csv", data).checksum == first.checksum
     table_of(60).to_csv(path, index=False)
     assert datasets.load(str(path)).checksum != first.checksum
     assert len(list(cache.rglob("inputs.npy"))) == 2

@@ -140,7 +140,7 @@ def test_copies_in_parts_are_copies_of_the_right_samples(
         lambda inputs, kind, count, seed: (inputs + 0.0 for _ in range(count)),
     )
     made = Experiment("digits", cache_dir=tmp_path, epochs=3).signals
-    seen = made.outputs("target", made.pool[10:70], copies=("noisy",))
+    seen = made.outputs("target", made.pool[10:70], needs={"noisy"})
     np.testing.assert_allclose(seen.copies["noisy"].loss[5], seen.loss, atol=1e-4)
 
 

@@ -106,7 +106,7 @@ class QuantileRegression(Attack):
     name = "quantile_regression"
     title = "Quantile regression"
     source = "Bertran et al. 2023"
-    needs = frozenset({"auxiliary"})
+    needs = frozenset({"auxiliary", "inputs"})
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Regress the quantile on inputs and labels of the auxiliary nonmembers."""

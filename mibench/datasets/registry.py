@@ -155,8 +155,8 @@ def load(
         zip archive of one, of an `.npz` file (arrays `inputs` and `labels`), or of a CSV or
         Parquet table, `PATH::COLUMN` where its label column is not `label`.
     data_dir : Path, optional
-        Where the published files lie. Without it `MIBENCH_DATA` is used, and without that the
-        file is downloaded into the cache.
+        Where the published files lie, and a user's own that are not found otherwise. Without it
+        `MIBENCH_DATA` is used, and without that a published file is downloaded into the cache.
     cache_dir : Path, optional
         See :class:`mibench.store.Store`.
     sizes : mapping of str to int, optional
@@ -168,7 +168,8 @@ def load(
         If the name is unknown, the data directory lacks the dataset's file, the file is not what
         was published, or the sizes cannot be had.
     """
-    found, title = check_name(name), name_of(name)
+    found = check_name(name, data_dir)
+    title = name_of(found)
     directory = Store(cache_dir).directory
     if found == _DIGITS:
         parsed, checksum = _digits(), ""
@@ -200,8 +201,10 @@ def names() -> tuple[str, ...]:
     return (_DIGITS, *PUBLISHED)
 
 
-def check_name(name: str) -> str:
+def check_name(name: str, data_dir: Path | None = None) -> str:
     """Return `name` as it is spelt in :func:`names`, or an existing path made absolute.
+
+    A path is one from the working directory, else from the data directory.
 
     Raises
     ------
@@ -212,10 +215,14 @@ def check_name(name: str) -> str:
         if known.lower() == name.lower():
             return known
     path, column = own.split_column(name)
-    if path.exists():
-        return f"{path.resolve()}::{column}" if "::" in name else str(path.resolve())
+    for place in (path, (_data_dir(data_dir) or Path()) / path):
+        if place.exists():
+            return f"{place.resolve()}::{column}" if "::" in name else str(place.resolve())
     if os.sep in name or path.suffix:
-        raise MIBenchError(f"dataset {str(path)!r} does not exist; give a name or a path")
+        raise MIBenchError(
+            f"dataset {str(path)!r} does not exist, here or in the data directory; give a name or "
+            "a path"
+        )
     close = difflib.get_close_matches(name, names(), n=1)
     hint = f"did you mean {close[0]}? " if close else ""
     raise MIBenchError(f"unknown dataset {name!r}; {hint}known are {', '.join(names())}")

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from mibench import attacks
 from mibench.errors import MIBenchError
-from mibench.figures.style import COLOURS, MARKERS, style
+from mibench.figures.style import COLOURS, MARKERS, Picture, picture, style
 
 
-def conflict_matrix(found: pd.DataFrame) -> Figure:
+def conflict_matrix(found: pd.DataFrame) -> Picture:
     """Draw for every two attacks in how many pairs of scenarios their order flips.
 
     Above the diagonal the pairs of scenarios that differ in one factor, below it those that
@@ -41,7 +39,7 @@ def conflict_matrix(found: pd.DataFrame) -> Figure:
     titles = [attacks.find(name).title for name in names]
     table = pd.DataFrame(matrix, titles, titles)
     with style():
-        figure, axes = plt.subplots(figsize=(7.16, 6.4))
+        figure, axes = picture(figsize=(7.16, 6.4))
         axes.grid(False)
         shown = table.map(lambda count: f"{count}" if count else "")
         sns.heatmap(
@@ -63,10 +61,22 @@ def conflict_matrix(found: pd.DataFrame) -> Figure:
             "above the diagonal: one factor differs; below: two differ"
         )
         axes.tick_params(labelsize=6, length=0)
+    kinds = found["type"].value_counts()
+    figure.caption = (
+        f"For every two of {len(names)} attacks, the number of pairs of scenarios in which their "
+        "order flips, both differences significant: above the diagonal pairs that differ in one "
+        f"factor ({kinds.get(1, 0)} in all), below it pairs that differ in two ({kinds.get(2, 0)})."
+    )
+    both = np.triu(matrix + matrix.T)
+    first, second = np.unravel_index(both.argmax(), both.shape)
+    figure.alt = (
+        f"Heat map of counts; most often, in {both[first, second]} pairs of scenarios, the order "
+        f"of {titles[first]} and {titles[second]} flips."
+    )
     return figure
 
 
-def ranks(ranking: pd.DataFrame) -> Figure:
+def ranks(ranking: pd.DataFrame) -> Picture:
     """Draw every attack's mean rank over scenarios, one mark a seed, and the ranks' middle half.
 
     Parameters
@@ -78,7 +88,7 @@ def ranks(ranking: pd.DataFrame) -> Figure:
     place = {title: i for i, title in enumerate(order)}
     seeds = sorted(ranking["seed"].unique())
     with style():
-        figure, axes = plt.subplots(figsize=(3.5, 1 + 0.16 * len(order)))
+        figure, axes = picture(figsize=(3.5, 1 + 0.16 * len(order)))
         by = ranking.groupby("title")["rank"]
         quartiles = pd.DataFrame({q: by.quantile(q) for q in (0.25, 0.75)})
         axes.hlines(
@@ -103,10 +113,19 @@ def ranks(ranking: pd.DataFrame) -> Figure:
         axes.invert_yaxis()
         axes.set_xlabel(f"rank over {ranking['scenario'].nunique()} scenarios (1 is best)")
         figure.legend(loc="outside lower center", ncols=2)
+    figure.caption = (
+        f"Ranks of {len(order)} attacks over {ranking['scenario'].nunique()} scenarios, 1 is best: "
+        f"a mark is the mean with one of {len(seeds)} seeds (splits, training and construction), "
+        "the bar holds the middle half of an attack's ranks."
+    )
+    figure.alt = (
+        f"Attacks from best to worst mean rank: {order[0]} first, {order[-1]} last; "
+        f"{(quartiles[0.75] - quartiles[0.25]).idxmax()} has the widest middle half."
+    )
     return figure
 
 
-def two_views(leaders: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1") -> Figure:
+def two_views(leaders: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1") -> Picture:
     """Draw each scenario's leader by one metric beside its leader by another, in both metrics.
 
     Parameters
@@ -115,7 +134,7 @@ def two_views(leaders: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fp
         Rows of :func:`mibench.conflicts.leaders` for the same two metrics.
     """
     with style():
-        figure, grid = plt.subplots(1, 2, figsize=(7.16, 3.4), width_ratios=[1, 1.3])
+        figure, grid = picture(1, 2, figsize=(7.16, 3.4), width_ratios=[1, 1.3])
         _leads(grid[0], leaders, metric, other)
         pairs = pd.crosstab(leaders["leader"], leaders["other_leader"])
         pairs = pairs.loc[
@@ -137,6 +156,15 @@ def two_views(leaders: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fp
         grid[1].tick_params(length=0)
         grid[1].set_title("(b) scenarios by both leaders", loc="left")
         grid[1].set(ylabel=f"leads by {_name(metric)}", xlabel=f"leads by {_name(other)}")
+    figure.caption = (
+        f"The attacks that lead by {_name(metric)} and by {_name(other)} in each of {len(leaders)} "
+        "scenarios: (a) both with their values, joined where they differ; (b) how often each two "
+        "lead."
+    )
+    figure.alt = (
+        f"In {leaders['same'].sum()} of {len(leaders)} scenarios one attack leads by both. By "
+        f"{_name(metric)} {pairs.index[0]} leads most often, by {_name(other)} {pairs.columns[0]}."
+    )
     return figure
 
 
