@@ -156,9 +156,9 @@ def _checksum(
     folder = data_dir or os.environ.get("MIBENCH_DATA")
     if not dataset or (dataset in datasets.names() and not folder):
         return None
-    places = (Path(place) if place else None for place in (folder, cache_dir))
+    data, cache = (Path(place) if place else None for place in (folder, cache_dir))
     try:
-        return datasets.load(dataset, *places, sizes).checksum
+        return datasets.load(dataset, data, cache, sizes).checksum
     except MIBenchError:  # the notebook says what is wrong with the file
         return None
 
