@@ -104,6 +104,9 @@ class AuditReport:
                 self.table.to_parquet(temporary, index=False)
 
 
+_USED = ("target_", "shadow_", "reference_")
+
+
 def check_ending(path: str | Path) -> Path:
     """Return `path`, or raise MIBenchError where its ending names no format."""
     path = Path(path)
@@ -194,7 +197,7 @@ def audit_file(path: str | Path, probs: str = "target_probs", seed: int = 0) -> 
     MIBenchError
         If the file or an array is lacking or not what it should be.
     """
-    arrays = _read(Path(path))
+    arrays = _read(Path(path), probs)
     if probs == "target_probs" and "target_logits" in arrays:
         probs = "target_logits"
     _need(path, arrays, probs, "target_labels", "target_is_member")
@@ -210,7 +213,8 @@ def audit_file(path: str | Path, probs: str = "target_probs", seed: int = 0) -> 
     return audit(target, shadow, references, seed)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, probs: str) -> dict[str, Any]:
+    """Return the arrays that an audit can use, and None for whatever else is in the file."""
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -222,7 +226,8 @@ def _read(path: Path) -> dict[str, Any]:
                     f"{path} unpacks to {size / 2**30:.1f} GiB; this machine can take "
                     f"{most / 2**30:.1f} GiB, half its memory"
                 )
-            return {name: file[name] for name in file.files}
+            names = file.files
+            return {n: file[n] if n == probs or n.startswith(_USED) else None for n in names}
     except MIBenchError:
         raise
     except OSError as error:

@@ -97,7 +97,9 @@ class _Run:
         trained: dict[str, Future[Any]] = {}
         needed = [training for training in batch.trainings(wanted) if not training.is_done()]
         for training in needed:
-            trained[training.name] = future = self._submit(training)
+            # Most notebooks wait for them, so few trainings have the cores of many workers.
+            share = min(self.at_once, len(needed))
+            trained[training.name] = future = self._submit(training, at_once=share)
             jobs[future] = training
         for task in wanted:
             needs = batch.training_of(task, needed)
@@ -117,12 +119,14 @@ class _Run:
             over.add(job.name)
             yield self._outcome(future, job)
 
-    def _submit(self, job: Job, after: Future[Any] | None = None) -> Future[Any]:
+    def _submit(
+        self, job: Job, after: Future[Any] | None = None, at_once: int | None = None
+    ) -> Future[Any]:
         training = isinstance(job, Training)
         return self.client.submit(
             _execute,
             job,
-            self.at_once,
+            at_once or self.at_once,
             self.topic,
             after,
             # Other batches on this cluster may have jobs of the same name.

@@ -177,6 +177,14 @@ def test_broken_arrays_are_named(changes: dict[str, Any], says: str, tmp_path: P
     assert not (tmp_path / "o.json").exists()
 
 
+def test_what_an_audit_does_not_use_does_not_matter(tmp_path: Path) -> None:
+    names = np.array([{"class": "cat"}], dtype=object)
+    np.savez(tmp_path / "f.npz", **small(class_names=names))
+    np.savez(tmp_path / "g.npz", **small())
+    found, wanted = (audit_file(tmp_path / f"{n}.npz").table for n in "fg")
+    pd.testing.assert_frame_equal(found, wanted)
+
+
 def test_broken_files_are_named(tmp_path: Path) -> None:
     good = tmp_path / "good.npz"
     np.savez_compressed(good, **small())

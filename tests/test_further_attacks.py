@@ -43,6 +43,24 @@ def outputs(seed: int, n: int = 40, classes: int = 4, references: int = 8) -> Ou
     )
 
 
+def test_ties_of_knn_shapley_are_broken_by_index() -> None:
+    rng = np.random.default_rng(1)
+    points, labels = rng.integers(0, 3, (60, 2)), rng.integers(0, 3, 60)
+    tests, wanted = rng.integers(0, 3, (40, 2)), rng.integers(0, 3, 40)
+    # A little that grows with the index tells equal points apart and changes no other order.
+    apart = 1e-7 * np.arange(60)
+    expected = np.zeros(60)
+    for point, label in zip(tests, wanted, strict=True):
+        order = np.argsort(np.linalg.norm(points - point, axis=1) + apart)
+        value = (labels[order[-1]] == label) / 60
+        expected[order[-1]] += value
+        for i in range(59, 0, -1):
+            step = float(labels[order[i - 1]] == label) - float(labels[order[i]] == label)
+            value += step / 5 * min(5, i) / i
+            expected[order[i - 1]] += value
+    assert knn_shapley(points, labels, tests, wanted, 5) == pytest.approx(expected / 40, abs=1e-12)
+
+
 def loss(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return -np.take_along_axis(log_softmax(logits, axis=-1), labels[:, None], axis=-1)[:, 0]
 
