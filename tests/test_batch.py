@@ -1,5 +1,8 @@
+import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import numpy as np
@@ -190,6 +193,23 @@ def test_data_that_the_package_pins_have_no_checksum_in_a_plan(
     monkeypatch.delenv("MIBENCH_DATA", raising=False)
     [task] = plan(project, f"notebooks: [writes]\ndefaults: {{dataset: {name}}}")
     assert task.data is None
+
+
+def test_a_full_disk_ends_a_training_and_the_batch(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+
+    class Full(ThreadPoolExecutor):
+        def submit(self, *arguments: object, **_: object) -> Any:
+            return super().submit(os.write, os.open("/dev/full", os.O_WRONLY), b"weights")
+
+    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda *_: Full())
+    tasks = plan(project, "notebooks: [writes]")
+    [training] = batch.trainings(tasks)
+    with pytest.raises(jobs.DiskFull, match=r"no space is left on the disk \(training digits"):
+        training.run(1, lambda kind, name: None)
 
 
 def test_an_executed_notebook_says_what_made_it(project: Path) -> None:
