@@ -8,6 +8,7 @@ import numpy as np
 import papermill
 import pytest
 from click.testing import CliRunner
+from sklearn.datasets import load_digits
 
 from mibench import scenarios
 from mibench.attacks import REGISTRY
@@ -268,6 +269,19 @@ def test_under_papermill_the_first_state_is_a_picture(
     assert "digits_Normal + 0.500 + 0.000 + 10%" in shown.data["text/plain"]
     assert 'data-metric="precision"' in shown.data["text/html"]
     assert len(shown.data["image/png"]) > 50_000
+
+
+def test_a_users_own_data_are_shown(tmp_path: Path) -> None:
+    data = load_digits()
+    np.savez(tmp_path / "mine.npz", inputs=data.images / 16, labels=data.target)
+    explorer = explore("mine.npz", data_dir=tmp_path, cache_dir=tmp_path / "cache", epochs=20)
+    explorer.wait()
+    assert ("mine", str(tmp_path / "mine.npz")) in explorer.controls.dataset.options
+    assert explorer.controls.scenario.dataset == "mine"
+    assert 0 <= explorer.panels[0].estimates["recall"].value <= 1
+    explorer.controls.dataset.value = "digits"
+    assert explorer.controls.scenario.dataset == "digits"
+    explorer.stop()
 
 
 @pytest.mark.parametrize(

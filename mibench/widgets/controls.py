@@ -38,7 +38,10 @@ class Controls:
         changed: Callable[[], None],
     ):
         named = [(kind.title, name) for name, kind in attacks.REGISTRY.items()]
-        self.dataset = _dropdown("dataset", datasets.names(), dataset)
+        # A user's own has its path for a value.
+        offered = dict.fromkeys((*datasets.names(), dataset))
+        titled = [(datasets.name_of(value), value) for value in offered]
+        self.dataset = _dropdown("dataset", titled, dataset)
         self.model = _dropdown("model", models.MODELS, model)
         self.attack = _dropdown("attack", named, attack)
         self.second_attack = _dropdown("compare", [("none", NO_ATTACK), *named], second_attack)
@@ -68,7 +71,11 @@ class Controls:
     @property
     def scenario(self) -> Scenario:
         """The scenario picked."""
-        return scenarios.find(self.id.value, self.dataset.value)
+        return scenarios.find(self.id.value, self._name)
+
+    @property
+    def _name(self) -> str:
+        return datasets.name_of(self.dataset.value)
 
     @property
     def attacks(self) -> tuple[str, ...]:
@@ -77,9 +84,9 @@ class Controls:
 
     def _dataset_picked(self, _: object) -> None:
         # The grid is the same for all datasets, an extra scenario off it is not.
-        known = [s.id for s in _known(self.dataset.value)]
+        known = [s.id for s in _known(self._name)]
         wanted = self.id.value if self.id.value in known else known[0]
-        self._follow(scenarios.find(wanted, self.dataset.value))
+        self._follow(scenarios.find(wanted, self._name))
         self._changed()
 
     def _id_picked(self, _: object) -> None:
@@ -90,7 +97,7 @@ class Controls:
     def _factor_picked(self, _: object) -> None:
         if not self._following:
             *wanted, ratio = (factor.value for factor in self._factors)
-            alike = [s for s in _known(self.dataset.value) if [*_values(s)[:3]] == wanted]
+            alike = [s for s in _known(self._name) if [*_values(s)[:3]] == wanted]
             self._follow(min(alike, key=lambda s: abs(s.withheld_ratio - ratio)))
             self._changed()
 

@@ -236,7 +236,7 @@ class Explorer:
         if need == self._trained:
             self._hide("What was trained is not found in the cache; check its folder and space.")
             return
-        self._hide(f"preparing {need.dataset}", "Stop")
+        self._hide(f"preparing {datasets.name_of(need.dataset)}", "Stop")
         # A daemon, so that a download which hangs does not keep the kernel from ending.
         thread = threading.Thread(target=self._work, daemon=True)
         self._job = _Job(need, self.controls.scenario, Training(), thread)
@@ -267,7 +267,7 @@ class Explorer:
             self._refresh()
 
     def _load(self, job: _Job) -> None:
-        self._report(job, f"loading {job.need.dataset}", 0.0)
+        self._report(job, f"loading {datasets.name_of(job.need.dataset)}", 0.0)
         experiment = Experiment(job.need.dataset, job.need.model, **self._settings)
         signals = experiment.signals
         signals.store = Finished(signals.store.directory)
@@ -377,7 +377,7 @@ def explore(
     explorer = Explorer(
         dataset,
         model,
-        scenarios.find(scenario, dataset),
+        scenarios.find(scenario, datasets.name_of(dataset)),
         attacks.find(attack).name,
         second,
         {
