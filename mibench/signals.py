@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
+from tqdm.auto import tqdm
 
 from mibench import __version__, memguard, perturbations, training
 from mibench.datasets import Dataset, split
@@ -199,6 +200,8 @@ class Signals:
             [weights] = self._trained(owner)
             loss = np.empty((COPIES[kind], len(pool)), np.float32)
             predicted = np.empty(loss.shape, np.int16)
+            what = f"querying {owner} on {kind} copies"
+            bar = tqdm(total=loss.size, desc=what, unit="query", leave=False, delay=1)
             for start in range(0, len(pool), _AT_ONCE):
                 part = slice(start, start + _AT_ONCE)
                 inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
@@ -206,6 +209,8 @@ class Signals:
                     logits = self._answered(owner, weights, [copy])[0]
                     loss[i, part] = cross_entropy(logits, labels)
                     predicted[i, part] = logits.argmax(axis=1)
+                    bar.update(len(copy))
+            bar.close()
             return {"loss": loss, "predicted": predicted}
 
         key = {**self._key, "owner": owner, "kind": kind, "count": COPIES[kind]}
