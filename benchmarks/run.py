@@ -228,7 +228,7 @@ def networks() -> str:
 def _device_name(kind: str) -> str:
     if kind == "cuda":
         return torch.cuda.get_device_name()
-    return f"a CPU, {torch.get_num_threads()} threads"
+    return f"a CPU, {Recipe().threads} threads"
 
 
 BENCHMARKS = {f.__name__: f for f in (training, blindmi, shapley, batch, networks)}

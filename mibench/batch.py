@@ -134,6 +134,9 @@ def _tasks(
             parameters["figures"] = str(root / "figures")
         if "results" in taken:
             parameters["results"] = str(folder)
+            if named:
+                # Results say of a user's own dataset how it is called, not where it lies.
+                parameters["dataset"] = dataset
         reads = folder if "results" in taken else None
         yield Task(notebook, output, parameters, reads, limit)
 

@@ -169,6 +169,18 @@ def test_data_that_changed_runs_again(
     assert not plan(project, text % own)[0].is_done()
 
 
+def test_results_of_a_users_own_data_go_by_their_name(project: Path, tmp_path: Path) -> None:
+    own = tmp_path / "own.csv"
+    pd.DataFrame({"a": np.arange(100) % 3, "label": np.arange(100) % 2}).to_csv(own, index=False)
+    reads = "from mibench import results as r; print(len(r.load(results, dataset)[0]))"
+    notebook(project, "reads", 'results = "executed"\ndataset = None', reads)
+    writes = WRITES.replace('dataset="digits"', 'dataset="own"')
+    notebook(project, "writes", 'dataset = "digits"\nseed = 0\noutput = None', writes)
+    first, second = plan(project, f"defaults: {{dataset: {own}}}\nnotebooks: [writes, reads]")
+    assert first.parameters["dataset"] == str(own) and second.parameters["dataset"] == "own"
+    assert [execute(task).state for task in (first, second)] == ["done", "done"]
+
+
 def test_data_in_another_folder_do_not_run_again(
     project: Path, tmp_path: Path, shared_data: Path, cache_dir: Path
 ) -> None:

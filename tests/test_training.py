@@ -55,6 +55,21 @@ def test_a_stack_equals_models_trained_alone(changes: dict[str, Any]) -> None:
             np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
 
 
+@pytest.mark.parametrize("model", ["MLP", "StandDNN"])
+def test_weights_do_not_hang_on_how_many_threads_are_free(model: str) -> None:
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3):
+            torch.set_num_threads(count)
+            found.append(fitted(recipe(model, 2)))
+            assert torch.get_num_threads() == count
+    finally:
+        torch.set_num_threads(before)
+    for other in found[1:]:
+        assert all((other[name] == value).all() for name, value in found[0].items())
+
+
 class Killed(BaseException):
     pass
 

@@ -107,6 +107,17 @@ def check_memory(
 
 
 @contextmanager
+def cpu_threads(count: int) -> Iterator[None]:
+    """Let PyTorch use so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def enough_memory(recipe: Recipe, device: Device) -> Iterator[None]:
     """Turn the device's running out of memory into a MIBenchError."""
     try:

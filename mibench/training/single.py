@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from tqdm.auto import tqdm
 
 from mibench.store import replacing
-from mibench.training.device import Device, enough_memory
+from mibench.training.device import Device, cpu_threads, enough_memory
 from mibench.training.recipe import Recipe, optimizer
 
 State = dict[str, Tensor]
@@ -44,7 +44,7 @@ def fit(
         If the device lacks memory.
     """
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), enough_memory(recipe, device):
+    with torch.random.fork_rng(devices), cpu_threads(recipe.threads), enough_memory(recipe, device):
         run = _Run(recipe, network, seed, device)
         if checkpoint is not None:
             run.resume(checkpoint)
