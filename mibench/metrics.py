@@ -176,10 +176,15 @@ def _bootstrapped(scores: FloatArray, is_member: BoolArray, seed: int) -> dict[s
     rates = []
     for side in (is_member[order], ~is_member[order]):
         size = int(side.sum())
-        weights = np.zeros((_REPLICATES + 1, len(scores)))
-        weights[0, side] = 1
-        weights[1:, side] = rng.multinomial(size, np.full(size, 1 / size), _REPLICATES)
-        rates.append(weights.cumsum(axis=1)[:, last] / size)
+        above = np.zeros((_REPLICATES + 1, size + 1))
+        above[0, 1:] = 1
+        # Each row's draws have numbers of their own, so that all rows are counted at once.
+        drawn = rng.integers(size, size=(_REPLICATES, size))
+        drawn += size * np.arange(_REPLICATES)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=_REPLICATES * size)
+        above[1:, 1:] = counts.reshape(_REPLICATES, size)
+        np.cumsum(above, axis=1, out=above)
+        rates.append(above[:, side.cumsum()[last]] / size)
     tpr, fpr = rates
     found = {name: np.where(fpr <= bound, tpr, 0).max(axis=1) for name, bound in LOW_FPRS.items()}
     found["max_ma_threshold"] = thresholds[(tpr - fpr).argmax(axis=1)]

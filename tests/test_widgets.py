@@ -128,6 +128,8 @@ def test_only_what_a_control_changes_is_done_again(
     ):
         picture.widget.observe(watch(name), "value")
     attacked: list[str] = []
+    assert explorer._ahead is not None
+    explorer._ahead.join()
     run = Experiment.attack
 
     def attack(self: Experiment, name: str, scenario: scenarios.Scenario) -> object:

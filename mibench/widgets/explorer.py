@@ -182,12 +182,12 @@ class Explorer:
         if experiment is not self._experiment:
             self._experiment = experiment
             self._ahead = threading.Thread(
-                target=self._construct_ahead, args=[experiment], daemon=True
+                target=self._work_ahead, args=[experiment, target.scenario], daemon=True
             )
             self._ahead.start()
 
-    def _construct_ahead(self, experiment: Experiment) -> None:
-        """Construct the target datasets of all scenarios, so that a change finds its own."""
+    def _work_ahead(self, experiment: Experiment, shown: Scenario) -> None:
+        """Construct all target datasets and fit all attacks, so that a change finds its own."""
         # Scenarios that differ in their withheld ratio alone share one.
         distinct = {
             (s.distribution, s.distance, s.differential_distance): s
@@ -197,6 +197,10 @@ class Explorer:
             if self._experiment is experiment:
                 with suppress(MIBenchError):  # told when the scenario is chosen
                     experiment.construct(scenario)
+        for name in attacks.REGISTRY:
+            if self._experiment is experiment:
+                with suppress(MIBenchError, NotMade):  # told, or made, when the attack is chosen
+                    experiment.attack(name, shown)
 
     def _results(self) -> tuple[Experiment, list[Attacked]]:
         dataset, model = self.controls.dataset.value, self.controls.model.value
