@@ -123,9 +123,8 @@ class Training:
         for tries in range(1, TRIES + 1):
             tell("start" if tries == 1 else "retry", self.name)
             try:
-                with ProcessPoolExecutor(
-                    1, kernels.context(), kernels.begin_fork, (threads,)
-                ) as pool:
+                given = (threads, dict(os.environ))
+                with ProcessPoolExecutor(1, kernels.context(), kernels.begin_fork, given) as pool:
                     error = pool.submit(self._prepare).result() or ""
             except BrokenProcessPool:
                 error = f"its process died {tries} times"

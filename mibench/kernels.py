@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import subprocess
 import threading
+from collections.abc import Mapping
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
 from typing import Any, cast
 
@@ -80,17 +81,18 @@ def _serve(connection: str, environment: dict[str, str]) -> None:
     from ipykernel.kernelapp import IPKernelApp
 
     os.setsid()
-    os.environ.update(environment)
-    begin_fork(int(environment["MIBENCH_THREADS"]))
+    begin_fork(int(environment["MIBENCH_THREADS"]), environment)
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
     IPKernelApp.launch_instance(argv=["-f", connection, parent])
 
 
-def begin_fork(threads: int) -> None:
+def begin_fork(threads: int, environment: Mapping[str, str]) -> None:
     """Let this process use so many threads, and end when the one that asked for it is gone.
 
-    Its parent by the system's count is the fork server, which lives as long as its forks do.
+    Its parent by the system's count is the fork server, which lives as long as its forks do and
+    whose environment is that of the first fork.
     """
+    os.environ.update(environment)
     import torch
     from threadpoolctl import threadpool_limits
     from tqdm import tqdm

@@ -207,7 +207,9 @@ def test_a_notebook_that_kills_its_workers_is_reported(own: Callable[..., Path])
     kill = "os.kill(multiprocessing.parent_process().pid, signal.SIGKILL)"
     [task] = batch.plan(own("kills", f"import multiprocessing, os, signal; {kill}"))
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set(
+            {"distributed.scheduler.allowed-failures": 1, "distributed.worker.daemon": False}
+        ),
         LocalCluster(1, threads_per_worker=1, dashboard_address=None) as offered,
     ):
         [outcome] = cluster.run([task], scheduler=offered.scheduler_address)
