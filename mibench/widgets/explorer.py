@@ -181,8 +181,9 @@ class Explorer:
         self.shown, self._body.layout.visibility = True, "visible"
         if experiment is not self._experiment:
             self._experiment = experiment
+            # No daemon: one that is cut off within PyTorch takes the whole process down.
             self._ahead = threading.Thread(
-                target=self._work_ahead, args=[experiment, target.scenario], daemon=True
+                target=self._work_ahead, args=[experiment, target.scenario]
             )
             self._ahead.start()
 
@@ -193,12 +194,16 @@ class Explorer:
             (s.distribution, s.distance, s.differential_distance): s
             for s in scenarios.catalogue(experiment.dataset.name)
         }
+
+        def wanted() -> bool:
+            return self._experiment is experiment and threading.main_thread().is_alive()
+
         for scenario in distinct.values():
-            if self._experiment is experiment:
+            if wanted():
                 with suppress(MIBenchError):  # told when the scenario is chosen
                     experiment.construct(scenario)
         for name in attacks.REGISTRY:
-            if self._experiment is experiment:
+            if wanted():
                 with suppress(MIBenchError, NotMade):  # told, or made, when the attack is chosen
                     experiment.attack(name, shown)
 
