@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -39,11 +40,16 @@ def compare(fast: Callable[[], Any], plain: Callable[[], Any], runs: int) -> tup
     results: list[Any] = [None, None]
     for _ in range(runs):
         for i, function in enumerate((fast, plain)):
-            began = time.perf_counter()
-            results[i] = function()
-            times[i].append(time.perf_counter() - began)
+            results[i], seconds = _timed(function)
+            times[i].append(seconds)
     a, b = map(median, times)
     return results[0], results[1], f"fast {a:.3f} s, plain {b:.3f} s, {b / a:.1f} times as fast"
+
+
+def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
+    began = time.perf_counter()
+    result = function()
+    return result, time.perf_counter() - began
 
 
 def training() -> str:
@@ -155,16 +161,12 @@ def batch() -> str:
         file.write_text(json.dumps({"notebooks": [{"notebook": "scenario", "grid": grid}]}))
         tasks = batches.plan(file)
         shell = InteractiveShell.instance()
-        times = dict.fromkeys(("own", "plain", "fast"), 0.0)
-        for measured in (False, True):
-            began = time.perf_counter()
+
+        def in_this_process() -> None:
             for task in tasks:
                 _in_this_process(shell, task)
-            times["own"] = time.perf_counter() - began
-            if not measured:
-                continue
-            # Before the batch, which makes all kernels of this process forks.
-            began = time.perf_counter()
+
+        def in_fresh_kernels() -> None:
             for task in tasks:
                 papermill.execute_notebook(
                     task.notebook,
@@ -173,13 +175,15 @@ def batch() -> str:
                     progress_bar=False,
                     kernel_name="python3",
                 )
-            times["plain"] = time.perf_counter() - began
-            began = time.perf_counter()
-            outcomes = list(cluster.run(tasks))
-            times["fast"] = time.perf_counter() - began
+
+        in_this_process()
+        _, own = _timed(in_this_process)
+        # Before the batch, which makes all kernels of this process forks.
+        _, plain = _timed(in_fresh_kernels)
+        outcomes, fast = _timed(lambda: list(cluster.run(tasks)))
     if failed := [o.error for o in outcomes if o.error]:
         raise MIBenchError(failed[0])
-    own, plain, fast = (seconds / len(tasks) for seconds in times.values())
+    own, plain, fast = (seconds / len(tasks) for seconds in (own, plain, fast))
     return (
         f"cells {own:.2f} s a notebook; beyond them the batch takes {fast - own:.2f} s, fresh "
         f"kernels {plain - own:.2f} s; in all {plain / fast:.1f} times as fast"
@@ -210,10 +214,10 @@ def networks() -> str:
     times: dict[Device, list[float]] = {form: [] for form in forms}
     for run in range(4):
         for form in forms:
-            began = time.perf_counter()
-            train(made, images, labels, everybody, 10, [0], device=form)
+            fitting = partial(train, made, images, labels, everybody, 10, [0], device=form)
+            _, seconds = _timed(fitting)
             if run:  # the first warms up
-                times[form].append(time.perf_counter() - began)
+                times[form].append(seconds)
     plain = median(times[forms[0]])
     for form in forms:
         seconds = median(times[form])

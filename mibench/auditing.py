@@ -28,6 +28,7 @@ from mibench.outputs import (
 from mibench.store import replacing
 
 _SHOWN = ("auc", "ma", "accuracy", "precision", "recall", "f1", "fpr", "tpr_at_fpr_1")
+_USED = ("target_", "shadow_", "reference_")
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,6 @@ class AuditReport:
                 temporary.write_text(results.to_json(self.table), encoding="utf-8")
             else:
                 self.table.to_parquet(temporary, index=False)
-
-
-_USED = ("target_", "shadow_", "reference_")
 
 
 def check_ending(path: str | Path) -> Path:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import inspect
 import json
-import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -156,12 +155,10 @@ def _checksum(
 
     Downloaded and embedded data are pinned by the package.
     """
-    folder = data_dir or os.environ.get("MIBENCH_DATA")
-    if not dataset or (dataset in datasets.names() and not folder):
+    if not dataset or (dataset in datasets.names() and not datasets.data_folder(data_dir)):
         return None
-    data, cache = (Path(place) if place else None for place in (folder, cache_dir))
     try:
-        return datasets.load(dataset, data, cache, sizes).checksum
+        return datasets.load(dataset, data_dir, cache_dir, sizes).checksum
     except MIBenchError:  # the notebook says what is wrong with the file
         return None
 
@@ -190,10 +187,7 @@ def _check_values(file: Path, parameters: dict[str, Any]) -> None:
     try:
         dataset = parameters.get("dataset")
         if dataset is not None:
-            folder = parameters.get("data_dir")
-            parameters["dataset"] = datasets.check_name(
-                str(dataset), Path(folder) if folder else None
-            )
+            parameters["dataset"] = datasets.check_name(str(dataset), parameters.get("data_dir"))
             dataset = datasets.name_of(parameters["dataset"])
         for name in ("scenario", "base"):
             if parameters.get(name):

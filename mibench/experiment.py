@@ -117,10 +117,8 @@ class Experiment:
         if seed < 0:
             raise MIBenchError(f"the seed is {seed}; it must be at least 0")
         self.seed, self.space, self.levels, self.defence = seed, space, levels, defence
-        store = Store(Path(cache_dir) if cache_dir else None)
-        self.dataset = datasets.load(
-            dataset, Path(data_dir) if data_dir else None, store.directory, sizes
-        )
+        store = Store(cache_dir)
+        self.dataset = datasets.load(dataset, data_dir, store.directory, sizes)
         training.check(made, self.dataset.inputs.shape[1:], self.dataset.num_classes)
         self.signals = Signals(
             self.dataset,

@@ -138,8 +138,7 @@ class Training:
 
     @property
     def _store(self) -> Store:
-        where = self.settings.get("cache_dir")
-        return Store(Path(where) if where else None)
+        return Store(self.settings.get("cache_dir"))
 
     @property
     def _lock(self) -> Path:

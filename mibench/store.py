@@ -41,11 +41,11 @@ class Store:
 
     Parameters
     ----------
-    directory : Path, optional
+    directory : path, optional
         Defaults to `MIBENCH_CACHE`, then to the user's cache directory.
     """
 
-    def __init__(self, directory: Path | None = None):
+    def __init__(self, directory: str | Path | None = None):
         default = os.environ.get("MIBENCH_CACHE") or pooch.os_cache("mibench") / "signals"
         self.directory = Path(directory or default)
 

@@ -93,6 +93,7 @@ def knn_shapley(
     rank = np.arange(1, count)
     # Of theorem 1, from the nearest to the last but one, and then of the last itself.
     share = np.append(np.minimum(neighbours, rank) / rank, min(neighbours, count) / count)
+    share /= neighbours
     total = np.zeros(count)
     # A few at once, so that what is computed stays in the processor's cache.
     for start in range(0, len(test_points), _AT_ONCE):
@@ -104,7 +105,7 @@ def knn_shapley(
         order[tied] = np.argsort(distance[tied], axis=1, kind="stable")
         step = (labels[order] == test_labels[part, None]).astype(np.float64)
         step[:, :-1] -= step[:, 1:]
-        step *= share / neighbours
+        step *= share
         values = step[:, ::-1].cumsum(axis=1)[:, ::-1]
         total += np.bincount(order.ravel(), values.ravel(), count)
     return total / len(test_points)

@@ -139,8 +139,8 @@ _DIGITS = "digits"
 
 def load(
     name: str,
-    data_dir: Path | None = None,
-    cache_dir: Path | None = None,
+    data_dir: str | Path | None = None,
+    cache_dir: str | Path | None = None,
     sizes: Mapping[str, int] | None = None,
 ) -> Dataset:
     """Load a dataset by name, or a user's own by its path.
@@ -154,10 +154,10 @@ def load(
         One of :func:`names`, case does not matter; or the path of an image folder, of a tar or
         zip archive of one, of an `.npz` file (arrays `inputs` and `labels`), or of a CSV or
         Parquet table, `PATH::COLUMN` where its label column is not `label`.
-    data_dir : Path, optional
+    data_dir : path, optional
         Where the published files lie, and a user's own that are not found otherwise. Without it
         `MIBENCH_DATA` is used, and without that a published file is downloaded into the cache.
-    cache_dir : Path, optional
+    cache_dir : path, optional
         See :class:`mibench.store.Store`.
     sizes : mapping of str to int, optional
         Counts of roles and `pairs` that differ from :func:`mibench.datasets.splits.sizes_of`.
@@ -175,7 +175,7 @@ def load(
         parsed, checksum = _digits(), ""
     else:
         if found in PUBLISHED:
-            path = _locate(found, _data_dir(data_dir), directory / "downloads")
+            path = _locate(found, data_folder(data_dir), directory / "downloads")
             column = ""
         else:
             path, column = own.split_column(found)
@@ -201,7 +201,7 @@ def names() -> tuple[str, ...]:
     return (_DIGITS, *PUBLISHED)
 
 
-def check_name(name: str, data_dir: Path | None = None) -> str:
+def check_name(name: str, data_dir: str | Path | None = None) -> str:
     """Return `name` as it is spelt in :func:`names`, or an existing path made absolute.
 
     A path is one from the working directory, else from the data directory.
@@ -215,7 +215,7 @@ def check_name(name: str, data_dir: Path | None = None) -> str:
         if known.lower() == name.lower():
             return known
     path, column = own.split_column(name)
-    for place in (path, (_data_dir(data_dir) or Path()) / path):
+    for place in (path, (data_folder(data_dir) or Path()) / path):
         if place.exists():
             return f"{place.resolve()}::{column}" if "::" in name else str(place.resolve())
     if os.sep in name or path.suffix:
@@ -244,7 +244,7 @@ def whereabouts(name: str, data_dir: Path | None = None, cache_dir: Path | None 
     """Return where the files of a published dataset are, or come from, as a sentence's end."""
     if name == _DIGITS:
         return "inside scikit-learn"
-    known, folder = PUBLISHED[name], _data_dir(data_dir)
+    known, folder = PUBLISHED[name], data_folder(data_dir)
     for directory in (folder, Store(cache_dir).directory / "downloads"):
         for form in known.forms:
             if directory is not None and (directory / form).exists():
@@ -254,8 +254,10 @@ def whereabouts(name: str, data_dir: Path | None = None, cache_dir: Path | None 
     return f"downloaded from {known.download[0]}" if known.download else f"by hand: {known.page}"
 
 
-def _data_dir(data_dir: Path | None) -> Path | None:
-    return data_dir or (Path(d) if (d := os.environ.get("MIBENCH_DATA")) else None)
+def data_folder(data_dir: str | Path | None) -> Path | None:
+    """Return the folder of published files, given or named by `MIBENCH_DATA`, or None."""
+    folder = data_dir or os.environ.get("MIBENCH_DATA")
+    return Path(folder) if folder else None
 
 
 def _locate(name: str, data_dir: Path | None, downloads: Path) -> Path:

@@ -379,7 +379,7 @@ def explore(
     MIBenchError
         If a name is unknown.
     """
-    dataset = datasets.check_name(dataset, Path(data_dir) if data_dir else None)
+    dataset = datasets.check_name(dataset, data_dir)
     if model not in models.MODELS:
         raise MIBenchError(f"unknown model {model!r}; known are {', '.join(models.MODELS)}")
     second = attacks.find(second_attack).name if second_attack else NO_ATTACK
