@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -197,6 +199,26 @@ def test_training_is_followed_and_stopped_and_tried_again(tmp_path: Path) -> Non
     explorer.button.click()
     explorer.wait()
     assert explorer.shown, explorer.status
+
+
+@pytest.mark.parametrize("wait", ["explorer.wait()", "explorer._job"])
+def test_no_thread_outlives_the_interpreter(wait: str, digits: Experiment, cache_dir: Path) -> None:
+    # One that does is cut off wherever it is, and within PyTorch takes the whole process down.
+    digits.prepare(["loss_threshold"])
+    script = f"""
+import atexit, threading
+atexit.register(lambda: print([t for t in threads if t.is_alive()]))
+from mibench.widgets import explore
+explorer = explore(cache_dir={str(cache_dir)!r})
+job = explorer._job
+{wait}
+threads = [t for t in (job and job.thread, explorer._ahead) if t is not None]
+assert any(t.is_alive() for t in threads)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
 
 
 def test_a_training_that_fails_says_why() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import io
 import threading
@@ -24,6 +25,9 @@ from mibench.widgets.panel import AttackPanel
 from mibench.widgets.pictures import DistanceHistogram, RocCurves
 from mibench.widgets.preparation import Finished, NotMade, Training
 from mibench.widgets.tables import STYLE
+
+# Seconds that a thread has at the end of the process: a download that hangs needs no more.
+_PATIENCE = 10.0
 
 
 class _Need(NamedTuple):
@@ -115,6 +119,7 @@ class Explorer:
             [widgets.HTML(STYLE), self.controls.box, line, self._body],
             layout=widgets.Layout(max_width="1200px", overflow="hidden"),
         )
+        atexit.register(self._end)
         self._refresh()
 
     def wait(self) -> None:
@@ -127,6 +132,16 @@ class Explorer:
         with self._lock:
             self._abandon()
             self._hide("Stopped. Choose something else, or try again.", "Try again")
+
+    def _end(self) -> None:
+        """End with the process: a thread cut off within PyTorch would abort it."""
+        with self._lock:
+            threads = [self._ahead, self._job and self._job.thread]
+            self._abandon()
+            self._experiment = None
+        for thread in threads:
+            if thread is not None:
+                thread.join(_PATIENCE)
 
     def _pressed(self) -> None:
         with self._lock:
@@ -181,9 +196,8 @@ class Explorer:
         self.shown, self._body.layout.visibility = True, "visible"
         if experiment is not self._experiment:
             self._experiment = experiment
-            # No daemon: one that is cut off within PyTorch takes the whole process down.
             self._ahead = threading.Thread(
-                target=self._work_ahead, args=[experiment, target.scenario]
+                target=self._work_ahead, args=[experiment, target.scenario], daemon=True
             )
             self._ahead.start()
 
@@ -194,16 +208,12 @@ class Explorer:
             (s.distribution, s.distance, s.differential_distance): s
             for s in scenarios.catalogue(experiment.dataset.name)
         }
-
-        def wanted() -> bool:
-            return self._experiment is experiment and threading.main_thread().is_alive()
-
         for scenario in distinct.values():
-            if wanted():
+            if self._experiment is experiment:
                 with suppress(MIBenchError):  # told when the scenario is chosen
                     experiment.construct(scenario)
         for name in attacks.REGISTRY:
-            if wanted():
+            if self._experiment is experiment:
                 with suppress(MIBenchError, NotMade):  # told, or made, when the attack is chosen
                     experiment.attack(name, shown)
 
@@ -246,7 +256,6 @@ class Explorer:
             self._hide("What was trained is not found in the cache; check its folder and space.")
             return
         self._hide(f"preparing {datasets.name_of(need.dataset)}", "Stop")
-        # A daemon, so that a download which hangs does not keep the kernel from ending.
         thread = threading.Thread(target=self._work, daemon=True)
         self._job = _Job(need, self.controls.scenario, Training(), thread)
         thread.start()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import re
 import subprocess
 import sys
@@ -66,8 +65,6 @@ class Training:
             If the command fails, with the sentence it printed, or if it was stopped.
         """
         command = [sys.executable, "-c", "from mibench.cli import main; main()", "attack"]
-        # What nobody can see the end of is not to go on.
-        atexit.register(self.stop)
         with self._lock:
             if not self.stopped:
                 self._process = subprocess.Popen(
@@ -88,7 +85,6 @@ class Training:
                     last = line.strip()
             self._process.stderr.close()
             self._process.wait()
-        atexit.unregister(self.stop)
         if self._process is None or self._process.returncode != 0:
             raise MIBenchError(last.removeprefix("mibench: "))
 
