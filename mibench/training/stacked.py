@@ -46,7 +46,8 @@ def fit(
         for batch in order.split(recipe.batch_size, dim=1):
             index = subsets.gather(1, batch).to(device.type)
             # Summed over models, so that each model's gradient is that of its own mean loss.
-            logits = _forward(weights, biases, x[index]).flatten(0, 1)
+            rows = x.index_select(0, index.flatten()).view(*index.shape, -1)
+            logits = _forward(weights, biases, rows).flatten(0, 1)
             loss = (
                 nn.functional.cross_entropy(
                     logits,
@@ -69,8 +70,8 @@ def fit(
 
 
 def _forward(weights: Sequence[Tensor], biases: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Return the logits (K, b, C) of K perceptrons, each on a batch of its own (K, b, ...)."""
-    hidden = x.flatten(2)
+    """Return the logits (K, b, C) of K perceptrons, each on a batch of its own (K, b, d)."""
+    hidden = x
     for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
         hidden = torch.baddbmm(bias, hidden, weight).relu()
     return torch.baddbmm(biases[-1], hidden, weights[-1])
