@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from mibench import __version__, scenarios
 from mibench.errors import MIBenchError
@@ -77,7 +78,13 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
     """
     folder = Path(folder)
     names = sorted({file.parent.name for file in files(folder, dataset)})
-    return [_collected(folder, name) for name in names]
+    if not names:
+        return []
+    with FileLock(folder / ".results.lock"):
+        found = [_collected(folder, name) for name in names]
+        for kind in ("results", "answers"):
+            _align(sorted(folder.glob(f"{kind}/*/part.parquet")))
+    return found
 
 
 def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -152,6 +159,22 @@ def _write_part(path: Path, table: pd.DataFrame, stamp: bytes) -> None:
     stamped = content.replace_schema_metadata({**(content.schema.metadata or {}), _STAMP: stamp})
     with replacing(path) as temporary:
         pq.write_table(stamped, temporary)
+
+
+def _align(parts: list[Path]) -> None:
+    """Give the shares of all datasets the same columns: readers take those of the first."""
+    own = [pq.read_schema(part) for part in parts]
+    common = pa.unify_schemas(
+        [schema.remove_metadata() for schema in own], promote_options="permissive"
+    )
+    for part, schema in zip(parts, own, strict=True):
+        if not schema.equals(common):
+            table = pa.concat_tables(
+                [common.empty_table(), pq.read_table(part, partitioning=None)],
+                promote_options="permissive",
+            )
+            with replacing(part) as temporary:
+                pq.write_table(table.replace_schema_metadata(schema.metadata), temporary)
 
 
 def _answers_of(part: Path) -> Path:

@@ -276,6 +276,27 @@ def test_the_whole_grid_loads_within_a_second(tmp_path: Path) -> None:
     assert [file.stat().st_mtime_ns for file in results.collect(tmp_path)] == before
 
 
+def test_datasets_with_unlike_columns_are_read_together(tmp_path: Path) -> None:
+    answers = pd.DataFrame(
+        {"scenario": ["ES01"], "attack": ["gap"], "answer": [1], "threshold": [2]}
+    )
+    infeasible = {"dataset": "A", "model": "MLP", "scenario": "ES01", "attack": "gap"}
+    infeasible |= {"train_patience": None}
+    results.save(tmp_path / "A" / "one", pd.DataFrame([infeasible]), pd.DataFrame())
+    found = infeasible | {"dataset": "B", "train_patience": 3, "ma": 0.25}
+    results.save(tmp_path / "B" / "one", pd.DataFrame([found]), answers)
+    files = results.collect(tmp_path)
+    table = pd.read_parquet(tmp_path / "results").set_index("dataset")
+    assert table.loc["B", ["train_patience", "ma"]].tolist() == [3, 0.25]
+    assert table.loc["A", ["train_patience", "ma"]].isna().all()
+    [answer] = pd.read_parquet(tmp_path / "answers").to_dict("records")
+    assert answer | answers.loc[0].to_dict() == answer and answer["dataset"] == "B"
+    loaded, answered = results.load(tmp_path)
+    assert len(loaded) == 2 and len(answered) == 1 and loaded["ma"].tolist()[1] == 0.25
+    before = [file.stat().st_mtime_ns for file in files]
+    assert [file.stat().st_mtime_ns for file in results.collect(tmp_path)] == before
+
+
 def test_notebooks_hold_no_outputs() -> None:
     for file in Path(__file__).parents[1].joinpath("notebooks").glob("*.ipynb"):
         for cell in nbformat.read(file, as_version=4).cells:
