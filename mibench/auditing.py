@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import time
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,9 +17,10 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
-from mibench import __version__, attacks, figures, metrics, results
+from mibench import attacks, figures, metrics, results
 from mibench.attacks import Attack, Inference, Knowledge
 from mibench.errors import MIBenchError
+from mibench.experiment import provenance
 from mibench.outputs import (
     BoolArray,
     Outputs,
@@ -28,7 +31,11 @@ from mibench.outputs import (
 from mibench.store import replacing
 
 _SHOWN = ("auc", "ma", "accuracy", "precision", "recall", "f1", "fpr", "tpr_at_fpr_1")
-_USED = ("target_", "shadow_", "reference_")
+_OF_A_MODEL = ("probs", "logits", "labels", "is_member")
+_USED = {
+    *(f"{owner}_{part}" for owner in ("target", "shadow") for part in _OF_A_MODEL),
+    *("reference_logits", "reference_in"),
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Audited:
     inference: Inference
     is_member: BoolArray
     metrics: dict[str, metrics.Estimate]
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -51,28 +59,34 @@ class AuditReport:
     left_out : dict of str to str
         Attacks that could not run, with what they lacked.
     seed : int
+    data_sha256 : str
+        Checksum of the arrays that were audited.
     """
 
     attacked: list[Audited]
     left_out: dict[str, str]
     seed: int
+    data_sha256: str
 
     @property
     def table(self) -> pd.DataFrame:
         """One row an attack, with those columns of an experiment's results that an audit has.
 
-        They are `attack`, `title`, `seed`, `mibench_version`, `samples`, `threshold` and every
-        metric with `_low` and `_high`.
+        They are all but those of dataset, scenario and training.
         """
         rows: list[dict[str, Any]] = [
             {
                 "attack": a.attack.name,
                 "title": a.attack.title,
+                "status": "ok",
+                "error": "",
                 "seed": self.seed,
-                "mibench_version": __version__,
+                "data_sha256": self.data_sha256,
+                **provenance(),
                 "samples": len(a.is_member),
                 "threshold": a.inference.threshold,
                 **metrics.as_columns(a.metrics),
+                "seconds": a.seconds,
             }
             for a in self.attacked
         ]
@@ -94,9 +108,9 @@ class AuditReport:
         Raises
         ------
         MIBenchError
-            If the ending is neither.
+            If the ending is neither, or `path` is a folder.
         """
-        path = check_ending(path)
+        path = check_out(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             if path.suffix == ".json":
@@ -105,11 +119,13 @@ class AuditReport:
                 self.table.to_parquet(temporary, index=False)
 
 
-def check_ending(path: str | Path) -> Path:
-    """Return `path`, or raise MIBenchError where its ending names no format."""
+def check_out(path: str | Path) -> Path:
+    """Return `path`, or raise MIBenchError where no table can be written there."""
     path = Path(path)
     if path.suffix not in (".json", ".parquet"):
         raise MIBenchError(f"{path} ends neither in .json nor in .parquet; choose one of the two")
+    if path.is_dir():
+        raise MIBenchError(f"{path} is a folder; give the name of a file")
     return path
 
 
@@ -138,11 +154,26 @@ def audit(
     MIBenchError
         If an array is lacking or not what it should be; the sentence names it.
     """
-    outputs, is_member = _outputs("target", target)
+    own = None if shadow is None else _outputs("shadow", shadow)
+    return _run(_outputs("target", target), own, references, seed)
+
+
+def _run(
+    target: tuple[Outputs, BoolArray],
+    shadow: tuple[Outputs, BoolArray] | None,
+    references: Mapping[str, ArrayLike] | None,
+    seed: int,
+) -> AuditReport:
+    attacks.check_seed(seed)
+    outputs, is_member = target
+    checksum = hashlib.sha256()
+    for one, membership in filter(None, (target, shadow)):
+        for array in (one.logits, one.labels, membership):
+            checksum.update(array.tobytes())
     knowledge = Knowledge()
     given = set()
     if shadow is not None:
-        own, own_members = _outputs("shadow", shadow)
+        own, own_members = shadow
         if own.logits.shape[1] != outputs.logits.shape[1]:
             raise MIBenchError(
                 f"the target has {outputs.logits.shape[1]} classes but the shadow has "
@@ -158,6 +189,11 @@ def audit(
         )
         outputs = replace(outputs, reference_logits=logits, reference_in=trained_on)
         given.add("references")
+        for array in (logits, trained_on):
+            checksum.update(array.tobytes())
+    # Files often hold members first, and an attack that breaks ties by order would learn of it.
+    order = np.random.default_rng(seed).permutation(len(outputs))
+    shuffled, place = outputs.take(order), np.argsort(order)
     attacked, left_out = [], {}
     # Shown where it takes longer than a second.
     bar = tqdm(attacks.REGISTRY.items(), desc="attacks", unit="attack", leave=False, delay=1)
@@ -165,17 +201,20 @@ def audit(
         if lacking := sorted(kind.needs - given):
             left_out[name] = "lacks " + "; ".join(attacks.NEEDS[need] for need in lacking)
             continue
+        began = time.perf_counter()
         try:
-            inference = kind(seed).fit(knowledge).infer(outputs)
+            found = kind(seed).fit(knowledge).infer(shuffled)
+            inference = replace(found, scores=found.scores[place])
             measured = metrics.evaluate(inference, is_member, seed=seed)
         except MIBenchError as error:
             left_out[name] = str(error)
             continue
-        attacked.append(Audited(kind, inference, is_member, measured))
-    return AuditReport(attacked, left_out, seed)
+        seconds = time.perf_counter() - began
+        attacked.append(Audited(kind, inference, is_member, measured, seconds))
+    return AuditReport(attacked, left_out, seed, checksum.hexdigest())
 
 
-def audit_file(path: str | Path, probs: str = "target_probs", seed: int = 0) -> AuditReport:
+def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> AuditReport:
     """Run every attack that the contents of an NPZ file allow.
 
     The file holds ``target_probs`` or ``target_logits`` (n, C), ``target_labels`` (n,),
@@ -185,9 +224,10 @@ def audit_file(path: str | Path, probs: str = "target_probs", seed: int = 0) -> 
     Parameters
     ----------
     path : path
-    probs : str
+    probs : str, optional
         Another array of the target's outputs, such as ``target_probs_memguard``; the shadow's is
-        the one with ``shadow`` for ``target`` in its name.
+        the one with ``shadow`` for ``target`` in its name. By default ``target_logits``, or
+        ``target_probs`` where there are none.
     seed : int
 
     Raises
@@ -195,24 +235,26 @@ def audit_file(path: str | Path, probs: str = "target_probs", seed: int = 0) -> 
     MIBenchError
         If the file or an array is lacking or not what it should be.
     """
-    arrays = _read(Path(path), probs)
-    if probs == "target_probs" and "target_logits" in arrays:
-        probs = "target_logits"
-    _need(path, arrays, probs, "target_labels", "target_is_member")
-    target = _named(arrays, "target", probs)
+    twin = probs and probs.replace("target", "shadow", 1)
+    arrays = _read(Path(path), {*_USED, probs, twin})
+    target = _of_model(path, arrays, "target", probs)
     shadow = references = None
-    if any(name.startswith("shadow_") for name in arrays):
-        twin = probs.replace("target", "shadow", 1)
-        _need(path, arrays, twin, "shadow_labels", "shadow_is_member")
-        shadow = _named(arrays, "shadow", twin)
+    of_shadow = {*(f"shadow_{part}" for part in _OF_A_MODEL), twin} - {probs}
+    if of_shadow & arrays.keys():
+        if probs is not None and twin == probs:
+            raise MIBenchError(
+                f"{path} holds a shadow's arrays, whose outputs are found by writing 'shadow' for "
+                f"'target' in the name; {probs!r} has no 'target' in it: rename the array"
+            )
+        shadow = _of_model(path, arrays, "shadow", twin)
     if "reference_logits" in arrays or "reference_in" in arrays:
         _need(path, arrays, "reference_logits", "reference_in")
         references = {"logits": arrays["reference_logits"], "in": arrays["reference_in"]}
-    return audit(target, shadow, references, seed)
+    return _run(target, shadow, references, seed)
 
 
-def _read(path: Path, probs: str) -> dict[str, Any]:
-    """Return the arrays that an audit can use, and None for whatever else is in the file."""
+def _read(path: Path, used: set[str | None]) -> dict[str, Any]:
+    """Return the arrays that are used, and None for whatever else is in the file."""
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
@@ -225,7 +267,7 @@ def _read(path: Path, probs: str) -> dict[str, Any]:
                     f"{most / 2**30:.1f} GiB, half its memory"
                 )
             names = file.files
-            return {n: file[n] if n == probs or n.startswith(_USED) else None for n in names}
+            return {n: file[n] if n in used else None for n in names}
     except MIBenchError:
         raise
     except OSError as error:
@@ -233,12 +275,14 @@ def _read(path: Path, probs: str) -> dict[str, Any]:
         raise MIBenchError(f"{path} cannot be read: {reason}") from None
     # A damaged file makes the readers of ZIP and NPY raise almost anything.
     except Exception as error:
-        if "allow_pickle" in str(error):
+        if "Object arrays" in str(error):
             raise MIBenchError(
                 f"{path} holds Python objects, which are not loaded: they could run code; save "
                 "plain numeric arrays with numpy.savez"
             ) from None
         reason = " ".join(str(error).split())[:200] or type(error).__name__
+        if "pickled" in reason:  # NumPy's guess at whatever is neither ZIP nor NPY
+            reason = "it is no ZIP archive"
         raise MIBenchError(
             f"{path} is not a complete NPZ file ({reason}); write it again with numpy.savez"
         ) from None
@@ -254,20 +298,23 @@ def _need(path: str | Path, arrays: Mapping[str, Any], *names: str) -> None:
             raise MIBenchError(f"{path} has no array {name!r}; it holds {', '.join(arrays)}")
 
 
-def _named(arrays: Mapping[str, Any], owner: str, outputs: str) -> dict[str, Any]:
-    kind = "logits" if "logits" in outputs else "probs"
-    return {
-        kind: arrays[outputs],
-        "labels": arrays[f"{owner}_labels"],
-        "is_member": arrays[f"{owner}_is_member"],
-    }
+def _of_model(
+    path: str | Path, arrays: Mapping[str, Any], owner: str, outputs: str | None
+) -> tuple[Outputs, BoolArray]:
+    """Return a model's outputs of a name, by default its logits or its posteriors."""
+    kinds = [kind for kind in ("logits", "probs") if f"{owner}_{kind}" in arrays]
+    name = outputs or f"{owner}_{kinds[0] if kinds else 'probs'}"
+    _need(path, arrays, name, f"{owner}_labels", f"{owner}_is_member")
+    given = {part: arrays[f"{owner}_{part}"] for part in ("labels", "is_member")}
+    return _outputs(owner, given | {"logits" if "logits" in name else "probs": arrays[name]}, name)
 
 
-def _outputs(owner: str, given: Mapping[str, ArrayLike]) -> tuple[Outputs, BoolArray]:
+def _outputs(
+    owner: str, given: Mapping[str, ArrayLike], name: str = ""
+) -> tuple[Outputs, BoolArray]:
     kind = "logits" if "logits" in given else "probs"
-    values = _part(owner, given, kind)
-    labels = _part(owner, given, "labels")
-    logits, labels = check_outputs(f"{owner}_{kind}", values, labels, are_probs=kind == "probs")
+    values, labels = _part(owner, given, kind), _part(owner, given, "labels")
+    logits, labels = check_outputs(name or f"{owner}_{kind}", values, labels, kind == "probs")
     members = _part(owner, given, "is_member")
     return Outputs(logits, labels), check_membership(f"{owner}_is_member", members, len(labels))
 

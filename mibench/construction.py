@@ -33,9 +33,6 @@ _WINDOW = 0.1
 _MOST_CANDIDATES = 4096
 _STRONGEST_PREFERENCE = 4.0
 _ORDERS = 5
-# Members' pull away from the generated nonmembers outweighs nonmembers': choosing unusual
-# nonmembers would undo what a scenario's distance does to the attacks.
-_NONMEMBER_WEIGHT = 0.5
 _BANDWIDTHS = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
 # Level positions 0 and 1 keep this distance from the ends of the reachable interval.
 _MARGIN = 0.05
@@ -179,8 +176,10 @@ class Pool:
         self._within_generated = kernel_means(generated, generated, self._bandwidth).mean()
         # The witness function of the MMD: how much a sample, once chosen, raises it.
         witness = kernel_means(features, typical, self._bandwidth) - self._to_generated
+        # Both halves of a pair weigh alike: were members chosen by another rule than nonmembers,
+        # the choice would tell them apart where the model does not.
         self._pull = _standardised(witness[self._members])
-        self._pull += _NONMEMBER_WEIGHT * _standardised(witness[self._nonmembers])
+        self._pull += _standardised(witness[self._nonmembers])
 
     def construct(self, scenario: Scenario) -> TargetDataset:
         """Choose the target dataset of a scenario.

@@ -114,8 +114,7 @@ class Experiment:
             raise MIBenchError(f"references is {references}; use an even number of at least 6")
         if distilled < 2 or distilled % 2:
             raise MIBenchError(f"distilled is {distilled}; use an even number of at least 2")
-        if seed < 0:
-            raise MIBenchError(f"the seed is {seed}; it must be at least 0")
+        attacks.check_seed(seed)
         self.seed, self.space, self.levels, self.defence = seed, space, levels, defence
         store = Store(cache_dir)
         self.dataset = datasets.load(dataset, data_dir, store.directory, sizes)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, logsumexp
+from scipy.special import log_softmax, logsumexp, softmax
 
 from mibench.errors import MIBenchError
 
@@ -84,7 +84,7 @@ class Outputs:
     @cached_property
     def probs(self) -> FloatArray:
         """The posterior vectors, (n, C)."""
-        return np.exp(self.log_probs)
+        return softmax(self.logits.astype(np.float64), axis=1)
 
     @cached_property
     def sorted_probs(self) -> FloatArray:
@@ -188,7 +188,9 @@ def check_outputs(
                 f"the smallest value is {array.min():.4g}; give posteriors, or logits under a name "
                 "that ends in _logits"
             )
-        array = np.log(np.maximum(array, LOWEST_PROBABILITY))
+        # A zero was rounded from something, which is taken to be less than all that were not.
+        least = min(LOWEST_PROBABILITY, array[array > 0].min())
+        array = np.log(np.maximum(array, least))
     return array, classes.astype(np.int64)
 
 
@@ -223,7 +225,10 @@ def check_references(
 
 
 def _numeric(name: str, values: ArrayLike) -> NDArray[Any]:
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors with gradients
+        raise MIBenchError(f"{name} is no array of numbers: {error}") from None
     if array.dtype.kind not in "biuf":
         raise MIBenchError(f"{name} holds {array.dtype} values; expected numbers")
     if not np.isfinite(array).all():

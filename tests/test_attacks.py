@@ -125,7 +125,7 @@ def test_label_only_shares_by_hand() -> None:
     found = fitted.infer(outputs)
     # Copies given the label, of four, and the sample itself, of one: (3+1, 3+1, 1+0, 2+0) of 5.
     assert found.scores == pytest.approx([0.8, 0.8, 0.2, 0.4])
-    assert found.threshold == pytest.approx(0.6)
+    assert found.threshold == pytest.approx(0.8)
     assert Gap().infer(outputs).scores.tolist() == [1, 1, 0, 0]
 
 

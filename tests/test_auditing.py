@@ -7,8 +7,10 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from click.testing import CliRunner
 from nbclient import NotebookClient
+from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import mibench
@@ -39,6 +41,10 @@ def small(seed: int = 0, **changes: Any) -> dict[str, Any]:
         arrays[f"{owner}_labels"] = rng.integers(0, 5, n)
         arrays[f"{owner}_is_member"] = np.arange(n) % 2
     return {k: v for k, v in (arrays | changes).items() if v is not None}
+
+
+def same(a: pd.DataFrame, b: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(a.drop(columns="seconds"), b.drop(columns="seconds"))
 
 
 def test_the_natural_model_is_at_higher_risk_than_the_defended(
@@ -106,7 +112,7 @@ def test_from_python_and_logits(tmp_path: Path) -> None:
     shadow = {k.removeprefix("shadow_"): v for k, v in arrays.items() if k.startswith("shadow")}
     report = mibench.audit(target=target, shadow=shadow)
     np.savez(tmp_path / "f.npz", **arrays)
-    pd.testing.assert_frame_equal(report.table, audit_file(tmp_path / "f.npz").table)
+    same(report.table, audit_file(tmp_path / "f.npz").table)
     target["logits"] = np.log(target.pop("probs"))
     shadow["logits"] = np.log(shadow.pop("probs"))
     table = mibench.audit(target=target, shadow=shadow).table
@@ -179,10 +185,10 @@ def test_broken_arrays_are_named(changes: dict[str, Any], says: str, tmp_path: P
 
 def test_what_an_audit_does_not_use_does_not_matter(tmp_path: Path) -> None:
     names = np.array([{"class": "cat"}], dtype=object)
-    np.savez(tmp_path / "f.npz", **small(class_names=names))
+    np.savez(tmp_path / "f.npz", **small(class_names=names, target_names=names))
     np.savez(tmp_path / "g.npz", **small())
     found, wanted = (audit_file(tmp_path / f"{n}.npz").table for n in "fg")
-    pd.testing.assert_frame_equal(found, wanted)
+    same(found, wanted)
 
 
 def test_broken_files_are_named(tmp_path: Path) -> None:
@@ -198,7 +204,7 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(MIBenchError, match=r"bad\.npz"):
         audit_file(bad)
     bad.write_text("no numbers at all")
-    with pytest.raises(MIBenchError, match=r"bad\.npz"):
+    with pytest.raises(MIBenchError, match=r"bad\.npz is not a complete NPZ file"):
         audit_file(bad)
     for path in (tmp_path, tmp_path / "none.npz"):
         with pytest.raises(MIBenchError, match="cannot be read"):
@@ -208,6 +214,78 @@ def test_broken_files_are_named(tmp_path: Path) -> None:
         audit_file(tmp_path / "one.npy")
     with pytest.raises(MIBenchError, match="has no array 'target_probs_x'; it holds"):
         audit_file(good, "target_probs_x")
+
+
+def test_logits_and_their_probabilities_are_audited_alike(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels, is_member = rng.integers(0, 5, 200), np.arange(200) % 2
+    mask = np.argsort(rng.random((16, 200)), axis=0) < 8
+    one_hot = 18.0 * np.eye(5)[labels]
+    references = one_hot + rng.normal(0, 1, (16, 200, 5)) + 3 * mask[..., None] * np.eye(5)[labels]
+    logits = one_hot + rng.normal(0, 1, (200, 5)) + 3 * is_member[:, None] * np.eye(5)[labels]
+    given = {"labels": labels, "is_member": is_member}
+    others = {"logits": references, "in": mask}
+    a = mibench.audit({"logits": logits, **given}, references=others).table
+    b = mibench.audit({"probs": softmax(logits, axis=1), **given}, references=others).table
+    assert b["auc"].to_numpy() == pytest.approx(a["auc"].to_numpy(), abs=1e-3)
+    assert b.set_index("attack").loc["lira_online", "auc"] > 0.8
+
+
+def test_the_order_of_samples_tells_nothing() -> None:
+    labels = np.arange(200) % 5
+    for first in (True, False):
+        given = {"labels": labels, "is_member": (np.arange(200) < 100) == first}
+        table = mibench.audit({"probs": np.eye(5)[labels], **given}).table
+        assert (table["auc_low"] <= 0.5).all() and (table["auc_high"] >= 0.5).all()
+
+
+def test_outputs_of_another_name(tmp_path: Path) -> None:
+    arrays = small()
+    defended = {"defended": arrays["target_probs"]}
+    np.savez(tmp_path / "f.npz", **arrays, **defended)
+    with pytest.raises(MIBenchError, match="no 'target' in it: rename the array"):
+        audit_file(tmp_path / "f.npz", "defended")
+    alone = {k: v for k, v in arrays.items() if k.startswith("target")}
+    np.savez(tmp_path / "g.npz", **alone, **defended)
+    same(
+        audit_file(tmp_path / "g.npz", "defended").table,
+        audit_file(tmp_path / "g.npz").table,
+    )
+    broken = {"target_probs_x": np.full((60, 5), np.nan), "shadow_probs_x": arrays["shadow_probs"]}
+    np.savez(tmp_path / "h.npz", **arrays, **broken)
+    with pytest.raises(MIBenchError, match="target_probs_x holds 300 values"):
+        audit_file(tmp_path / "h.npz", "target_probs_x")
+    # Logits are taken where there are some; but what was asked for goes first.
+    np.savez(tmp_path / "i.npz", **arrays, target_logits=np.full((60, 5), np.nan))
+    same(
+        audit_file(tmp_path / "i.npz", "target_probs").table,
+        audit_file(tmp_path / "f.npz").table,
+    )
+    mixed = small(target_probs=None, target_logits=np.log(arrays["target_probs"]))
+    np.savez(tmp_path / "j.npz", **mixed)
+    found = audit_file(tmp_path / "j.npz").table["auc"]
+    assert found.to_numpy() == pytest.approx(audit_file(tmp_path / "f.npz").table["auc"].to_numpy())
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--seed", "-1"], ["--seed", str(2**40)], ["--out", "{file}/x.json"]]
+)
+def test_what_cannot_be_used_is_one_sentence(arguments: list[str], tmp_path: Path) -> None:
+    file = tmp_path / "f.npz"
+    np.savez(file, **small())
+    given = [argument.format(file=file) for argument in arguments]
+    result = CliRunner().invoke(main, ["audit", str(file), *given])
+    assert result.exit_code == 2 and result.stderr.strip().splitlines()[-1].startswith("mibench: ")
+    (tmp_path / "a.json").mkdir()
+    with pytest.raises(MIBenchError, match="is a folder"):
+        audit_file(file).save(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("probs", [[[0.5, 0.5], [1.0]], "torch"])
+def test_what_is_no_array_is_named(probs: Any) -> None:
+    values = torch.full((2, 2), 0.5, requires_grad=True) if probs == "torch" else probs
+    with pytest.raises(MIBenchError, match="target_probs is no array of numbers"):
+        mibench.audit({"probs": values, "labels": [0, 1], "is_member": [0, 1]})
 
 
 def npy(header: str, body: bytes = b"") -> bytes:
@@ -273,7 +351,7 @@ def test_layout_and_precision_of_arrays_change_nothing(tmp_path: Path) -> None:
     swapped["target_probs"] = np.asfortranarray(swapped["target_probs"])
     swapped["target_is_member"] = arrays["target_is_member"].astype(bool)
     swapped["target_labels"] = arrays["target_labels"].astype(np.float32)
-    pd.testing.assert_frame_equal(audited(tmp_path, swapped), expected)
+    same(audited(tmp_path, swapped), expected)
     for kind in (np.float32, np.float16):
         rough = {k: v.astype(kind) if k.endswith("probs") else v for k, v in arrays.items()}
         table = audited(tmp_path, rough)

@@ -15,7 +15,16 @@ from mibench.attacks import (
     shapley,
     top1_threshold,
 )
-from mibench.attacks.base import NEEDS, REGISTRY, Attack, Inference, Knowledge, find, register
+from mibench.attacks.base import (
+    NEEDS,
+    REGISTRY,
+    Attack,
+    Inference,
+    Knowledge,
+    check_seed,
+    find,
+    register,
+)
 
 __all__ = [
     "NEEDS",
@@ -25,6 +34,7 @@ __all__ = [
     "Knowledge",
     "blindmi",
     "calibrated",
+    "check_seed",
     "class_threshold",
     "find",
     "label_only",

@@ -13,6 +13,10 @@ from numpy.typing import ArrayLike
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
+# The false positive rate of attacks that know nonmembers only, and the most of those that are to be
+# precise.
+FPR = 0.1
+
 NEEDS = {
     "shadow": "a shadow model's outputs on its own members and nonmembers",
     "references": "outputs of reference models on the target dataset, and what they trained on",
@@ -134,6 +138,12 @@ def find(name: str) -> type[Attack]:
     raise MIBenchError(f"unknown attack {name!r}; {hint}known are {', '.join(REGISTRY)}")
 
 
+def check_seed(seed: int) -> None:
+    """Raise MIBenchError if a seed is none that every library takes."""
+    if not 0 <= seed < 2**32:
+        raise MIBenchError(f"the seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
+
+
 def given(value: Outputs | None, need: str) -> Outputs:
     """Return a part of the knowledge, or raise MIBenchError where it is lacking."""
     if value is None:
@@ -152,8 +162,8 @@ def shadow_of(knowledge: Knowledge) -> tuple[Outputs, BoolArray]:
 def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = True) -> float:
     """Return the threshold of the highest membership advantage, or of the highest accuracy.
 
-    One sort. Of several equally good thresholds the highest is taken; it lies midway between
-    neighbouring scores, or just above all where nobody is best called a member.
+    One sort. Of several equally good thresholds the highest is taken; it is the lowest score that
+    is called a member's, or lies just above all where nobody is best called one.
 
     Parameters
     ----------
@@ -208,11 +218,7 @@ def sure_ppv(tp: IntArray, fp: IntArray, is_member: BoolArray, max_fpr: float) -
 
 def _cut(descending: FloatArray, count: int) -> float:
     """Return a threshold that the first `count` scores reach and the others do not."""
-    if count == 0:
-        return float(np.nextafter(descending[0], np.inf))
-    if count == len(descending):
-        return float(descending[-1])
-    return float((descending[count - 1] + descending[count]) / 2)
+    return float(descending[count - 1] if count else np.nextafter(descending[0], np.inf))
 
 
 def _plain(name: str) -> str:

@@ -9,6 +9,7 @@ from sklearn.svm import OneClassSVM
 
 from mibench.attacks.base import Attack, Inference, Knowledge, given, register
 from mibench.construction import blindmi_features
+from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, Outputs
 
 # The Gaussians' variances, those of the authors' published code.
@@ -33,6 +34,10 @@ VARIANCES = (
     1e5,
     1e6,
 )
+
+
+# Their kernel takes 3 GiB.
+MOST_SAMPLES = 20_000
 
 
 class Differential(Attack):
@@ -164,7 +169,17 @@ def differential_moves(
         Where each sample ends.
     gain : float array, (n,)
         MMD^2 with the sample in T minus MMD^2 with it in G, all others as they end.
+
+    Raises
+    ------
+    MIBenchError
+        If n is above :data:`MOST_SAMPLES`.
     """
+    if len(features) > MOST_SAMPLES:
+        raise MIBenchError(
+            f"BlindMI-Diff compares all pairs of samples and takes at most {MOST_SAMPLES:,}; these "
+            f"are {len(features):,}: give a random part of them"
+        )
     kernel = gaussians(features, features)
     in_g = in_g.copy()
     to_t = kernel[:, ~in_g].sum(axis=1)
@@ -211,8 +226,10 @@ def differential_moves(
 
 def gaussians(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return the sum of Gaussian kernels of all :data:`VARIANCES` between (n, d) and (m, d)."""
-    squares = cdist(a, b, "sqeuclidean")
-    total = np.zeros_like(squares)
-    for variance in VARIANCES:
-        total += np.exp(squares * (-0.5 / variance))
+    total = np.zeros((len(a), len(b)))
+    # Some rows at a time, so that what is held beside the result is small.
+    for rows in np.array_split(np.arange(len(a)), len(a) // 512 + 1):
+        squares = cdist(a[rows], b, "sqeuclidean")
+        for variance in VARIANCES:
+            total[rows] += np.exp(squares * (-0.5 / variance))
     return total

@@ -22,6 +22,7 @@ class CalibratedScore(ReferenceAttack):
     name = "calibrated"
     title = "Calibrated Score"
     source = "Watson et al. 2022"
+    reads_in = False
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return losses."""

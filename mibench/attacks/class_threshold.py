@@ -107,9 +107,12 @@ def modified_entropy(outputs: Outputs) -> FloatArray:
     Mittal 2021, the modified prediction entropy).
     """
     probs = outputs.probs
-    # 1 - p, without the cancellation where p rounds to one.
-    rest = np.maximum(probs.sum(axis=1, keepdims=True) - probs, 1e-30)
-    others = -probs * np.log(rest)
+    rest, top = 1 - probs, probs.argmax(axis=1)[:, None]
+    # Where p rounds to one, 1 - p keeps its digits only as the sum of the others.
+    without = probs.copy()
+    np.put_along_axis(without, top, 0, axis=1)
+    np.put_along_axis(rest, top, without.sum(axis=1, keepdims=True), axis=1)
+    others = -probs * np.log(np.maximum(rest, np.finfo(float).tiny))
     true = np.take_along_axis(others, outputs.labels[:, None], axis=1)[:, 0]
     wrong = np.take_along_axis(rest, outputs.labels[:, None], axis=1)[:, 0]
     return others.sum(axis=1) - true + wrong * outputs.loss

@@ -76,6 +76,7 @@ class OfflineLiRA(LiRA):
     name = "lira_offline"
     title = "Likelihood ratio (offline)"
     source = "Carlini et al. 2022"
+    reads_in = False
 
     def score(
         self,

@@ -5,13 +5,10 @@ from typing import Self
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from mibench.attacks.base import Attack, Inference, Knowledge, given, register
+from mibench.attacks.base import FPR, Attack, Inference, Knowledge, given, register
 from mibench.attacks.reference import references_of
 from mibench.errors import MIBenchError
 from mibench.outputs import FloatArray, Outputs, cross_entropy, scaled_logit
-
-# The false positive rate that every attack of this file aims at.
-FPR = 0.1
 
 
 @register

@@ -1,10 +1,11 @@
 """Attacks that compare the target with reference models."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
 import numpy as np
 
-from mibench.attacks.base import Attack, Inference, best_threshold
+from mibench.attacks.base import FPR, Attack, Inference, best_threshold
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
@@ -13,28 +14,44 @@ class ReferenceAttack(Attack):
     """An attack whose threshold is found by attacking the reference models themselves.
 
     The auditor knows what those were trained on: each in turn stands in for the target and is
-    scored against the others; the threshold of highest MA over all these scores is used.
+    scored against the others; the threshold of highest MA over all these scores is used. Where
+    none was trained on any of the samples, it is the one that 10% of the scores reach.
+
+    Attributes
+    ----------
+    reads_in : bool
+        Whether the score reads models trained with the sample.
     """
 
     needs = frozenset({"references"})
+    reads_in: ClassVar[bool] = True
 
     def infer(self, target: Outputs) -> Inference:
         """Score the target against the references."""
         logits, trained_on = references_of(self.title, target)
-        if trained_on.sum(axis=0).min() < 3 or (~trained_on).sum(axis=0).min() < 3:
+        sides = (trained_on, ~trained_on) if self.reads_in else (~trained_on,)
+        if min(side.sum(axis=0).min() for side in sides) < 3:
+            also = " and three with it" if self.reads_in else ""
             raise MIBenchError(
-                f"{self.title} needs for every sample three reference models trained with it and "
-                f"three without, one of which stands in for the target; these are {len(logits)}"
+                f"{self.title} needs for every sample three reference models trained without it"
+                f"{also}, one of which stands in for the target; these are {len(logits)}"
             )
         own, references = (
             self.signal(target.logits, target.labels),
             self.signal(logits, target.labels),
         )
-        scores = [
-            self.score(references[k], np.delete(references, k, 0), np.delete(trained_on, k, 0), k)
-            for k in range(len(references))
-        ]
-        threshold = best_threshold(np.concatenate(scores), trained_on.ravel())
+        scores = np.concatenate(
+            [
+                self.score(
+                    references[k], np.delete(references, k, 0), np.delete(trained_on, k, 0), k
+                )
+                for k in range(len(references))
+            ]
+        )
+        if trained_on.any():
+            threshold = best_threshold(scores, trained_on.ravel())
+        else:
+            threshold = float(np.quantile(scores, 1 - FPR))
         return Inference(self.score(own, references, trained_on), threshold)
 
     @abstractmethod

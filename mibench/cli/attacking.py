@@ -107,11 +107,13 @@ def _echo_metrics(row: dict[Any, Any]) -> None:
 @main.command("audit")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--probs", default="target_probs", show_default=True, help="Which of the target's outputs."
+    "--probs",
+    metavar="NAME",
+    help="Another array of the target's outputs, such as target_probs_memguard.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write .parquet or .json as well.")
-def audit_outputs(file: Path, probs: str, seed: int, out: Path | None) -> None:
+def audit_outputs(file: Path, probs: str | None, seed: int, out: Path | None) -> None:
     """Attack a model that was trained elsewhere, from its outputs in FILE (.npz).
 
     FILE holds target_probs or target_logits (n, C), target_labels (n,) and target_is_member (n,),
@@ -119,10 +121,10 @@ def audit_outputs(file: Path, probs: str, seed: int, out: Path | None) -> None:
     optionally reference_logits (K, n, C) with reference_in (K, n). Every attack that these allow
     is run; the others are named with what they lack.
     """
-    from mibench.auditing import audit_file, check_ending
+    from mibench.auditing import audit_file, check_out
 
     if out is not None:
-        check_ending(out)
+        check_out(out)
     report = audit_file(file, probs, seed)
     click.echo(str(report))
     if out is not None:

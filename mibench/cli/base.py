@@ -19,6 +19,12 @@ class _Commands(click.Group):
         except MIBenchError as error:
             click.echo(f"mibench: {error}", err=True)
             sys.exit(2)
+        except OSError as error:
+            # Of a file that the user named, or of one below a folder that the user named.
+            if error.filename is None:
+                raise
+            click.echo(f"mibench: {error.filename} cannot be used: {error.strerror}", err=True)
+            sys.exit(2)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
