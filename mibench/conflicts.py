@@ -129,22 +129,6 @@ def check_metric(metric: str) -> None:
         raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
 
 
-def select(table: pd.DataFrame, **setting: str) -> pd.DataFrame:
-    """Return the rows of a setting, such as ``model="MLP"``; a column that is absent is one value.
-
-    Raises
-    ------
-    MIBenchError
-        If there are none.
-    """
-    for column, value in setting.items():
-        if column in table:
-            table = table[table[column] == value]
-    if table.empty:
-        raise MIBenchError("no results of " + ", ".join(f"{c} {v}" for c, v in setting.items()))
-    return table
-
-
 def _compared(
     answer: IntArray,
     is_member: BoolArray,

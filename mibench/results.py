@@ -194,6 +194,22 @@ def to_json(results: pd.DataFrame) -> str:
     return json.dumps(rows, indent=1)
 
 
+def select(table: pd.DataFrame, **setting: str) -> pd.DataFrame:
+    """Return the rows of a setting, such as ``model="MLP"``; a column that is absent is one value.
+
+    Raises
+    ------
+    MIBenchError
+        If there are none.
+    """
+    for column, value in setting.items():
+        if column in table:
+            table = table[table[column] == value]
+    if table.empty:
+        raise MIBenchError("no results of " + ", ".join(f"{c} {v}" for c, v in setting.items()))
+    return table
+
+
 def panel(results: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:
     """Return the rows of a research question's published panel, in its order."""
     ids = [scenario.id for scenario in scenarios.panel(dataset, question)]

@@ -258,7 +258,7 @@ def test_mistakes_are_named() -> None:
     with pytest.raises(MIBenchError, match="between 0 and 1"):
         conflicts.significant(compared, alpha=5)
     with pytest.raises(MIBenchError, match="no results of model VGG16"):
-        conflicts.select(answers.assign(model="MLP"), model="VGG16")
+        results.select(answers.assign(model="MLP"), model="VGG16")
 
 
 def test_ranks_and_leaders() -> None:
@@ -397,16 +397,16 @@ def beaten(answers: pd.DataFrame, rows: pd.DataFrame, title: str) -> int:
 def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
     table, answers = results.load(executed, "Location30")
     found = conflicts.conflicts(conflicts.significant(conflicts.differences(answers)))
-    drawn = figures.conflict_matrix(found)
+    drawn = figures.conflict_matrix(found, table)
     shown = [int(t.get_text()) for t in drawn.axes[0].texts if t.get_text()]
     assert sum(shown) == len(found)
-    ranked = figures.ranks(conflicts.ranking(table))
+    ranked = figures.ranks(conflicts.ranking(table), table)
     [mean] = [line for line in ranked.axes[0].lines if line.get_label() == "mean, seed 0"]
     wanted = conflicts.ranking(table).groupby("title")["rank"].mean().sort_values()
     assert sorted(mean.get_xdata()) == pytest.approx(list(wanted))
     names = [t.get_text() for t in ranked.axes[0].get_yticklabels()]
     assert names == list(wanted.index)
-    views = figures.two_views(conflicts.leaders(table))
+    views = figures.two_views(conflicts.leaders(table), table)
     assert sum(int(t.get_text()) for t in views.axes[1].texts) == 84
     for i, figure in enumerate((drawn, ranked, views)):
         figures.save(figure, tmp_path / str(i))
@@ -418,5 +418,5 @@ def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
     assert "over 84 scenarios" in ranked.caption and names[0] in ranked.alt
     plt.close("all")
     with pytest.raises(MIBenchError, match="no conflicts"):
-        figures.conflict_matrix(found.iloc[:0])
+        figures.conflict_matrix(found.iloc[:0], table)
     assert set(conflicts.METRICS) <= set(METRICS)

@@ -2,6 +2,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -219,6 +220,17 @@ assert any(t.is_alive() for t in threads)
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+def test_an_explorer_that_is_shown_again_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    first = explore(epochs=1_000_000, cache_dir=tmp_path)
+    while first._job is None or first._job.training._process is None:
+        time.sleep(0.01)
+    process = first._job.training._process
+    second = explore(epochs=1_000_000, cache_dir=tmp_path)
+    assert process.wait(10) != 0 and first._job is None and not first._experiments
+    second.close()
+    assert second._job is None
 
 
 def test_a_training_that_fails_says_why() -> None:

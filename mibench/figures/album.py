@@ -16,14 +16,14 @@ from mibench.scenarios import RESEARCH_QUESTIONS
 
 
 def published(results: pd.DataFrame, columns: int = 1) -> Iterator[tuple[str, Picture]]:
-    """Yield the six panels of every research question whose scenarios have values, named.
+    """Yield the six panels of every research question of which two scenarios have values, named.
 
     One after the other for each dataset, model and defence; the name is good for a file.
     """
     for setting, rows in by_setting(results):
         for question in RESEARCH_QUESTIONS:
             panel = tables.panel(rows, str(rows["dataset"].iloc[0]), question)
-            if (panel["status"] == "ok").any():
+            if panel.loc[panel["status"] == "ok", "scenario"].nunique() > 1:
                 yield _name(setting, question), six_panels(panel, question, columns)
 
 

@@ -9,10 +9,11 @@ from matplotlib.axes import Axes
 
 from mibench import attacks
 from mibench.errors import MIBenchError
+from mibench.figures.rows import counted, only_setting
 from mibench.figures.style import COLOURS, MARKERS, Picture, picture, style
 
 
-def conflict_matrix(found: pd.DataFrame) -> Picture:
+def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
     """Draw for every two attacks in how many pairs of scenarios their order flips.
 
     Above the diagonal the pairs of scenarios that differ in one factor, below it those that
@@ -22,6 +23,10 @@ def conflict_matrix(found: pd.DataFrame) -> Picture:
     ----------
     found : DataFrame
         Rows of :func:`mibench.conflicts.conflicts`.
+    results : DataFrame
+        The rows of one dataset, model and defence that they were found in.
+    metric : str
+        By which attacks were compared.
 
     Raises
     ------
@@ -63,9 +68,10 @@ def conflict_matrix(found: pd.DataFrame) -> Picture:
         axes.tick_params(labelsize=6, length=0)
     kinds = found["type"].value_counts()
     figure.caption = (
-        f"For every two of {len(names)} attacks, the number of pairs of scenarios in which their "
-        "order flips, both differences significant: above the diagonal pairs that differ in one "
-        f"factor ({kinds.get(1, 0)} in all), below it pairs that differ in two ({kinds.get(2, 0)})."
+        f"For every two of {len(names)} attacks on {only_setting(results, 'to draw')}, the number "
+        f"of pairs of scenarios in which their order by {_name(metric)} flips, both differences "
+        f"significant: above the diagonal pairs that differ in one factor ({kinds.get(1, 0)} in "
+        f"all), below it pairs that differ in two ({kinds.get(2, 0)}). {counted(results)}."
     )
     both = np.triu(matrix + matrix.T)
     first, second = np.unravel_index(both.argmax(), both.shape)
@@ -76,13 +82,17 @@ def conflict_matrix(found: pd.DataFrame) -> Picture:
     return figure
 
 
-def ranks(ranking: pd.DataFrame) -> Picture:
+def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
     """Draw every attack's mean rank over scenarios, one mark a seed, and the ranks' middle half.
 
     Parameters
     ----------
     ranking : DataFrame
         Rows of :func:`mibench.conflicts.ranking`.
+    results : DataFrame
+        The rows of one dataset, model and defence that they were found in.
+    metric : str
+        By which they were ranked.
     """
     order = ranking.groupby("title")["rank"].mean().sort_values().index
     place = {title: i for i, title in enumerate(order)}
@@ -111,12 +121,13 @@ def ranks(ranking: pd.DataFrame) -> Picture:
             )
         axes.set_yticks(range(len(order)), order)
         axes.invert_yaxis()
-        axes.set_xlabel(f"rank over {ranking['scenario'].nunique()} scenarios (1 is best)")
+        axes.set_xlabel(f"rank by {_name(metric)} (1 is best)")
         figure.legend(loc="outside lower center", ncols=2)
     figure.caption = (
-        f"Ranks of {len(order)} attacks over {ranking['scenario'].nunique()} scenarios, 1 is best: "
-        f"a mark is the mean with one of {len(seeds)} seeds (splits, training and construction), "
-        "the bar holds the middle half of an attack's ranks."
+        f"Ranks by {_name(metric)} of {len(order)} attacks on {only_setting(results, 'to draw')} "
+        f"over {ranking['scenario'].nunique()} scenarios, 1 is best: a mark is the mean with one "
+        "seed (splits, training and construction), the bar holds the middle half of an attack's "
+        f"ranks. {counted(results)}."
     )
     figure.alt = (
         f"Attacks from best to worst mean rank: {order[0]} first, {order[-1]} last; "
@@ -125,13 +136,20 @@ def ranks(ranking: pd.DataFrame) -> Picture:
     return figure
 
 
-def two_views(leaders: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1") -> Picture:
+def two_views(
+    leaders: pd.DataFrame,
+    results: pd.DataFrame,
+    metric: str = "ma",
+    other: str = "tpr_at_fpr_0.1",
+) -> Picture:
     """Draw each scenario's leader by one metric beside its leader by another, in both metrics.
 
     Parameters
     ----------
     leaders : DataFrame
         Rows of :func:`mibench.conflicts.leaders` for the same two metrics.
+    results : DataFrame
+        The rows of one dataset, model and defence that they were found in.
     """
     with style():
         figure, grid = picture(1, 2, figsize=(7.16, 3.4), width_ratios=[1, 1.3])
@@ -158,8 +176,9 @@ def two_views(leaders: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fp
         grid[1].set(ylabel=f"leads by {_name(metric)}", xlabel=f"leads by {_name(other)}")
     figure.caption = (
         f"The attacks that lead by {_name(metric)} and by {_name(other)} in each of {len(leaders)} "
-        "scenarios: (a) both with their values, joined where they differ; (b) how often each two "
-        "lead."
+        f"scenarios of {only_setting(results, 'to draw')}: (a) both with their values, joined "
+        "where they differ; (b) how often each two lead. Values are means over seeds. "
+        f"{counted(results)}."
     )
     figure.alt = (
         f"In {leaders['same'].sum()} of {len(leaders)} scenarios one attack leads by both. By "

@@ -8,7 +8,14 @@ import pandas as pd
 from mibench import costs
 from mibench.attacks import REGISTRY
 from mibench.figures.ranking import NAMES
-from mibench.figures.rows import complete, counted, only_setting, titles, unreachable
+from mibench.figures.rows import (
+    complete,
+    counted,
+    only_setting,
+    shared_models,
+    titles,
+    unreachable,
+)
 from mibench.figures.style import WIDTHS, Picture, look, picture, style
 
 METRICS = ("ma", "auc", "tpr_at_fpr_1")
@@ -66,8 +73,8 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
         f"{', '.join(NAMES[m] for m in METRICS)} of {len(table)} attacks on {setting}, in groups "
         "of what they cost beside the target: trained models, and queries to the target for each "
         f"attacked sample. Marks are means over {count} scenarios, bars reach from the lowest to "
-        "the highest scenario; the scenarios share one target model and its samples, so bars are "
-        "no confidence intervals. A ring marks attacks whose mean no attack of at most the same "
+        f"the highest scenario; the scenarios share {shared_models(results)}, so bars are no "
+        "confidence intervals. A ring marks attacks whose mean no attack of at most the same "
         f"cost exceeds. {counted(results)}.{unreachable(results)}"
     )
     best = [table.loc[(table["models"] == m) & (table["queries"] == q), "ma"] for m, q in bands]

@@ -84,8 +84,13 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
         f"({', '.join(_level(level, factor) for level in levels)}); the scenarios are "
         f"{', '.join(dict.fromkeys(results['scenario']))}. {counted(results)}. Marks are values on "
         "the answered samples"
-        + (", the mean over the seeds" if results["seed"].nunique() > 1 else "")
-        + f"; bars are 95% intervals.{unreachable(results)}"
+        + (
+            ", the mean over the seeds; bars reach from the lowest end of their 95% intervals to "
+            "the highest."
+            if results["seed"].nunique() > 1
+            else "; bars are 95% intervals."
+        )
+        + unreachable(results)
     )
     figure.alt = (
         f"Six panels, one mark for each attack and level of the {_heading(factor)}. "
@@ -144,7 +149,8 @@ def _panel(
             color="0.35",
             ha="center",
             va="center",
-            zorder=1,
+            zorder=4,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
         )
     axes.set_xticks(range(len(titles)), titles, rotation=90)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])

@@ -11,7 +11,14 @@ import pandas as pd
 from scipy.stats import friedmanchisquare, studentized_range
 
 from mibench.errors import MIBenchError
-from mibench.figures.rows import complete, counted, only_setting, titles, unreachable
+from mibench.figures.rows import (
+    complete,
+    counted,
+    only_setting,
+    shared_models,
+    titles,
+    unreachable,
+)
 from mibench.figures.style import WIDTHS, Picture, look, picture, style
 
 NAMES = {
@@ -180,7 +187,7 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
         f"{ranking.scenarios} scenarios in which all have a value. Friedman: chi-squared = "
         f"{ranking.statistic:.1f}, {p}; Nemenyi: mean ranks within CD = "
         f"{ranking.critical_difference:.2f} of each other do not differ at the 5% level, a bar "
-        f"joins them.{repeated} The scenarios share one target model and its samples, so their "
+        f"joins them.{repeated} The scenarios share {shared_models(results)}, so their "
         "ranks are not independent, as both tests suppose: p and CD are too small, and say nothing "
         f"about other models or datasets. {counted(results)}."
     )
@@ -226,7 +233,9 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
         )
         size = min(3.5, 72 * (WIDTHS[columns] - 1.8) / len(values) * 0.7)
         down, across = np.nonzero(leads)
-        axes.plot(across, down, "o", color="white", mec="black", mew=0.4, ms=size, clip_on=False)
+        axes.plot(
+            across, down, "o", color="white", mec="black", mew=0.4, ms=size, clip_on=False, zorder=5
+        )
         axes.set_yticks(range(len(order)), [title[str(name)] for name in order])
         axes.grid(False)
         axes.tick_params(length=0)

@@ -46,6 +46,16 @@ def counted(results: pd.DataFrame) -> str:
     return f"n = {n} samples a scenario, half of them members; {named}"
 
 
+def shared_models(results: pd.DataFrame) -> str:
+    """Return what all scenarios have in common, as part of a caption."""
+    seeds = results["seed"].nunique()
+    return (
+        "one target model and its samples"
+        if seeds == 1
+        else (f"{seeds} target models, one a seed, and their samples")
+    )
+
+
 def unreachable(results: pd.DataFrame) -> str:
     """Return the sentence of a caption that names the scenarios without values, or nothing."""
     missing = results.loc[results["status"] != "ok", "scenario"].unique()

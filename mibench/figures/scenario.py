@@ -115,22 +115,26 @@ def _scores(axes: Axes, result: Judged) -> None:
         axes.stairs(counts, bins, fill=True, alpha=0.6, color=colour, label=name)
     if bins[0] <= result.inference.threshold <= bins[-1]:
         axes.axvline(result.inference.threshold, color="black", ls="--", label="threshold")
-    axes.set_xlabel(f"score of {result.attack.title}")
+    axes.set_xlabel(f"score of\n{result.attack.title}")
+    axes.locator_params("x", nbins=4)
 
 
 def roc(results: Sequence[Judged]) -> Picture:
     """Draw ROC curves on log axes, each with its threshold's point."""
     with style():
         figure, axes = picture(figsize=(3.5, 3.2 + 0.13 * len(results)))
+        floor = 0.5 / len(results[0].is_member)
         for result in results:
             values, is_member = result.inference.scores, result.is_member
             fpr, tpr, _ = metrics.roc(values, is_member)
             drawn = look(result.attack.name)
             area = result.metrics["auc"].value
             called = values >= result.inference.threshold
-            at = called[~is_member].mean(), called[is_member].mean()
+            # Where a rate is zero the point stands at the edge, as a logarithm has no zero.
+            rates = called[~is_member].mean(), called[is_member].mean()
+            at = [max(rate, floor) for rate in rates]
             axes.plot(fpr, tpr, color=drawn.colour, ls=drawn.line, lw=0.8, drawstyle="steps-post")
-            axes.plot(*at, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5)
+            axes.plot(*at, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5, clip_on=False)
             # The legend shows line and point as one.
             axes.plot(
                 [],
@@ -143,12 +147,17 @@ def roc(results: Sequence[Judged]) -> Picture:
                 lw=0.8,
                 label=f"{result.attack.title} (AUC {area:.2f})",
             )
-        floor = 0.5 / len(results[0].is_member)
         line = np.geomspace(floor, 1, 50)
         axes.plot(line, line, color="0.6", lw=0.8, ls=":")
         axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
         axes.set(xlabel="FPR", ylabel="TPR")
-        figure.legend(loc="outside lower center", fontsize=6, ncols=1 if len(results) < 4 else 2)
+        figure.legend(
+            loc="outside lower center",
+            fontsize=5.5,
+            ncols=1 if len(results) < 4 else 2,
+            columnspacing=0.8,
+            handlelength=1.6,
+        )
     is_member = results[0].is_member
     figure.caption = (
         f"ROC curves of {len(results)} attacks on {is_member.sum()} members and "

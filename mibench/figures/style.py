@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from typing import Any, cast
 from xml.sax.saxutils import escape
 
 import matplotlib.pyplot as plt
-from IPython.display import Image, Markdown, display
+from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from mibench.attacks import REGISTRY, Attack
@@ -24,6 +25,9 @@ LINES = ("-", "--", "-.", ":")
 MEMBER, NONMEMBER = COLOURS[5], COLOURS[0]
 # Inches: one column of a two-column page, and both.
 WIDTHS = {1: 3.5, 2: 7.16}
+
+
+_QUOTES = {'"': "&quot;"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +124,12 @@ def picture(rows: int = 1, cols: int = 1, **settings: Any) -> tuple[Picture, Any
 
 def show(figure: Picture) -> None:
     """Show a picture in a notebook with its caption and alternative text, and close it."""
-    display(Image(png(figure, 150), alt=figure.alt), Markdown(figure.caption))
+    data = png(figure, 150)
+    encoded = base64.b64encode(data).decode()
+    described = f'<img alt="{escape(figure.alt, _QUOTES)}" src="data:image/png;base64,{encoded}">'
+    # As HTML too, because notebooks show no alternative text of a bare image.
+    display({"image/png": encoded, "text/html": described, "text/plain": figure.alt}, raw=True)
+    display(Markdown(figure.caption))
     plt.close(figure)
 
 

@@ -157,7 +157,8 @@ def _dropdown(name: str, options: Iterable[object], value: object) -> widgets.Dr
 
 
 def _row(controls: Sequence[widgets.Widget]) -> widgets.GridBox:
-    columns = f"repeat({len(controls)}, 1fr)"
+    # As many beside each other as can be read.
+    columns = "repeat(auto-fit, minmax(200px, 1fr))"
     return widgets.GridBox(
         list(controls), layout=widgets.Layout(grid_template_columns=columns, grid_gap="2px 4px")
     )

@@ -26,6 +26,7 @@ from mibench.widgets.pictures import DistanceHistogram, RocCurves
 from mibench.widgets.preparation import Finished, NotMade, Training
 from mibench.widgets.tables import STYLE
 
+_SHOWN: list[Explorer] = []
 # Seconds that a thread has at the end of the process: a download that hangs needs no more.
 _PATIENCE = 10.0
 
@@ -106,7 +107,7 @@ class Explorer:
         self.roc, self.distances = RocCurves(), DistanceHistogram()
         self._line = widgets.HTML(layout=widgets.Layout(flex="1 1 auto", min_width="0"))
         self._progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="180px"))
-        self.button = widgets.Button(layout=widgets.Layout(width="90px"))
+        self.button = widgets.Button(layout=widgets.Layout(width="90px", flex="0 0 auto"))
         self.button.on_click(lambda _: self._pressed())
         self._body = widgets.GridBox(
             layout=widgets.Layout(grid_template_columns="1fr 1fr", grid_gap="8px 16px")
@@ -132,6 +133,13 @@ class Explorer:
         with self._lock:
             self._abandon()
             self._hide("Stopped. Choose something else, or try again.", "Try again")
+
+    def close(self) -> None:
+        """End all work, forget the data and take the widget away."""
+        self._end()
+        atexit.unregister(self._end)
+        self._experiments.clear()
+        self.widget.close()
 
     def _end(self) -> None:
         """End with the process: a thread cut off within PyTorch would abort it."""
@@ -177,6 +185,13 @@ class Explorer:
         target, names = results[0].target, self.controls.attacks
         samples = target.samples
         same_data = samples is self._samples
+        # Before the pictures, so that they never stand under another scenario's name.
+        wanted = (target.distance, target.differential_distance)
+        said = [
+            f"{name} {measured:.4g} (wanted {level:.4g})"
+            for name, (level, measured) in zip(("distance", "MMD²"), wanted, strict=True)
+        ]
+        self._say(f"{target.scenario.label}: {len(samples)} samples, {', '.join(said)}")
         visible = self.panels[: len(results)]
         for panel, result in zip(visible, results, strict=True):
             panel.show(experiment, result)
@@ -187,12 +202,6 @@ class Explorer:
         self._samples, self._names, self._trained = samples, names, None
         self._mark_roc()
         self._arrange(visible)
-        wanted = (target.distance, target.differential_distance)
-        said = [
-            f"{name} {measured:.4g} (wanted {level:.4g})"
-            for name, (level, measured) in zip(("distance", "MMD²"), wanted, strict=True)
-        ]
-        self._say(f"{target.scenario.label}: {len(samples)} samples, {', '.join(said)}")
         self.shown, self._body.layout.visibility = True, "visible"
         if experiment is not self._experiment:
             self._experiment = experiment
@@ -370,6 +379,7 @@ def explore(
 ) -> Explorer:
     """Return an explorer, which a notebook's cell shows when it ends with it.
 
+    One that was returned before is closed: a cell that is run again leaves nothing at work.
     Where nobody can move a control, as under papermill, it is returned when its first state is
     there to be shown; else at once.
 
@@ -392,6 +402,8 @@ def explore(
     if model not in models.MODELS:
         raise MIBenchError(f"unknown model {model!r}; known are {', '.join(models.MODELS)}")
     second = attacks.find(second_attack).name if second_attack else NO_ATTACK
+    while _SHOWN:
+        _SHOWN.pop().close()
     explorer = Explorer(
         dataset,
         model,
@@ -406,6 +418,7 @@ def explore(
             "cache_dir": cache_dir,
         },
     )
+    _SHOWN.append(explorer)
     kernel = getattr(get_ipython(), "kernel", None)
     # A front end that a person sits at lets cells ask for input.
     if kernel is not None and not getattr(kernel, "_allow_stdin", True):

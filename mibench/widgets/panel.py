@@ -56,9 +56,11 @@ class AttackPanel:
         self.own = widgets.Button(
             description="back to the attack's own",
             tooltip="Take the threshold that the attack chose without knowing the members",
-            layout=widgets.Layout(width="auto"),
+            layout=widgets.Layout(width="auto", flex="0 0 auto"),
         )
-        self._at = widgets.HTML(layout=widgets.Layout(flex="1 1 auto", margin="0 0 0 8px"))
+        self._at = widgets.HTML(
+            layout=widgets.Layout(flex="1 1 auto", min_width="0", margin="0 0 0 8px")
+        )
         self._numbers = widgets.HTML()
         self._surest = widgets.HTML()
         self.slider.observe(self._slider_moved, "value")

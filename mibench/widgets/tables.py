@@ -23,8 +23,8 @@ STYLE = """<style>
 .mibench-table th {color: var(--jp-ui-font-color2, #555)}
 .mibench-table td.name, .mibench-table th.name {text-align: left}
 .mibench-pair {display: flex; flex-wrap: wrap; gap: 4px 8px; align-items: flex-start}
-.mibench-samples {display: grid; grid-template-columns: repeat(10, 1fr); gap: 2px; font-size: 10px;
-  line-height: 1.25; text-align: center}
+.mibench-samples {display: grid; grid-template-columns: repeat(10, minmax(0, 1fr));
+  gap: 2px; font-size: 10px; line-height: 1.25; text-align: center}
 .mibench-samples img {width: 100%; max-width: 44px; image-rendering: pixelated;
   border: 1px solid #bbb}
 .mibench-title {font-weight: bold; font-size: 13px; line-height: 1.5}
