@@ -35,7 +35,7 @@ class SplitSizes:
 
 # Numbers of members and shadow members are the published ones where there are such. Nonmembers
 # are as many as members, so that a reference model, trained on half of both, is trained on as
-# many samples as the target.
+# many samples as the target; small datasets have more of them, from which to select.
 SPLIT_SIZES = {
     "digits": SplitSizes(300, 700, 250, 250, 297, pairs=80),
     "Location30": SplitSizes(1000, 2000, 700, 700, 610, pairs=300),
