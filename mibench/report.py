@@ -115,7 +115,11 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame) -> list[Section]:
         tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
     )
     use = [_advised(results, answers)] if len(answers) else []
-    return [lead, *use, *(_setting(name, rows) for name, rows in settings), _made_with(results)]
+    answered = dict(by_setting(answers)) if len(answers) else {}
+    parts = [_setting(name, rows, answered.get(name, answers[:0])) for name, rows in settings]
+    images = tuple(_images(figures.defended(results)))
+    defended = [Section("Defences", pictures=images)] if images else []
+    return [lead, *use, *parts, *defended, _made_with(results)]
 
 
 def _advised(results: pd.DataFrame, answers: pd.DataFrame) -> Section:
@@ -159,9 +163,9 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
     return Table(caption, head, body)
 
 
-def _setting(name: str, rows: pd.DataFrame) -> Section:
-    shown = list(_tables(name, rows))
-    return Section(name, (), tuple(shown), tuple(_pictures(rows)))
+def _setting(name: str, rows: pd.DataFrame, answers: pd.DataFrame) -> Section:
+    pictures = _images(figures.album(rows, answers))
+    return Section(name, (), tuple(_tables(name, rows)), tuple(pictures))
 
 
 def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
@@ -184,24 +188,31 @@ def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
         yield _as_table(caption, values.reset_index(), folded=True)
 
 
-def _pictures(rows: pd.DataFrame) -> Iterator[Image]:
-    for _, figure in figures.album(rows):
+def _images(drawn: Iterator[tuple[str, figures.Picture]]) -> Iterator[Image]:
+    for _, figure in drawn:
         data = base64.b64encode(png(figure, _DPI)).decode()
         plt.close(figure)
         yield Image(data, figure.caption, figure.alt)
 
 
 def _made_with(results: pd.DataFrame) -> Section:
-    """Return parameters and versions: the columns that are the same for all rows of a model."""
-    known = ["model", "seed", "references", "space", "levels", "data_sha256", "device"]
+    """Return each setting's parameters and versions: what does not hang on scenario and attack."""
+    known = ["seed", "references", "distilled", "space", "levels", "data_sha256", "device"]
     columns = [
-        str(c)
-        for c in results.columns
-        if c in known or str(c).startswith("train_") or str(c).endswith(("_version", "_commit"))
+        c
+        for c in map(str, results.columns)
+        if c in known or c.startswith(("train_", "size_")) or c.endswith(("_version", "_commit"))
     ]
-    body = [[c, ", ".join(map(str, results[c].dropna().unique()))] for c in columns]
+    settings = dict(by_setting(results))
+    body = [
+        [
+            c,
+            *(", ".join(map(str, rows[c].astype(object).unique())) for rows in settings.values()),
+        ]
+        for c in columns
+    ]
     caption = "What made these results; several values where rows differ"
-    return Section("Parameters and versions", (), (Table(caption, ["name", "value"], body),))
+    return Section("Parameters and versions", (), (Table(caption, ["name", *settings], body),))
 
 
 def _as_table(caption: str, frame: pd.DataFrame, folded: bool = False) -> Table:

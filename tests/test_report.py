@@ -2,13 +2,14 @@ import json
 from html.parser import HTMLParser
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from mibench import results
+from mibench import figures, results
 from mibench.attacks import REGISTRY
 from mibench.cli import main
 from mibench.experiment import Experiment
@@ -81,9 +82,9 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
             assert (attributes["src"] or "").startswith("data:image/png;base64,")
             assert attributes["alt"]
     assert "http" not in text and "url(" not in text and "@import" not in text
-    # Of each model: RQ1's panels, heat map, ranking, cost.
+    # Of each model: RQ1's panels, heat map, ranking, ranks, two views, cost.
     for name in ("img", "figcaption"):
-        assert sum(tag == name for tag, _ in page.tags) == 8
+        assert sum(tag == name for tag, _ in page.tags) == 12
 
 
 @pytest.fixture(scope="module")
@@ -117,11 +118,33 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     arguments = ("--results", str(few), "--dataset", "digits", "--out", str(tmp_path))
     code, out, err = mibench("figures", *arguments)
     assert code == 0, err
-    assert "4 figures" in out
-    figures = {f"digits_<VGG>_{name}" for name in ("RQ1", "heat_map_ma", "ranking_ma", "cost")}
+    assert "6 figures" in out
+    names = ("RQ1", "heat_map_ma", "ranking_ma", "ranks", "two_views", "cost")
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
-    assert written == {figure + ending for figure in figures for ending in endings}
+    assert written == {f"digits_<VGG>_{name}{ending}" for name in names for ending in endings}
+
+
+def album(table: pd.DataFrame, answers: pd.DataFrame) -> set[str]:
+    names = set()
+    for name, figure in figures.album(table, answers):
+        names.add(name)
+        plt.close(figure)
+    return names
+
+
+def test_album_draws_conflicts_and_defences_where_there_are_any(executed: Path) -> None:
+    table, answers = results.load(executed, "digits")
+    table = table[(table["model"] == "<VGG>") & (table["seed"] == 0)].assign(model="MLP")
+    drawn = album(table, answers)
+    assert not any(name.endswith(("conflicts", "defences")) for name in drawn)
+    # Gap is always right in ES01 and never in ES29, which differs in distribution alone.
+    right = (answers["attack"] == "gap") == (answers["scenario"] == "ES01")
+    flipped = answers.assign(answer=(right == answers["is_member"]).astype(np.int8))
+    both = pd.concat([table, table.assign(defence="l2")])
+    drawn = album(both, flipped)
+    assert {"digits_MLP_conflicts", "digits_MLP_l2_cost"} < drawn
+    assert {f"digits_MLP_{i}_seed0_defences" for i in ("ES01", "ES29", "ES57")} < drawn
 
 
 @pytest.mark.parametrize("command", ["figures", "report"])

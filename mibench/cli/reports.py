@@ -33,7 +33,7 @@ dataset_option = click.option("--dataset", help="Only this dataset's (default: a
     help="Width of the figures in columns of a printed page.",
 )
 def draw_figures(folder: Path, out: Path, dataset: str | None, columns: str) -> None:
-    """Draw every figure that the results fill: panels, heat map, ranking, cost.
+    """Draw every figure that the results fill, from panels to defences.
 
     Each is written as PNG, PDF and SVG, with its caption and alternative text in a text file
     beside it. Equal results make equal files.
@@ -43,9 +43,9 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, columns: str) -> 
     from mibench import figures, results
 
     plt.switch_backend("agg")
-    table, _ = results.load(folder, dataset)
+    table, answers = results.load(folder, dataset)
     drawn = 0
-    for name, figure in figures.album(table, int(columns)):
+    for name, figure in figures.album(table, answers, int(columns)):
         figures.save(figure, out / name)
         plt.close(figure)
         click.echo(name)

@@ -1,6 +1,6 @@
 """Figures of results, in one style."""
 
-from mibench.figures.album import album, published
+from mibench.figures.album import album, defended, file_name, published
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.defences import defences
@@ -18,7 +18,9 @@ __all__ = [
     "costed",
     "critical_difference",
     "defences",
+    "defended",
     "distances",
+    "file_name",
     "heat_map",
     "look",
     "published",
