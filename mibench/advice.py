@@ -151,7 +151,9 @@ def sentence(advice: pd.DataFrame) -> str:
     count = int(advice["scenarios"].max())
     best = advice[advice["never_beaten"]]
     if len(best):
-        return f"Never beaten in {count} scenarios: {_listed(best['title'])}."
+        return (
+            f"Never beaten in {count} scenario{'s' if count > 1 else ''}: {_listed(best['title'])}."
+        )
     first = advice.iloc[0]
     undominated = advice[~advice["dominated_by"].astype(bool)]
     return (

@@ -157,8 +157,9 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
         numbers += [_number(row[metric]) for metric in _METRICS]
         body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
     caption = (
-        f"{name}: means over {len(ma)} scenarios; rank and lead by MA, ties share both. Models are "
-        "those trained beside the target, queries those to it for each attacked sample."
+        f"{name}: means over {len(ma)} scenario{'s' if len(ma) > 1 else ''}; rank and lead by MA, "
+        "ties share both. Models are those trained beside the target, queries those to it for "
+        "each attacked sample."
     )
     return Table(caption, head, body)
 

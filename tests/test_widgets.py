@@ -18,6 +18,7 @@ from mibench.attacks import REGISTRY
 from mibench.cli import main
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.experiment import Experiment
+from mibench.figures import look
 from mibench.outputs import Outputs
 from mibench.store import Store
 from mibench.widgets import Explorer, explore, tables
@@ -149,6 +150,9 @@ def test_only_what_a_control_changes_is_done_again(
     changed.clear()
     explorer.controls.second_attack.value = "top1_threshold"
     assert (changed, attacked) == (["roc"], ["top1_threshold"])
+    for curve, name in zip(explorer.roc._curves, ("loss_threshold", "top1_threshold"), strict=True):
+        drawn = look(name)
+        assert (curve.get_color(), curve.get_linestyle()) == (drawn.colour, drawn.line)
     explorer.controls.attack.value = "top1_threshold"
     assert "distances" not in changed
     explorer.controls.distribution.value = "bernoulli"

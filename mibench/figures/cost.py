@@ -72,10 +72,16 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
     figure.caption = (
         f"{', '.join(NAMES[m] for m in METRICS)} of {len(table)} attacks on {setting}, in groups "
         "of what they cost beside the target: trained models, and queries to the target for each "
-        f"attacked sample. Marks are means over {count} scenarios, bars reach from the lowest to "
-        f"the highest scenario; the scenarios share {shared_models(results)}, so bars are no "
-        "confidence intervals. A ring marks attacks whose mean no attack of at most the same "
-        f"cost exceeds. {counted(results)}.{unreachable(results)}"
+        "attacked sample. "
+        + (
+            f"Marks are means over {count} scenarios, bars reach from the lowest to the highest "
+            f"scenario; the scenarios share {shared_models(results)}, so bars are no confidence "
+            "intervals."
+            if count > 1
+            else "Marks are values in one scenario."
+        )
+        + " A ring marks attacks whose mean no attack of at most the same cost exceeds. "
+        f"{counted(results)}.{unreachable(results)}"
     )
     best = [table.loc[(table["models"] == m) & (table["queries"] == q), "ma"] for m, q in bands]
     figure.alt = "Highest mean MA: " + "; ".join(

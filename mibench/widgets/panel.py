@@ -97,11 +97,11 @@ class AttackPanel:
         return self._shown
 
     @property
-    def curve(self) -> tuple[str, FloatArray, BoolArray]:
-        """Title, scores and membership."""
+    def curve(self) -> tuple[str, str, FloatArray, BoolArray]:
+        """Name, title, scores and membership."""
         result = self.result
-        area = self.estimates["auc"].value
-        return f"{result.attack.title} (AUC {area:.2f})", result.inference.scores, result.is_member
+        title = f"{result.attack.title} (AUC {self.estimates['auc'].value:.2f})"
+        return result.attack.name, title, result.inference.scores, result.is_member
 
     @property
     def html(self) -> str:

@@ -24,7 +24,7 @@ from scipy.stats import norm
 
 from mibench import metrics
 from mibench.construction import TargetDataset
-from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, style
+from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, look, style
 from mibench.outputs import BoolArray, FloatArray
 
 # CSS pixels; the picture has SHARPNESS times as many of its own, for screens that show them.
@@ -32,7 +32,6 @@ WIDTH = 480
 SHARPNESS = 1.25
 # The axes' left and right end as shares of the width, with which sliders are aligned.
 LEFT, RIGHT = 0.11, 0.97
-ATTACK_COLOURS = (COLOURS[2], COLOURS[3])
 
 _BINS = 40
 
@@ -222,26 +221,25 @@ class RocCurves(Picture):
 
     def __init__(self) -> None:
         super().__init__(260, 24, 36, xlabel="FPR", ylabel="TPR", xscale="log", yscale="log")
-        forms = list(zip(ATTACK_COLOURS, ("-", "--"), ("o", "s"), strict=True))
-        self._curves = [
-            self.axes.plot([], [], ls, color=colour, lw=1.5, drawstyle="steps-post")[0]
-            for colour, ls, _ in forms
-        ]
+        self._curves = [self.axes.plot([], [], lw=1.5, drawstyle="steps-post")[0] for _ in range(2)]
         self._points = [
-            self.add_mark(self.axes.plot([], [], form, color=colour, ms=8, mec="black")[0])
-            for colour, _, form in forms
+            self.add_mark(self.axes.plot([], [], ms=8, mec="black", clip_on=False)[0])
+            for _ in range(2)
         ]
         chance = self.axes.plot([1e-9, 1], [1e-9, 1], color="0.6", lw=1, ls=":", label="chance")
         self._chance = chance[0]
 
-    def show(self, curves: Sequence[tuple[str, FloatArray, BoolArray]]) -> None:
-        """Take the title, the scores and the membership of one or two attacks."""
-        floor = 0.5 / len(curves[0][2])
+    def show(self, curves: Sequence[tuple[str, str, FloatArray, BoolArray]]) -> None:
+        """Take the name, the title, the scores and the membership of one or two attacks."""
+        floor = 0.5 / len(curves[0][3])
         for i, line in enumerate(self._curves):
             line.set_data([], [])
             self._points[i].set_data([], [])
             if i < len(curves):
-                title, scores, is_member = curves[i]
+                name, title, scores, is_member = curves[i]
+                drawn = look(name)
+                line.set(color=drawn.colour, linestyle=drawn.line)
+                self._points[i].set(marker=drawn.marker, color=drawn.face, mec="black")
                 fpr, tpr, _ = metrics.roc(scores, is_member)
                 # A rate of zero has no place on a log axis; it is drawn at the lower edge.
                 line.set_data(np.maximum(fpr, floor), np.maximum(tpr, floor))
