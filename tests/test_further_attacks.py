@@ -18,6 +18,7 @@ from mibench import attacks, scenarios
 from mibench.attacks import REGISTRY, Inference, Knowledge
 from mibench.attacks.base import best_threshold, precise_threshold, sure_ppv
 from mibench.attacks.blindmi import (
+    BlindMIDiffWith,
     BlindMIDiffWithout,
     BlindMIDiffWithoutSingle,
     BlindMIOneClass,
@@ -446,6 +447,24 @@ def test_where_blindmi_without_generated_samples_starts() -> None:
         expected = transcribed(blindmi_features(target), np.zeros((0, 3)), start, count == 25)
         found = kind().infer(target)
         assert ((found.scores < found.threshold) == expected).all()
+
+
+def test_blindmi_with_generated_samples_compares_batches_of_20() -> None:
+    rng = np.random.default_rng(0)
+    target, generated = outputs(0, 50), outputs(1, 300)
+    attack = BlindMIDiffWith(seed=7).fit(Knowledge(generated=generated))
+    found = attack.infer(target)
+    again = np.random.default_rng(7).permutation(300)[:20]
+    drawn, features = blindmi_features(generated)[again], blindmi_features(target)
+    order = np.random.default_rng(7).permutation(50)
+    for batch in (order[:17], order[17:34], order[34:]):
+        expected = transcribed(features[batch], drawn, np.zeros(len(batch), bool), False)
+        assert ((found.scores < found.threshold)[batch] == expected).all()
+    # Whatever lies in other batches, a batch is decided alike.
+    logits = target.logits.copy()
+    logits[order[17:]] = rng.normal(0, 3, (33, logits.shape[1]))
+    other = attack.infer(Outputs(logits, target.labels))
+    assert (other.scores[order[:17]] == found.scores[order[:17]]).all()
 
 
 def test_blindmi_refuses_what_would_not_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,32 +55,44 @@ class Differential(Attack):
 
     source = "Hui et al. 2021"
 
-    def decide(
+    def scores(
         self, features: FloatArray, generated: FloatArray, in_g: BoolArray, both_ways: bool
-    ) -> Inference:
-        """Move samples until no move raises the MMD, and score them."""
+    ) -> FloatArray:
+        """Move samples until no move raises the MMD, and score them, (n,)."""
         in_g, gain = differential_moves(features, generated, in_g, both_ways)
         size = np.maximum(np.abs(gain), np.finfo(float).tiny)
-        return Inference(np.where(in_g, -size, size), 0.0)
+        return np.where(in_g, -size, size)
 
 
 @register
 class BlindMIDiffWith(Differential):
-    """Differential comparison with generated nonmembers (BlindMI-Diff-w)."""
+    """Differential comparison with generated nonmembers (BlindMI-Diff-w).
+
+    As in the authors' published code, 20 generated nonmembers are drawn, and random batches of 20
+    samples are compared with them one after the other.
+    """
 
     name = "blindmi_diff_w"
     title = "BlindMI-Diff-w"
     needs = frozenset({"generated"})
 
+    BATCH = 20
+
     def fit(self, knowledge: Knowledge) -> Self:
-        """Take the generated nonmembers."""
-        self.generated_ = blindmi_features(given(knowledge.generated, "generated"))
+        """Draw the generated nonmembers."""
+        features = blindmi_features(given(knowledge.generated, "generated"))
+        drawn = np.random.default_rng(self.seed).permutation(len(features))[: self.BATCH]
+        self.generated_ = features[drawn]
         return self
 
     def infer(self, target: Outputs) -> Inference:
-        """Move samples from the target dataset to the generated nonmembers."""
-        nobody = np.zeros(len(target), dtype=bool)
-        return self.decide(blindmi_features(target), self.generated_, nobody, False)
+        """Move samples of each batch to the generated nonmembers."""
+        features, scores = blindmi_features(target), np.empty(len(target))
+        order = np.random.default_rng(self.seed).permutation(len(target))
+        for batch in np.array_split(order, -(-len(target) // self.BATCH)):
+            nobody = np.zeros(len(batch), dtype=bool)
+            scores[batch] = self.scores(features[batch], self.generated_, nobody, False)
+        return Inference(scores, 0.0)
 
 
 @register
@@ -104,7 +116,7 @@ class BlindMIDiffWithoutSingle(Differential):
         in_g = np.zeros(len(target), dtype=bool)
         in_g[order[: max(1, round(self.SHARE * len(target)))]] = True
         features = blindmi_features(target)
-        return self.decide(features, features[:0], in_g, self.BOTH_WAYS)
+        return Inference(self.scores(features, features[:0], in_g, self.BOTH_WAYS), 0.0)
 
 
 @register
