@@ -2,6 +2,8 @@ import dataclasses
 import http.server
 import io
 import pickle
+import subprocess
+import sys
 import tarfile
 import threading
 import zipfile
@@ -162,6 +164,31 @@ def test_a_malicious_pickle_is_not_run(data: Path, tmp_path: Path, cache: Path) 
         datasets.load("CIFAR10", data)
     assert not (tmp_path / "owned").exists()
     assert [p.suffix for p in cache.rglob("*") if p.is_file()] in ([], [".lock"])
+
+
+class Pickled:
+    """Pickles as a call of something with arguments and a state."""
+
+    def __init__(self, *reduced: Any):
+        self.reduced = reduced
+
+    def __reduce__(self) -> Any:
+        return self.reduced
+
+
+def test_a_pickled_type_never_reaches_numpy(data: Path) -> None:
+    """A type's state could claim that bytes are addresses of objects."""
+    members, *_ = cifar_members("CIFAR10", "python")
+    field = {"a": (np.dtype("O"), 0)}
+    kind = Pickled(np.dtype, ("V8", False, True), (4, "|", None, ("a",), field, 8, 1, 0, None))
+    state = (1, (4,), kind, False, b"\x41" * 32)
+    array = Pickled(np.empty(0).__reduce__()[0], (np.ndarray, (0,), b"b"), state)
+    members["data_batch_3"] = pickle.dumps({b"data": array, b"labels": [0] * 4}, 4)
+    write_tar(data / "cifar-10-python.tar.gz", {f"x/{n}": c for n, c in members.items()})
+    # In a process of its own, which would crash.
+    load = "import sys; from mibench import datasets; datasets.load('CIFAR10', sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", load, data], capture_output=True, text=True)
+    assert done.returncode == 1 and "data_batch_3 is not a CIFAR batch" in done.stderr
 
 
 def broken_cifar(members: dict[str, bytes], how: str) -> dict[str, bytes]:
