@@ -120,7 +120,7 @@ def _tasks(
             raise MIBenchError(f"{file}: grid parameter {name!r} needs a list of values")
     for chosen in ParameterGrid(grid):
         parameters = taken | given | chosen
-        _check_values(file, parameters)
+        _check_values(file, parameters, defaults.get("data_dir"))
         named = parameters.get("dataset")
         dataset = datasets.name_of(named) if named else "all"
         varied = [str(chosen[name]) for name in grid if name in chosen]
@@ -183,11 +183,13 @@ def training_of(task: Task, among: Iterable[Training]) -> Training | None:
     return next((t for t in among if t.settings.items() <= task.parameters.items()), None)
 
 
-def _check_values(file: Path, parameters: dict[str, Any]) -> None:
+def _check_values(file: Path, parameters: dict[str, Any], data_dir: str | None) -> None:
     try:
         dataset = parameters.get("dataset")
         if dataset is not None:
-            parameters["dataset"] = datasets.check_name(str(dataset), parameters.get("data_dir"))
+            # A notebook that draws results names a dataset and has no data directory.
+            folder = parameters.get("data_dir", data_dir)
+            parameters["dataset"] = datasets.check_name(str(dataset), folder)
             dataset = datasets.name_of(parameters["dataset"])
         for name in ("scenario", "base"):
             if parameters.get(name):

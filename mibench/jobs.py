@@ -23,7 +23,7 @@ from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_output
 from traitlets.config import Config
 
-from mibench import __version__, attacks, kernels, results
+from mibench import __version__, attacks, datasets, kernels, results
 from mibench.errors import MIBenchError
 from mibench.experiment import Experiment, provenance
 from mibench.store import Arrays, Store, digest, replacing
@@ -109,10 +109,18 @@ class Training:
         return "running" if _is_held(self._lock) else "waiting"
 
     def is_cached(self) -> bool:
-        """Return whether the cache holds everything, whoever put it there; reads the dataset."""
+        """Return whether the cache holds everything, whoever put it there; reads the dataset.
+
+        Nothing is downloaded to find out.
+        """
         if self.is_done():
             return True
+        known = self.settings
         try:
+            if not datasets.is_here(
+                known["dataset"], known.get("data_dir"), known.get("cache_dir")
+            ):
+                return False
             return self._prepare(may_make=False) is None
         except (_NotCachedError, MIBenchError):
             return False

@@ -181,6 +181,26 @@ def test_results_of_a_users_own_data_go_by_their_name(project: Path, tmp_path: P
     assert [execute(task).state for task in (first, second)] == ["done", "done"]
 
 
+def test_a_data_directory_serves_notebooks_that_have_none(project: Path, tmp_path: Path) -> None:
+    table = pd.DataFrame({"a": np.arange(100) % 3, "label": np.arange(100) % 2})
+    (tmp_path / "data").mkdir()
+    table.to_csv(tmp_path / "data" / "own.csv", index=False)
+    notebook(project, "reads", 'results = "executed"\ndataset = None', "pass")
+    file = project / "parameters" / "p.yaml"
+    file.write_text("defaults: {dataset: own.csv}\nnotebooks: [reads]")
+    [task] = batch.plan(file, tmp_path / "data")
+    assert task.parameters["dataset"] == "own"
+
+
+def test_a_dry_run_downloads_nothing(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MIBENCH_DATA", raising=False)
+    monkeypatch.setattr("mibench.datasets.registry.fetch", lambda *_: pytest.fail("downloads"))
+    settings = {"dataset": "Location30", "cache_dir": str(tmp_path / "cache")}
+    assert not jobs.Training(settings, ("gap",)).is_cached()
+
+
 def test_data_in_another_folder_do_not_run_again(
     project: Path, tmp_path: Path, shared_data: Path, cache_dir: Path
 ) -> None:

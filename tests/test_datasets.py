@@ -1,4 +1,5 @@
 import dataclasses
+import gzip
 import http.server
 import io
 import pickle
@@ -8,6 +9,7 @@ import tarfile
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -255,6 +257,28 @@ def test_a_truncated_archive_is_named(name: str, archive: str, share: float, dat
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("how", ["cut between members", "damaged header", "damaged bytes"])
+def test_a_tar_archive_that_breaks_off_is_not_read_in_part(how: str, data: Path) -> None:
+    path = data / "pets.tar.gz"
+    write_tar(path, image_members())
+    assert len(datasets.load(str(path)).labels) == 60
+    plain = gzip.decompress(path.read_bytes())
+    with tarfile.open(path) as archive:
+        middle = archive.getmembers()[40].offset
+    if how == "cut between members":
+        path.write_bytes(gzip.compress(plain[:middle]))
+    elif how == "damaged header":
+        path.write_bytes(gzip.compress(plain[:middle] + b"\1" * 512 + plain[middle + 512 :]))
+    else:
+        # Stored as it is, so that only the checksum at the end tells.
+        stored = bytearray(gzip.compress(plain, 0))
+        stored[stored.index(b"IEND") + 1] ^= 1
+        path.write_bytes(stored)
+    with pytest.raises(MIBenchError, match=r"pets.tar.gz cannot be read") as error:
+        datasets.load(str(path))
+    assert "\n" not in str(error.value)
+
+
 def encoded(pixels: np.ndarray[Any, Any], form: str) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, form)
@@ -281,6 +305,10 @@ def test_ch_mnist(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_array_equal(found.inputs[:, 1, 30, 30], wanted)
     write_zip(data / f"{top}.zip", members | {f"{top}/01_X/0_CRC_Row_0_Col_1.tif": b"II*\0"})
     with pytest.raises(MIBenchError, match=r"image '.*0_CRC_Row_0_Col_1.tif' cannot be read"):
+        datasets.load("CH_MNIST", data)
+    small = encoded(np.zeros((64, 64, 3), np.uint8), "TIFF")
+    write_zip(data / f"{top}.zip", members | {f"{top}/01_X/0_CRC_Row_0_Col_1.tif": small})
+    with pytest.raises(MIBenchError, match="has 64 x 64 pixels where the published ones have 150"):
         datasets.load("CH_MNIST", data)
 
 
@@ -500,6 +528,21 @@ def test_own_image_folder(form: str, data: Path) -> None:
     np.testing.assert_array_equal(found.inputs[:, 0, 4, 4], shades)
 
 
+def test_links_in_an_own_image_folder(data: Path) -> None:
+    write_folder(data / "real", image_members())
+    (data / "pets").mkdir()
+    for name in ("train", "test"):
+        (data / "pets" / name).symlink_to(data / "real" / name)
+    assert len(datasets.load(str(data / "pets")).labels) == 60
+    (data / "pets" / "again").symlink_to(data / "pets")
+    with pytest.raises(MIBenchError, match=r"again leads to .*pets, which is in it already"):
+        datasets.load(str(data / "pets"))
+    (data / "pets" / "again").unlink()
+    (data / "real" / "test" / "cat" / "gone.png").symlink_to(data / "nowhere")
+    with pytest.raises(MIBenchError, match=r"pets cannot be read .*gone\.png"):
+        datasets.load(str(data / "pets"))
+
+
 def test_an_own_folder_named_like_a_published_dataset(data: Path) -> None:
     write_folder(data / "CIFAR10", image_members())
     assert datasets.load(str(data / "CIFAR10")).name == "CIFAR10_own"
@@ -603,6 +646,27 @@ def test_datasets_command(data: Path) -> None:
     assert f"found: {data / 'bangkok'}" in out and all(n in out for n in datasets.names())
 
 
+def test_what_is_said_of_files_is_what_loading_does(
+    data: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fetch(*_: object) -> Path:
+        raise MIBenchError("would download")
+
+    monkeypatch.setattr(registry, "fetch", fetch)
+    where, here = registry.whereabouts, registry.is_here
+    assert where("CIFAR10").startswith("downloaded from") and not here("CIFAR10", None, None)
+    (cache / "downloads").mkdir(parents=True)
+    (cache / "downloads" / "cifar-10-python.tar.gz").touch()
+    assert where("CIFAR10").startswith("found") and here("CIFAR10", None, None)
+    # A data directory is the only place that is looked into.
+    assert where("CIFAR10", data).startswith(f"not in {data}")
+    with pytest.raises(MIBenchError, match="holds none of"):
+        datasets.load("CIFAR10", data)
+    with pytest.raises(MIBenchError, match="would download"):
+        datasets.load("CIFAR10")
+    assert where("Texas100").startswith("by hand") and here("Texas100", None, None)
+
+
 def test_real_records_are_perturbed_within_their_range() -> None:
     inputs = RNG.random((50, 6)).astype(np.float32)
     copies = [
@@ -656,10 +720,19 @@ def test_a_download_continues_where_it_stopped(url: str, tmp_path: Path) -> None
     assert downloads.fetch(url, known, folder).read_bytes() == CONTENT
     assert Server.ranges == ["bytes=1000-"]
     downloads.fetch(url, known, folder)
-    assert len(Server.ranges) == 1 and [p.name for p in folder.iterdir()] == ["a.bin"]
+    assert len(Server.ranges) == 1 and [p.name for p in folder.glob("[!.]*")] == ["a.bin"]
+
+
+def test_what_two_ask_for_is_downloaded_once(url: str, tmp_path: Path) -> None:
+    (tmp_path / "whole").write_bytes(CONTENT)
+    known = f"md5:{pooch.file_hash(str(tmp_path / 'whole'), 'md5')}"
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(downloads.fetch, url, known, tmp_path / "there") for _ in range(4)]
+        assert all(one.result().read_bytes() == CONTENT for one in asked)
+    assert Server.ranges == [None]
 
 
 def test_a_download_with_a_wrong_checksum_is_not_kept(url: str, tmp_path: Path) -> None:
     with pytest.raises(MIBenchError, match=r"a\.bin could not be downloaded"):
         downloads.fetch(url, f"md5:{'0' * 32}", tmp_path / "downloads")
-    assert list((tmp_path / "downloads").iterdir()) == []
+    assert list((tmp_path / "downloads").glob("[!.]*")) == []

@@ -8,6 +8,7 @@ from typing import Any
 
 import pooch
 import requests
+from filelock import FileLock
 from tqdm.auto import tqdm
 
 from mibench.errors import MIBenchError
@@ -35,13 +36,16 @@ def fetch(url: str, known_hash: str, directory: Path) -> Path:
     """
     name = url.rsplit("/", 1)[-1]
     part = directory / f"{name}.part"
+    lock = directory / f".{name}.lock"
 
     def resume(url: str, output_file: str, _: Any) -> None:
         _continue(url, part)
         os.replace(part, output_file)
 
     try:
-        return Path(pooch.retrieve(url, known_hash, name, directory, downloader=resume))
+        directory.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock):
+            return Path(pooch.retrieve(url, known_hash, name, directory, downloader=resume))
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise MIBenchError(

@@ -86,7 +86,8 @@ class Files:
         """Return what changes whenever a file does: names, sizes, times of change in ns."""
         single = not self.path.is_dir()
         paths = [self.path] if single else [self.path / name for name in self.names]
-        stats = ((str(p), os.stat(p)) for p in paths)
+        with readable(self.path):
+            stats = [(str(p), os.stat(p)) for p in paths]
         return [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats]
 
 
@@ -117,9 +118,7 @@ def is_archive(path: Path) -> bool:
 
 def _list(path: Path) -> Iterator[str]:
     if path.is_dir():
-        for folder, _, files in os.walk(path):
-            below = PurePosixPath(Path(folder).relative_to(path).as_posix())
-            yield from (str(below / file) for file in files)
+        yield from _list_folder(path)
     elif not is_archive(path):
         yield path.name
     elif path.name.lower().endswith(".zip"):
@@ -128,7 +127,34 @@ def _list(path: Path) -> Iterator[str]:
     else:
         with tarfile.open(path) as archive:
             # Links are no files here: where they lead is not what was published.
-            yield from (member.name for member in archive if member.isfile())
+            yield from (member.name for member in _members(archive) if member.isfile())
+
+
+def _list_folder(path: Path) -> Iterator[str]:
+    def fail(error: OSError) -> None:
+        raise error
+
+    seen = set()
+    for folder, _, files in os.walk(path, onerror=fail, followlinks=True):
+        if (real := os.path.realpath(folder)) in seen:
+            raise OSError(f"the link {folder} leads to {real}, which is in it already")
+        seen.add(real)
+        below = PurePosixPath(Path(folder).relative_to(path).as_posix())
+        yield from (str(below / file) for file in files)
+
+
+def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+    """Yield a tar archive's members; raise ReadError where it does not end as one does."""
+    yield from archive
+    file = archive.fileobj
+    assert file is not None
+    # The module takes whatever is no header for the end.
+    file.seek(archive.offset)
+    if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
+        raise tarfile.ReadError(f"it breaks off at byte {archive.offset}")
+    # What is compressed is checked against its checksum where it ends.
+    while file.read(1 << 20):
+        pass
 
 
 def _read(path: Path, names: frozenset[str]) -> Iterator[tuple[str, bytes]]:
@@ -144,6 +170,6 @@ def _read(path: Path, names: frozenset[str]) -> Iterator[tuple[str, bytes]]:
                     yield info.filename, archive.read(info)
     else:
         with tarfile.open(path) as archive:
-            for member in archive:
+            for member in _members(archive):
                 if member.name in names and (file := archive.extractfile(member)) is not None:
                     yield member.name, file.read()

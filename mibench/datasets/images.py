@@ -19,20 +19,22 @@ from mibench.errors import MIBenchError
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 
-_SIDE = 64
+# Of the published files: tiles of CH_MNIST, images of Tiny-ImageNet, and what both become.
+_TILE = (150, 150)
+_SMALL = (64, 64)
 _MOST_BYTES = 4 << 30
 _MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "LA": "L"}
 
 
 def ch_mnist(files: Files) -> Parsed:
     """Read the tiles of Kather et al. 2016, resized from 150 x 150 to 64 x 64 (bilinear)."""
-    return _decode(files, _labelled(files, 1), (_SIDE, _SIDE), "RGB")
+    return _decode(files, _labelled(files, 1), _SMALL, "RGB", _TILE)
 
 
 def tiny_imagenet(files: Files) -> Parsed:
     """Read Tiny-ImageNet's training images; its greyscale ones are given three channels."""
     names = [n for n in _image_names(files) if "train" in PurePosixPath(n).parts]
-    return _decode(files, _labelled(files, 2, names), (_SIDE, _SIDE), "RGB")
+    return _decode(files, _labelled(files, 2, names), _SMALL, "RGB", _SMALL)
 
 
 def image_folder(files: Files) -> Parsed:
@@ -85,7 +87,14 @@ def _labelled(files: Files, up: int, names: Iterable[str] | None = None) -> dict
     return {name: classes[folder] for name, folder in folders.items()}
 
 
-def _decode(files: Files, labels: dict[str, int], size: tuple[int, int], mode: str) -> Parsed:
+def _decode(
+    files: Files,
+    labels: dict[str, int],
+    size: tuple[int, int],
+    mode: str,
+    published: tuple[int, int] | None = None,
+) -> Parsed:
+    """Return images in one size and mode; those of a published size must have it."""
     width, height = size
     shape = (len(labels), 3 if mode == "RGB" else 1, height, width)
     if np.prod(shape, dtype=float) > _MOST_BYTES:
@@ -99,6 +108,11 @@ def _decode(files: Files, labels: dict[str, int], size: tuple[int, int], mode: s
         files.read(labels), f"reading {files.path.name}", len(labels), unit="image", leave=False
     ):
         image = _open(files, name, content)
+        if published is not None and image.size != published:
+            raise MIBenchError(
+                f"{files.path}: image {name!r} has {image.size[0]} x {image.size[1]} pixels where "
+                f"the published ones have {published[0]} x {published[1]}; download it again"
+            )
         try:
             image = image.convert(mode)
         except (OSError, ValueError, SyntaxError) as error:

@@ -175,7 +175,7 @@ def load(
         parsed, checksum = _digits(), ""
     else:
         if found in PUBLISHED:
-            path = _locate(found, data_folder(data_dir), directory / "downloads")
+            path = _locate(found, data_folder(data_dir), _downloads(cache_dir))
             column = ""
         else:
             path, column = own.split_column(found)
@@ -245,19 +245,31 @@ def whereabouts(name: str, data_dir: Path | None = None, cache_dir: Path | None 
     if name == _DIGITS:
         return "inside scikit-learn"
     known, folder = PUBLISHED[name], data_folder(data_dir)
-    for directory in (folder, Store(cache_dir).directory / "downloads"):
-        for form in known.forms:
-            if directory is not None and (directory / form).exists():
-                return f"found: {directory / form}"
+    directory = folder or _downloads(cache_dir)
+    for form in known.forms:
+        if (directory / form).exists():
+            return f"found: {directory / form}"
     if folder is not None:
         return f"not in {folder}; see {known.page}"
     return f"downloaded from {known.download[0]}" if known.download else f"by hand: {known.page}"
+
+
+def is_here(name: str, data_dir: str | Path | None, cache_dir: str | Path | None) -> bool:
+    """Return whether a dataset can be loaded without a download."""
+    known = PUBLISHED.get(check_name(name, data_dir))
+    if known is None or known.download is None or data_folder(data_dir) is not None:
+        return True
+    return (_downloads(cache_dir) / known.download[0].rsplit("/", 1)[-1]).exists()
 
 
 def data_folder(data_dir: str | Path | None) -> Path | None:
     """Return the folder of published files, given or named by `MIBENCH_DATA`, or None."""
     folder = data_dir or os.environ.get("MIBENCH_DATA")
     return Path(folder) if folder else None
+
+
+def _downloads(cache_dir: str | Path | None) -> Path:
+    return Store(cache_dir).directory / "downloads"
 
 
 def _locate(name: str, data_dir: Path | None, downloads: Path) -> Path:
