@@ -491,15 +491,52 @@ def test_own_npz_of_records(data: Path) -> None:
         ({"inputs": np.zeros((60, 2)), "labels": np.arange(59)}, "do not go together"),
         ({"inputs": np.full((60, 2), np.nan), "labels": np.arange(60) % 2}, "not finite"),
         ({"inputs": np.full((60, 1, 4, 4), 7.0), "labels": np.arange(60) % 2}, "in \\[0, 1\\]"),
-        ({"inputs": np.zeros((60, 2)), "labels": np.arange(60) / 7}, "fractions"),
+        ({"inputs": np.zeros((60, 2)), "labels": np.arange(60) / 7}, "no whole numbers"),
+        ({"inputs": np.zeros((60, 2)), "labels": np.full(60, np.inf)}, "no whole numbers"),
+        ({"inputs": np.float64(3), "labels": np.arange(60) % 2}, "do not go together"),
+        ({"inputs": np.zeros((60, 8, 0)), "labels": np.arange(60) % 2}, "holds no features"),
         ({"inputs": np.zeros((20, 2)), "labels": np.arange(20) % 2}, "at least 50"),
-        ({"inputs": np.array([{}] * 60), "labels": np.arange(60) % 2}, "not a readable"),
+        ({"inputs": np.array([{}] * 60), "labels": np.arange(60) % 2}, "it holds Python objects"),
     ],
 )
 def test_own_npz_that_cannot_serve(arrays: dict[str, Any], says: str, data: Path) -> None:
     np.savez(data / "c.npz", **arrays)
     with pytest.raises(MIBenchError, match=says):
         datasets.load(str(data / "c.npz"))
+
+
+def test_own_records_of_any_range_are_scaled(data: Path) -> None:
+    inputs = np.where(np.arange(60)[:, None] % 2, 1e308, -1e308) * np.array([1.0, 0.5])
+    inputs[0] = 0
+    np.savez(data / "wide.npz", inputs=inputs, labels=np.arange(60) % 3)
+    found = datasets.load(str(data / "wide.npz")).inputs
+    np.testing.assert_allclose(found[1:], np.tile((np.arange(60)[1:, None] % 2), 2))
+    np.testing.assert_allclose(found[0], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.npz", b"PK\x03\x04 and no more", "a.npz is not a readable .npz file"),
+        ("a.csv", "a,label\n1,1\n1,2,3,4\n", "a.csv is not a readable .csv file .*line 3"),
+        ("a.csv", "label\n" + "1\n2\n" * 30, "a.csv holds no features"),
+        (
+            "a.parquet",
+            {"day": pd.date_range("2020-01-01", periods=60)},
+            "neither numbers nor texts",
+        ),
+        ("a.parquet", {"list": [[1], [2]] * 30}, "column 'list' holds neither numbers nor texts"),
+        ("A.CSV", "a,label\n" + "1,\n2,3\n" * 30, "A.CSV: column 'label' has empty cells"),
+    ],
+)
+def test_own_files_that_cannot_serve(name: str, content: Any, says: str, data: Path) -> None:
+    if isinstance(content, dict):
+        pd.DataFrame(content | {"label": np.arange(60) % 2}).to_parquet(data / name)
+    else:
+        (data / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(MIBenchError, match=says) as error:
+        datasets.load(str(data / name))
+    assert "\n" not in str(error.value)
 
 
 def image_members(prefix: str = "") -> dict[str, bytes]:

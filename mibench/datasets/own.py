@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +13,9 @@ from mibench.datasets.base import Parsed
 from mibench.datasets.files import Files, is_archive, stem
 from mibench.datasets.images import image_folder
 from mibench.errors import MIBenchError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLES = (".csv", ".parquet")
 _MOST_TEXTS = 100
@@ -41,9 +43,9 @@ def read(files: Files, column: str) -> Parsed:
     path = files.path
     if path.is_dir() or is_archive(path):
         parsed = image_folder(files)
-    elif path.suffix == ".npz":
+    elif path.suffix.lower() == ".npz":
         parsed = _npz(path)
-    elif path.suffix in TABLES:
+    elif path.suffix.lower() in TABLES:
         parsed = _table(path, column)
     else:
         raise MIBenchError(
@@ -56,19 +58,25 @@ def read(files: Files, column: str) -> Parsed:
 
 def _npz(path: Path) -> Parsed:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if missing := {"inputs", "labels"} - set(file.files):
-                raise MIBenchError(
-                    f"{path} holds no array {min(missing)!r}, only {', '.join(file.files)}"
-                )
-            inputs, labels = file["inputs"], file["labels"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise MIBenchError(f"{path} is not a readable .npz file ({error})") from None
-    if labels.ndim != 1 or len(labels) != len(inputs) or inputs.dtype.kind not in "buif":
+        file = np.load(path, allow_pickle=False)
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with file:
+            names = file.files
+            arrays = {n: np.asarray(file[n]) for n in ("inputs", "labels") if n in names}
+    except Exception as error:  # a damaged file makes the readers of ZIP and NPY raise anything
+        raise MIBenchError(f"{path} is not a readable .npz file ({_reason(error)})") from None
+    if missing := {"inputs", "labels"} - arrays.keys():
+        raise MIBenchError(f"{path} holds no array {min(missing)!r}, only {', '.join(names)}")
+    inputs, labels = arrays["inputs"], arrays["labels"]
+    shapes_fit = inputs.ndim > 0 and labels.ndim == 1 and len(labels) == len(inputs)
+    if not shapes_fit or inputs.dtype.kind not in "buif":
         raise MIBenchError(
             f"{path}: inputs {inputs.dtype}{inputs.shape} and labels {labels.shape} do not go "
             "together; give numbers (n, ...) and (n,)"
         )
+    if not inputs.size:
+        raise MIBenchError(f"{path} holds no features")
     classes = _classes(path, labels)
     if inputs.ndim == 2:
         return _records(path, inputs, [str(i) for i in range(inputs.shape[1])], classes)
@@ -93,11 +101,15 @@ def _table(path: Path, column: str) -> Parsed:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise MIBenchError(f"{path} is not a readable {path.suffix} file ({reason})") from None
+        is_csv = path.suffix.lower() == ".csv"
+        table = pd.read_csv(path) if is_csv else pd.read_parquet(path)
+    except Exception as error:  # a damaged file makes the readers raise anything
+        raise MIBenchError(
+            f"{path} is not a readable {path.suffix} file ({_reason(error)})"
+        ) from None
     columns = [str(c) for c in table.columns]
+    if len(set(columns)) < len(columns):
+        raise MIBenchError(f"{path} has several columns of one name; rename them")
     table.columns = pd.Index(columns)
     if column not in columns:
         raise MIBenchError(
@@ -105,26 +117,48 @@ def _table(path: Path, column: str) -> Parsed:
             f"{', '.join(columns)}"
         )
     labels = table.pop(column)
-    if labels.isna().any():
-        raise MIBenchError(f"{path}: label column {column!r} has empty cells; fill or drop them")
+    _check_column(path, labels)
     for name in table:
-        if table[name].isna().any():
-            raise MIBenchError(f"{path}: column {name!r} has empty cells; fill or drop them")
-        is_text = not pd.api.types.is_numeric_dtype(table[name])
-        if is_text and table[name].nunique() > _MOST_TEXTS:
+        texts = _check_column(path, table[name])
+        if texts > _MOST_TEXTS:
             raise MIBenchError(
-                f"{path}: column {name!r} has {table[name].nunique()} different texts; drop or "
-                "encode it"
+                f"{path}: column {name!r} has {texts} different texts; drop or encode it"
             )
+    if table.empty:
+        raise MIBenchError(f"{path} holds no features")
     features = pd.get_dummies(table, dtype=np.uint8)
     return _records(
         path, features.to_numpy(), list(features.columns), _classes(path, labels.to_numpy())
     )
 
 
+def _check_column(path: Path, column: pd.Series[Any]) -> int:
+    """Return how many different texts a column holds, 0 for one of numbers."""
+    from pandas.api import types
+
+    if column.isna().any():
+        raise MIBenchError(f"{path}: column {column.name!r} has empty cells; fill or drop them")
+    if types.is_numeric_dtype(column):
+        return 0
+    try:
+        if types.is_object_dtype(column) or types.is_string_dtype(column):
+            return column.nunique()
+        if isinstance(column.dtype, types.CategoricalDtype):
+            return column.nunique()
+    except TypeError:  # of what cannot be compared, such as lists
+        pass
+    raise MIBenchError(f"{path}: column {column.name!r} holds neither numbers nor texts; drop it")
+
+
+def _reason(error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    # NumPy's own words advise to load them all the same.
+    return "it holds Python objects" if "allow_pickle" in reason else reason
+
+
 def _classes(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
-    if labels.dtype.kind == "f" and not (labels == np.round(labels)).all():
-        raise MIBenchError(f"{path}: labels are fractions; give classes")
+    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.round(labels))).all():
+        raise MIBenchError(f"{path}: labels are no whole numbers; give classes")
     if labels.dtype.kind not in "biufUSO":
         raise MIBenchError(f"{path}: labels are of type {labels.dtype}; give numbers or texts")
     return np.unique(
@@ -136,14 +170,14 @@ def _records(
     path: Path, values: NDArray[Any], columns: list[str], labels: NDArray[np.int64]
 ) -> Parsed:
     """Keep bits as they are; scale each column of anything else to [0, 1]."""
-    if not values.size:
-        raise MIBenchError(f"{path} holds no features")
     if np.isin(values, (0, 1)).all():
         return Parsed(values.astype(np.uint8), labels, "binary")
     values = values.astype(np.float64)
     low, high = values.min(axis=0), values.max(axis=0)
-    if not np.isfinite(low + high).all():
-        bad = columns[int(np.flatnonzero(~np.isfinite(low + high))[0])]
+    finite = np.isfinite(low) & np.isfinite(high)
+    if not finite.all():
+        bad = columns[int(np.flatnonzero(~finite)[0])]
         raise MIBenchError(f"{path}: column {bad!r} holds numbers that are not finite")
-    span = np.where(high > low, high - low, 1)
-    return Parsed(((values - low) / span).astype(np.float32), labels, "real")
+    # Of halves, since the largest number less the smallest may be none.
+    span = np.where(high > low, high / 2 - low / 2, 1)
+    return Parsed(((values / 2 - low / 2) / span).astype(np.float32), labels, "real")
