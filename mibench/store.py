@@ -16,6 +16,8 @@ import pooch
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from mibench.errors import MIBenchError
+
 Arrays = dict[str, NDArray[Any]]
 
 
@@ -43,11 +45,21 @@ class Store:
     ----------
     directory : path, optional
         Defaults to `MIBENCH_CACHE`, then to the user's cache directory.
+
+    Raises
+    ------
+    MIBenchError
+        If it is a file.
     """
 
     def __init__(self, directory: str | Path | None = None):
         default = os.environ.get("MIBENCH_CACHE") or pooch.os_cache("mibench") / "signals"
         self.directory = Path(directory or default)
+        if self.directory.is_file():
+            raise MIBenchError(
+                f"the cache {self.directory} is a file; name a folder with --cache-dir or "
+                "MIBENCH_CACHE"
+            )
 
     def file(self, kind: str, key: Mapping[str, Any], ending: str) -> Path:
         """Return where a file of this key lies or will lie, in a folder that is there."""

@@ -70,6 +70,10 @@ def test_attack_as_text(cache_dir: Path) -> None:
         (("attack", "gap", "--model", "VGG99"), "unknown model 'VGG99'"),
         (("attack", "gap", "--references", "5"), "even number"),
         (("attack", "gap", "--epochs", "0"), "at least 1"),
+        (("attack", "gap", "--dataset", ""), "the dataset's name is empty; known are digits"),
+        (("scenarios", "--dataset", ""), "the dataset's name is empty"),
+        (("scenarios", "--dataset", "a.csv", "--data-dir", "nowhere"), "does not exist"),
+        (("attack", "gap", "--cache-dir", __file__), "is a file; name a folder"),
         (("run", "nowhere.yaml"), "cannot be read"),
     ],
 )

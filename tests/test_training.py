@@ -138,6 +138,12 @@ def test_lack_of_memory_is_told_before_training(monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(MIBenchError, match=r"batches of 64 takes about .* lower .* batch_size"):
         check_memory(made, (3, 32, 32), 10, Device("cpu"), 0)
     check_memory(replace(made, batch_size=4), (3, 32, 32), 10, Device("cpu"), 0)
+    # A stack of perceptrons takes as many times what one does.
+    check_memory(recipe("MLP"), (600,), 100, Device("cpu"), 0, 64)
+    inputs, classes = np.zeros((200, 10_000), np.float32), np.zeros(200, np.int64)
+    subsets = np.zeros((64, 100), np.int64)
+    with pytest.raises(MIBenchError, match=r"training 64 MLP at once .* takes about 1\.\d GB"):
+        train(recipe("MLP", 1), inputs, classes, subsets, 10, range(64))
 
 
 def test_devices() -> None:
@@ -156,8 +162,17 @@ def test_devices() -> None:
         ({"optimizer": "lion"}, "use adam or adamw or sgd"),
         ({"momentum": 0.5}, "a recipe has no 'momentum'"),
         ({"learning_rate": 0}, "learning_rate is 0"),
-        ({"batch_size": "many"}, "batch_size is 'many'"),
+        ({"batch_size": "many"}, "batch_size is 'many'; it must be a whole number"),
+        ({"batch_size": 2.5}, "batch_size is 2.5; it must be a whole number"),
+        ({"batch_size": True}, "batch_size is True; it must be a whole number"),
+        ({"learning_rate": "1e-3"}, "must be a number; YAML takes 1e-3 for a text, write 1.0e-3"),
+        ({"learning_rate": None}, "learning_rate is None; it must be a number"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be at least"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf; it must be at least 0"),
+        ({"augmentation": "no"}, "augmentation is 'no'; use true or false"),
+        ({"optimizer": ["sgd"]}, "use adam or adamw or sgd"),
         ({"patience": 0}, "patience is 0"),
+        ({"patience": 1.5}, "patience is 1.5"),
     ],
 )
 def test_mistaken_recipes_are_refused(changes: dict[str, Any], says: str) -> None:

@@ -19,9 +19,10 @@ from mibench.cli.base import cache_dir_option, data_dir_option, main
 )
 @click.option("--rq", help="Only the published panel of RQ1, RQ2, RQ3 or RQ4.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
-def list_scenarios(dataset: str, rq: str | None, as_json: bool) -> None:
+@data_dir_option
+def list_scenarios(dataset: str, rq: str | None, as_json: bool, data_dir: Path | None) -> None:
     """List a dataset's 84 scenarios, or one research question's panel."""
-    dataset = _scenario_dataset(dataset)
+    dataset = _scenario_dataset(dataset, data_dir)
     chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
     if as_json:
         click.echo(json.dumps([s.to_dict() for s in chosen], indent=1))
@@ -30,13 +31,13 @@ def list_scenarios(dataset: str, rq: str | None, as_json: bool) -> None:
         click.echo(f"{scenario.id:6} {scenario.label}")
 
 
-def _scenario_dataset(name: str) -> str:
+def _scenario_dataset(name: str, data_dir: Path | None) -> str:
     for known in scenarios.PUBLISHED:
         if known.lower() == name.lower():
             return known
     from mibench import datasets
 
-    return datasets.name_of(name)
+    return datasets.name_of(name, data_dir)
 
 
 @main.command("datasets")

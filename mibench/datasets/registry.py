@@ -214,6 +214,8 @@ def check_name(name: str, data_dir: str | Path | None = None) -> str:
     for known in names():
         if known.lower() == name.lower():
             return known
+    if not name.strip():
+        raise MIBenchError(f"the dataset's name is empty; known are {', '.join(names())}")
     path, column = own.split_column(name)
     for place in (path, (data_folder(data_dir) or Path()) / path):
         if place.exists():
@@ -228,12 +230,12 @@ def check_name(name: str, data_dir: str | Path | None = None) -> str:
     raise MIBenchError(f"unknown dataset {name!r}; {hint}known are {', '.join(names())}")
 
 
-def name_of(name: str) -> str:
+def name_of(name: str, data_dir: str | Path | None = None) -> str:
     """Return the name of a dataset that is given by name or path.
 
     A path named like a known dataset has `_own` appended, for it has other levels and sizes.
     """
-    found = check_name(name)
+    found = check_name(name, data_dir)
     if found in names():
         return found
     title = own.own_name(found)

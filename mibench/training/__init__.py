@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -98,17 +99,19 @@ def train(
     MIBenchError
         If the network does not take such inputs or the device lacks memory.
     """
+    shape, stack = inputs.shape[1:], stacks(recipe, inputs.shape[1:], num_classes)
+    held = inputs.nbytes if device.type == "cuda" else 0
+    batch = replace(recipe, batch_size=min(recipe.batch_size, subsets.shape[1]))
+    check_memory(batch, shape, num_classes, device, held, len(seeds) if stack else 1)
     networks = []
     with torch.random.fork_rng():
         for seed in seeds:
             torch.manual_seed(seed)
-            networks.append(network(recipe, inputs.shape[1:], num_classes))
+            networks.append(network(recipe, shape, num_classes))
     x, y, members = map(torch.from_numpy, (inputs, targets, subsets))
-    if stacks(recipe, inputs.shape[1:], num_classes):
+    if stack:
         found = stacked.fit(recipe, networks, x, y, members, seeds, device, describe)
         return {name: value.cpu().numpy().copy() for name, value in found.items()}
-    held = x.nbytes if device.type == "cuda" else 0
-    check_memory(recipe, inputs.shape[1:], num_classes, device, held)
     held_out = None
     if validation is not None:
         held_out = torch.from_numpy(validation[0]), torch.from_numpy(validation[1])

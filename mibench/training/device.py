@@ -75,7 +75,12 @@ def find(wanted: str = "auto") -> Device:
 
 
 def check_memory(
-    recipe: Recipe, input_shape: tuple[int, ...], num_classes: int, device: Device, held: int
+    recipe: Recipe,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    device: Device,
+    held: int,
+    models: int = 1,
 ) -> None:
     """Raise MIBenchError if training would take more memory than the device has free.
 
@@ -85,6 +90,8 @@ def check_memory(
     ----------
     held : int
         Bytes of the training data where they are held on the device.
+    models : int
+        How many are trained at once.
     """
     with torch.device("meta"):
         shape = (recipe.batch_size, *input_shape)
@@ -101,9 +108,9 @@ def check_memory(
     parameters = sum(4 * p.numel() for p in built.parameters())
     # Weights, gradients, two moments of the optimizer; DP-SGD has a gradient for each sample.
     copies = 4 + (recipe.batch_size if recipe.dp_noise else 0)
-    needed = sum(s.nbytes() for s in kept.values()) + copies * parameters + held
+    needed = models * (sum(s.nbytes() for s in kept.values()) + copies * parameters) + held
     if needed > device.free_memory():
-        raise _lacking(recipe, device, f"about {needed / 1e9:.1f} GB")
+        raise _lacking(recipe, device, f"about {needed / 1e9:.1f} GB", models)
 
 
 @contextmanager
@@ -130,9 +137,13 @@ def enough_memory(recipe: Recipe, device: Device) -> Iterator[None]:
         raise _lacking(recipe, device, "more memory than there is") from None
 
 
-def _lacking(recipe: Recipe, device: Device, needed: str) -> MIBenchError:
+def _lacking(recipe: Recipe, device: Device, needed: str, models: int = 1) -> MIBenchError:
+    what, mend = (
+        (recipe.model, "batch_size")
+        if models == 1
+        else (f"{models} {recipe.model} at once", "batch_size or the number of models")
+    )
     return MIBenchError(
-        f"training {recipe.model} with batches of {recipe.batch_size} takes {needed}, but the "
-        f"device {device.type} has {device.free_memory() / 1e9:.1f} GB free; lower the recipe's "
-        "batch_size"
+        f"training {what} with batches of {recipe.batch_size} takes {needed}, but the device "
+        f"{device.type} has {device.free_memory() / 1e9:.1f} GB free; lower the recipe's {mend}"
     )

@@ -19,8 +19,8 @@ try:
     from opacus.validators import ModuleValidator
 except ImportError:
     raise MIBenchError(
-        "the defence dp_sgd needs Opacus, which is not installed; pip install 'mibench[dp]' or "
-        "choose another defence"
+        "the defence dp_sgd needs Opacus, which is not installed; run pip install '.[dp]' in "
+        "MIBench's folder or choose another defence"
     ) from None
 
 DELTA = 1e-5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -142,12 +143,23 @@ def _check(made: Recipe) -> None:
         ("output_noise", 0, 2),
         ("threads", 1, None),
     ):
-        value = getattr(made, name)
-        if isinstance(value, str) or not low <= value <= (high or float("inf")):
+        value, whole = getattr(made, name), isinstance(getattr(Recipe(), name), int)
+        if not _is_number(value, whole):
+            wanted = "a whole number" if whole else "a number"
+            hint = "; YAML takes 1e-3 for a text, write 1.0e-3" if isinstance(value, str) else ""
+            raise MIBenchError(f"{name} is {value!r}; it must be {wanted}{hint}")
+        if not low <= value <= (high or sys.float_info.max):
             most = "" if high is None else f" and at most {high}"
             raise MIBenchError(f"{name} is {value!r}; it must be at least {low}{most}")
-    if made.patience is not None and made.patience < 1:
-        raise MIBenchError(f"patience is {made.patience!r}; give epochs, at least 1, or none")
+    if not isinstance(made.augmentation, bool):
+        raise MIBenchError(f"augmentation is {made.augmentation!r}; use true or false")
+    patience = made.patience
+    if patience is not None and not (_is_number(patience, True) and patience >= 1):
+        raise MIBenchError(f"patience is {patience!r}; give epochs, at least 1, or none")
+
+
+def _is_number(value: object, whole: bool) -> bool:
+    return isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
 
 
 def trained_as(made: Recipe) -> Recipe:
