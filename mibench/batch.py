@@ -17,7 +17,7 @@ from sklearn.model_selection import ParameterGrid
 
 from mibench import attacks, datasets, scenarios
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
+from mibench.experiment import Experiment, checked_recipe
 from mibench.jobs import Job, Outcome, Task, Training
 from mibench.store import replacing
 
@@ -48,22 +48,21 @@ def plan(file: str | Path, data_dir: str | Path | None = None) -> list[Task]:
         raise MIBenchError(f"{file} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise MIBenchError(f"{file} is not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict) or not isinstance(content.get("notebooks"), list):
+    asked = content.get("notebooks") if isinstance(content, dict) else None
+    if not isinstance(asked, list) or not asked:
         raise MIBenchError(f"{file} has no list 'notebooks'; see parameters/demo.yaml")
     _check_keys(file, "the file", content, _FILE_KEYS)
     root = file.resolve().parent.parent
-    defaults = dict(content.get("defaults") or {})
+    defaults = _mapping(file, "defaults", content)
     limit = content.get("time_limit")
-    if limit is not None and (not isinstance(limit, int) or limit < 1):
+    if limit is not None and (type(limit) is not int or limit < 1):
         raise MIBenchError(f"{file}: time_limit is {limit!r}; give whole seconds a cell")
     if data_dir is not None:
         defaults["data_dir"] = str(data_dir)
     seeds = content.get("seeds") or []
-    tasks = [
-        task
-        for entry in content["notebooks"]
-        for task in _tasks(file, root, entry, defaults, seeds, limit)
-    ]
+    tasks = [task for entry in asked for task in _tasks(file, root, entry, defaults, seeds, limit)]
+    if unused := defaults.keys() - {"data_dir", *(name for t in tasks for name in t.parameters)}:
+        raise MIBenchError(f"{file}: no notebook takes the default {', '.join(sorted(unused))}")
     outputs = [task.output for task in tasks]
     for output in outputs:
         if outputs.count(output) > 1:
@@ -106,8 +105,9 @@ def _tasks(
         known = ", ".join(sorted(p.stem for p in notebook.parent.glob("*.ipynb")))
         raise MIBenchError(f"{file}: there is no notebook {notebook}; known are {known or 'none'}")
     taken = _values(papermill.inspect_notebook(str(notebook)))
-    given = {k: v for k, v in defaults.items() if k in taken} | dict(entry.get("parameters") or {})
-    grid = dict(entry.get("grid") or {})
+    given = {k: v for k, v in defaults.items() if k in taken}
+    given |= _mapping(file, "parameters", entry)
+    grid = _mapping(file, "grid", entry)
     if seeds and "seed" in taken:
         grid["seed"] = seeds
     for name in (*given, *grid):
@@ -124,7 +124,7 @@ def _tasks(
         named = parameters.get("dataset")
         dataset = datasets.name_of(named) if named else "all"
         varied = [str(chosen[name]) for name in grid if name in chosen]
-        stem = "-".join([entry.get("name") or notebook.stem, *varied])
+        stem = "-".join([str(entry.get("name") or notebook.stem), *varied])
         folder = root / "executed"
         output = folder / dataset / f"{_file_name(stem)}.ipynb"
         if "output" in taken:
@@ -195,10 +195,22 @@ def _check_values(file: Path, parameters: dict[str, Any], data_dir: str | None) 
             if parameters.get(name):
                 scenarios.find(str(parameters[name]), dataset)
         chosen = parameters.get("attacks", "all")
+        if chosen != "all" and (not isinstance(chosen, list) or not chosen):
+            raise MIBenchError(f"attacks is {chosen!r}; give 'all' or a list of names")
         for attack in [] if chosen == "all" else chosen:
-            attacks.find(attack)
+            attacks.find(str(attack))
+        if "references" in parameters:
+            names = inspect.signature(checked_recipe).parameters
+            checked_recipe(**{k: v for k, v in parameters.items() if k in names})
     except MIBenchError as error:
         raise MIBenchError(f"{file}: {error}") from None
+
+
+def _mapping(file: Path, name: str, content: dict[str, Any]) -> dict[str, Any]:
+    found = content.get(name) or {}
+    if not isinstance(found, dict):
+        raise MIBenchError(f"{file}: {name} is {found!r}; give names with values")
+    return dict(found)
 
 
 def _check_keys(file: Path, where: str, given: dict[str, Any], known: set[str]) -> None:

@@ -14,6 +14,8 @@ from mibench.errors import MIBenchError
 from mibench.jobs import DiskFull, Job, Outcome, Task, Training
 
 _INTERRUPTIONS = (KeyboardInterrupt, DiskFull)
+# Seconds for a scheduler to answer, and for its first worker.
+_PATIENCE = 20
 
 
 def run(
@@ -41,7 +43,7 @@ def run(
     Raises
     ------
     MIBenchError
-        If the scheduler does not answer.
+        If the scheduler does not answer or has no workers.
     DiskFull
         If there is no space left; what runs is abandoned.
     """
@@ -168,9 +170,18 @@ def _client(workers: int, scheduler: str | None) -> Client:
         )
         return Client(cluster)
     try:
-        return Client(scheduler, timeout=10)
+        client = Client(scheduler, timeout=_PATIENCE)
     except (OSError, ValueError) as error:
         raise MIBenchError(f"no Dask scheduler answers at {scheduler} ({error})") from None
+    try:
+        client.wait_for_workers(1, timeout=_PATIENCE)
+    except TimeoutError:
+        client.close()
+        raise MIBenchError(
+            f"the Dask scheduler at {scheduler} has no workers; start one with: "
+            f"dask worker {scheduler}"
+        ) from None
+    return client
 
 
 def _close(client: Client) -> None:

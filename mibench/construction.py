@@ -81,6 +81,14 @@ class _Match:
     mmd: float
 
 
+def check_measures(space: str, levels: str) -> None:
+    """Raise MIBenchError if there is no such space or no such kind of levels; see :class:`Pool`."""
+    if space not in SPACES:
+        raise MIBenchError(f"unknown space {space!r}; use one of {', '.join(SPACES)}")
+    if levels not in ("quantile", "absolute"):
+        raise MIBenchError(f"unknown levels {levels!r}; use 'quantile' or 'absolute'")
+
+
 class Pool:
     """The members and nonmembers of one target model, from which scenarios select.
 
@@ -116,10 +124,7 @@ class Pool:
         inputs: NDArray[np.float32] | None = None,
         seed: int = 0,
     ):
-        if space not in SPACES:
-            raise MIBenchError(f"unknown space {space!r}; use one of {', '.join(SPACES)}")
-        if levels not in ("quantile", "absolute"):
-            raise MIBenchError(f"unknown levels {levels!r}; use 'quantile' or 'absolute'")
+        check_measures(space, levels)
         if not 1 < pairs <= min(is_member.sum(), (~is_member).sum()):
             raise MIBenchError(
                 f"{pairs} pairs cannot be drawn from {is_member.sum()} members and "

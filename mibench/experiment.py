@@ -20,12 +20,38 @@ from tqdm.auto import tqdm
 
 from mibench import __version__, attacks, datasets, metrics, scenarios, training
 from mibench.attacks import Attack, Inference, Knowledge
-from mibench.construction import Pool, TargetDataset
+from mibench.construction import Pool, TargetDataset, check_measures
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, IntArray, Outputs
 from mibench.scenarios import Scenario
 from mibench.signals import COPIES, DISTILLED, Signals
 from mibench.store import Store
+
+
+def checked_recipe(
+    model: str = "MLP",
+    epochs: int = 50,
+    recipe: Mapping[str, Any] | None = None,
+    defence: str = "none",
+    seed: int = 0,
+    references: int = 16,
+    distilled: int = DISTILLED,
+    space: str = "log_probs",
+    levels: str = "quantile",
+) -> training.Recipe:
+    """Return an experiment's recipe, with all settings checked that need no data.
+
+    Raises
+    ------
+    MIBenchError
+        If one is none that :class:`Experiment` takes.
+    """
+    for name, count, least in (("references", references, 6), ("distilled", distilled, 2)):
+        if not isinstance(count, int) or count < least or count % 2:
+            raise MIBenchError(f"{name} is {count!r}; use an even number of at least {least}")
+    attacks.check_seed(seed)
+    check_measures(space, levels)
+    return training.recipe(model, epochs, recipe, defence)
 
 
 @dataclass(frozen=True)
@@ -109,12 +135,9 @@ class Experiment:
         cache_dir: str | Path | None = None,
         sizes: Mapping[str, int] | None = None,
     ):
-        made = training.recipe(model, epochs, recipe, defence)
-        if references < 6 or references % 2:
-            raise MIBenchError(f"references is {references}; use an even number of at least 6")
-        if distilled < 2 or distilled % 2:
-            raise MIBenchError(f"distilled is {distilled}; use an even number of at least 2")
-        attacks.check_seed(seed)
+        made = checked_recipe(
+            model, epochs, recipe, defence, seed, references, distilled, space, levels
+        )
         self.seed, self.space, self.levels, self.defence = seed, space, levels, defence
         store = Store(cache_dir)
         self.dataset = datasets.load(dataset, data_dir, store.directory, sizes)

@@ -75,9 +75,24 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
         ("notebooks: [{notebook: writes, grid: {seed: 1}}]", "needs a list"),
         ("notebooks: writes", "no list 'notebooks'"),
         ("notebooks: [", "not valid YAML"),
+        ("notebooks: []", "no list 'notebooks'"),
+        ("notebooks: [writes]\ndefaults: {sed: 1}", "no notebook takes the default sed"),
+        ("notebooks: [writes]\ndefaults: [seed]", "defaults is \\['seed'\\]; give names with"),
+        ("notebooks: [{notebook: writes, parameters: x}]", "parameters is 'x'"),
+        ("notebooks: [writes]\ntime_limit: true", "time_limit is True"),
+        ("notebooks: [trains]\ndefaults: {attacks: gap}", "attacks is 'gap'; give 'all' or a list"),
+        ("notebooks: [trains]\ndefaults: {attacks: [gp]}", "unknown attack 'gp'"),
+        ("notebooks: [trains]\ndefaults: {references: many}", "references is 'many'"),
+        ("notebooks: [trains]\ndefaults: {model: VGG99}", "unknown model 'VGG99'"),
+        ("notebooks: [trains]\ndefaults: {space: x}", "unknown space 'x'"),
+        ("notebooks: [trains]\ndefaults: {recipe: {learning_rate: 1e-3}}", "write 1.0e-3"),
+        ("notebooks: [trains]\nseeds: [a]", "the seed is 'a'"),
     ],
 )
 def test_plan_rejects(project: Path, text: str, says: str) -> None:
+    """What is wrong with a file is told before anything is trained."""
+    own = 'attacks = "all"\nreferences = 6\nmodel = "MLP"\nspace = "inputs"\nrecipe = {}\nseed = 0'
+    notebook(project, "trains", own, "pass")
     with pytest.raises(MIBenchError, match=says):
         plan(project, text)
 

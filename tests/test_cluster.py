@@ -178,6 +178,14 @@ def test_a_scheduler_that_is_not_there(tmp_path: Path) -> None:
         list(cluster.run(tasks, scheduler="nowhere"))
 
 
+def test_a_scheduler_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "_PATIENCE", 1)
+    tasks = batch.plan(project(tmp_path / "project"))
+    offered = LocalCluster(n_workers=0, processes=False, dashboard_address=None)
+    with offered, pytest.raises(MIBenchError, match="has no workers; start one with: dask worker"):
+        list(cluster.run(tasks, scheduler=offered.scheduler_address))
+
+
 RAN: list[tuple[str, str]] = []
 
 

@@ -140,8 +140,9 @@ def find(name: str) -> type[Attack]:
 
 def check_seed(seed: int) -> None:
     """Raise MIBenchError if a seed is none that every library takes."""
-    if not 0 <= seed < 2**32:
-        raise MIBenchError(f"the seed is {seed}; it must be a whole number from 0 to {2**32 - 1}")
+    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+    if not whole or not 0 <= seed < 2**32:
+        raise MIBenchError(f"the seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
 
 
 def given(value: Outputs | None, need: str) -> Outputs:

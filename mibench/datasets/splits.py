@@ -67,6 +67,8 @@ def sizes_of(name: str, rows: int, changed: Mapping[str, int] | None = None) -> 
     MIBenchError
         If a name or count is impossible, or the dataset has too few rows.
     """
+    if not isinstance(changed, Mapping | None):
+        raise MIBenchError(f"sizes is {changed!r}; give roles with counts")
     changed = dict(changed or {})
     known = [field.name for field in fields(SplitSizes)]
     for role, count in changed.items():

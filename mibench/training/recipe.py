@@ -146,7 +146,8 @@ def _check(made: Recipe) -> None:
         value, whole = getattr(made, name), isinstance(getattr(Recipe(), name), int)
         if not _is_number(value, whole):
             wanted = "a whole number" if whole else "a number"
-            hint = "; YAML takes 1e-3 for a text, write 1.0e-3" if isinstance(value, str) else ""
+            as_text = isinstance(value, str) and value[:1].isdigit()
+            hint = "; YAML takes 1e-3 for a text, write 1.0e-3" if as_text else ""
             raise MIBenchError(f"{name} is {value!r}; it must be {wanted}{hint}")
         if not low <= value <= (high or sys.float_info.max):
             most = "" if high is None else f" and at most {high}"
