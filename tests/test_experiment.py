@@ -162,7 +162,7 @@ def test_one_attack_as_json(cache_dir: Path) -> None:
         ({"model": "VGG99"}, "unknown model"),
         ({"references": 7}, "even number"),
         ({"epochs": 0}, "at least 1"),
-        ({"seed": -1}, "at least 0"),
+        ({"seed": -1}, "the seed is -1; it must be a whole number from 0"),
     ],
 )
 def test_wrong_settings_are_named(setting: dict[str, object], says: str) -> None:
