@@ -2,12 +2,14 @@
 
 Small networks spend most of their time on overhead, so the models of a stack share every
 operation: their layers are batched matrix products. The optimizers work elementwise, so a
-stacked model follows the same path as one trained alone.
+stacked model follows the same path as one trained alone. The layers' gradients are written by
+hand, into the same arrays in every step, where automatic ones would be new arrays of megabytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +17,9 @@ from tqdm.auto import tqdm
 
 from mibench.training.device import Device
 from mibench.training.recipe import Recipe, optimizer
+
+# So many models' weights, gradients and moments stay in a processor's cache.
+_AT_ONCE = 32
 
 
 def fit(
@@ -28,50 +33,78 @@ def fit(
     describe: str,
 ) -> dict[str, Tensor]:
     """Train K perceptrons and return every parameter, stacked along a first axis of length K."""
-    count, size = subsets.shape
-    layers = [[m for m in one.modules() if isinstance(m, nn.Linear)] for one in stack]
-    weights, biases = [], []
-    for same in zip(*layers, strict=True):
-        # Laid out as the batched products read and write them, which saves copies.
-        weights.append(torch.stack([m.weight.detach().T for m in same]).contiguous())
-        biases.append(torch.stack([m.bias.detach()[None] for m in same]))
-    weights = [w.to(device.type).requires_grad_() for w in weights]
-    biases = [b.to(device.type).requires_grad_() for b in biases]
-    steps, schedule = optimizer(recipe, [*weights, *biases])
-    orders = [torch.Generator().manual_seed(seed) for seed in seeds]
     x, y = inputs.to(device.type), targets.to(device.type)
-    bar = tqdm(total=recipe.epochs * size * count, desc=describe, unit="sample", leave=False)
-    for epoch in range(recipe.epochs):
-        order = torch.stack([torch.randperm(size, generator=g) for g in orders])
-        for batch in order.split(recipe.batch_size, dim=1):
-            index = subsets.gather(1, batch).to(device.type)
-            # Summed over models, so that each model's gradient is that of its own mean loss.
-            rows = x.index_select(0, index.flatten()).view(*index.shape, -1)
-            logits = _forward(weights, biases, rows).flatten(0, 1)
-            loss = (
-                nn.functional.cross_entropy(
-                    logits,
-                    y[index].flatten(0, 1),
-                    reduction="sum",
-                    label_smoothing=recipe.label_smoothing,
-                )
-                / batch.shape[1]
-            )
-            steps.zero_grad()
-            loss.backward()
-            steps.step()
-            bar.update(index.numel())
-        schedule.step()
-        bar.set_postfix(epoch=epoch + 1, loss=f"{loss.item() / count:.3f}", refresh=False)
-    bar.close()
-    trained = [v for pair in zip(weights, biases, strict=True) for v in (pair[0].mT, pair[1][:, 0])]
+    count = _AT_ONCE if device.type == "cpu" else len(stack)
+    total = recipe.epochs * subsets.numel()
+    with torch.no_grad(), tqdm(total=total, desc=describe, unit="sample", leave=False) as bar:
+        trained = []
+        for start in range(0, len(stack), count):
+            part = slice(start, start + count)
+            some = _Perceptrons(stack[part], device)
+            some.train(recipe, x, y, subsets[part], seeds[part], bar)
+            trained.append(some.parameters())
     names = [name for name, _ in stack[0].named_parameters()]
-    return {n: v.detach() for n, v in zip(names, trained, strict=True)}
+    return {n: torch.cat(same) for n, same in zip(names, zip(*trained, strict=True), strict=True)}
 
 
-def _forward(weights: Sequence[Tensor], biases: Sequence[Tensor], x: Tensor) -> Tensor:
-    """Return the logits (K, b, C) of K perceptrons, each on a batch of its own (K, b, d)."""
-    hidden = x
-    for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
-        hidden = torch.baddbmm(bias, hidden, weight).relu()
-    return torch.baddbmm(biases[-1], hidden, weights[-1])
+class _Perceptrons:
+    """The layers of K perceptrons: weights (K, read, written) and biases (K, 1, written)."""
+
+    def __init__(self, stack: Sequence[nn.Module], device: Device):
+        layers = [[m for m in one.modules() if isinstance(m, nn.Linear)] for one in stack]
+        self.weights, self.biases = [], []
+        for same in zip(*layers, strict=True):
+            # Laid out as the batched products read and write them, which saves copies.
+            weight = torch.stack([m.weight.T for m in same]).contiguous().to(device.type)
+            bias = torch.stack([m.bias[None] for m in same]).to(device.type)
+            weight.grad, bias.grad = torch.empty_like(weight), torch.empty_like(bias)
+            self.weights.append(weight)
+            self.biases.append(bias)
+
+    def train(
+        self, recipe: Recipe, x: Tensor, y: Tensor, subsets: Tensor, seeds: Sequence[int], bar: Any
+    ) -> None:
+        """Train each perceptron on its own subset, in its own order."""
+        steps, schedule = optimizer(recipe, [*self.weights, *self.biases])
+        orders = [torch.Generator().manual_seed(seed) for seed in seeds]
+        for epoch in range(recipe.epochs):
+            order = torch.stack([torch.randperm(subsets.shape[1], generator=g) for g in orders])
+            for batch in order.split(recipe.batch_size, dim=1):
+                index = subsets.gather(1, batch).to(x.device)
+                rows = x.index_select(0, index.flatten()).view(*index.shape, -1)
+                loss = self._differentiate(rows, y[index], recipe.label_smoothing)
+                steps.step()
+                bar.update(index.numel())
+            schedule.step()
+            shown = f"{epoch + 1}/{recipe.epochs}"
+            mean = loss.item() / len(subsets)
+            bar.set_postfix(epoch=shown, loss=f"{mean:.3f}", refresh=False)
+
+    def parameters(self) -> list[Tensor]:
+        """Return weights and biases as PyTorch's own layers hold them, layer by layer."""
+        pairs = zip(self.weights, self.biases, strict=True)
+        return [t for weight, bias in pairs for t in (weight.mT, bias[:, 0])]
+
+    def _differentiate(self, x: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
+        """Set the gradients of each model's mean loss on its batch, and return the losses' sum."""
+        read = [x]
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            read.append(torch.baddbmm(bias, read[-1], weight).relu_())
+        logits = torch.baddbmm(self.biases[-1], read[-1], self.weights[-1])
+        with torch.enable_grad():
+            logits.requires_grad_()
+            # Summed over models, so that each model's gradient is that of its own mean loss.
+            loss = nn.functional.cross_entropy(
+                logits.flatten(0, 1),
+                y.flatten(0, 1),
+                reduction="sum",
+                label_smoothing=label_smoothing,
+            )
+            loss = loss / x.shape[1]
+            [error] = torch.autograd.grad(loss, logits)
+        for i in reversed(range(len(read))):
+            torch.bmm(read[i].mT, error, out=self.weights[i].grad)
+            torch.sum(error, 1, keepdim=True, out=self.biases[i].grad)
+            if i:
+                error = torch.bmm(error, self.weights[i].mT).mul_(read[i] > 0)
+        return loss
