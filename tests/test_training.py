@@ -22,6 +22,13 @@ def fitted(made: Recipe, **given: Any) -> training.Weights:
     return train(made, X, Y, SUBSETS[:1], 10, [7], **given)
 
 
+def trained_alone(made: Recipe, x: Any, y: Any, subset: Any, seed: int) -> single.State:
+    torch.manual_seed(seed)
+    network = training.network(made, x.shape[1:], 10)
+    given = map(torch.from_numpy, (x, y, subset))
+    return single.fit(made, network, *given, seed, Device("cpu"), "")
+
+
 def accuracy(made: Recipe, weights: training.Weights) -> tuple[float, float]:
     right = predict(made, weights, X, 10)[0].argmax(axis=1) == Y
     return right[SUBSETS[0]].mean(), right[60:].mean()
@@ -39,19 +46,21 @@ def test_a_stack_equals_models_trained_alone(changes: dict[str, Any]) -> None:
     made = recipe("MLP", 4, changes)
     stack = train(made, X, Y, SUBSETS, 10, [3, 4])
     for k, seed in enumerate((3, 4)):
-        torch.manual_seed(seed)
-        network = training.network(made, X.shape[1:], 10)
-        state = single.fit(
-            made,
-            network,
-            torch.from_numpy(X),
-            torch.from_numpy(Y),
-            torch.from_numpy(SUBSETS[k]),
-            seed,
-            Device("cpu"),
-            "",
-        )
-        for name, value in state.items():
+        alone = trained_alone(made, X, Y, SUBSETS[k], seed)
+        for name, value in alone.items():
+            np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
+
+
+def test_many_deep_perceptrons_learn_from_a_teacher_as_each_would_alone() -> None:
+    """More than are trained at once, with several hidden layers, from posteriors."""
+    made = recipe("StandDNN", 2, {"optimizer": "adam", "batch_size": 25})
+    records = X.reshape(len(X), -1)
+    posteriors = np.random.default_rng(0).dirichlet(np.full(10, 0.2), len(X)).astype(np.float32)
+    subsets = np.stack([np.random.default_rng(k).permutation(120)[:60] for k in range(35)])
+    assert training.stacks(made, records.shape[1:], 10)
+    stack = train(made, records, posteriors, subsets, 10, range(35))
+    for k in (0, 31, 32, 34):
+        for name, value in trained_alone(made, records, posteriors, subsets[k], k).items():
             np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
 
 
