@@ -3,7 +3,8 @@
 Small networks spend most of their time on overhead, so the models of a stack share every
 operation: their layers are batched matrix products. The optimizers work elementwise, so a
 stacked model follows the same path as one trained alone. The layers' gradients are written by
-hand, into the same arrays in every step, where automatic ones would be new arrays of megabytes.
+hand; they and what the layers read lie in the same arrays in every step, where automatic ones would
+be new arrays of megabytes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mibench.training.device import Device
 from mibench.training.recipe import Recipe, optimizer
 
 # So many models' weights, gradients and moments stay in a processor's cache.
-_AT_ONCE = 32
+_AT_ONCE = 16
 
 
 def fit(
@@ -33,7 +34,7 @@ def fit(
     describe: str,
 ) -> dict[str, Tensor]:
     """Train K perceptrons and return every parameter, stacked along a first axis of length K."""
-    x, y = inputs.to(device.type), targets.to(device.type)
+    x, y = inputs.flatten(1).to(device.type), targets.to(device.type)
     count = _AT_ONCE if device.type == "cpu" else len(stack)
     total = recipe.epochs * subsets.numel()
     with torch.no_grad(), tqdm(total=total, desc=describe, unit="sample", leave=False) as bar:
@@ -53,6 +54,7 @@ class _Perceptrons:
     def __init__(self, stack: Sequence[nn.Module], device: Device):
         layers = [[m for m in one.modules() if isinstance(m, nn.Linear)] for one in stack]
         self.weights, self.biases = [], []
+        self._rooms: dict[int, list[Tensor]] = {}
         for same in zip(*layers, strict=True):
             # Laid out as the batched products read and write them, which saves copies.
             weight = torch.stack([m.weight.T for m in same]).contiguous().to(device.type)
@@ -71,8 +73,9 @@ class _Perceptrons:
             order = torch.stack([torch.randperm(subsets.shape[1], generator=g) for g in orders])
             for batch in order.split(recipe.batch_size, dim=1):
                 index = subsets.gather(1, batch).to(x.device)
-                rows = x.index_select(0, index.flatten()).view(*index.shape, -1)
-                loss = self._differentiate(rows, y[index], recipe.label_smoothing)
+                room = self._room(batch.shape[1])
+                torch.index_select(x, 0, index.flatten(), out=room[0].flatten(0, 1))
+                loss = self._differentiate(room, y[index], recipe.label_smoothing)
                 steps.step()
                 bar.update(index.numel())
             schedule.step()
@@ -85,12 +88,22 @@ class _Perceptrons:
         pairs = zip(self.weights, self.biases, strict=True)
         return [t for weight, bias in pairs for t in (weight.mT, bias[:, 0])]
 
-    def _differentiate(self, x: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
-        """Set the gradients of each model's mean loss on its batch, and return the losses' sum."""
-        read = [x]
-        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            read.append(torch.baddbmm(bias, read[-1], weight).relu_())
-        logits = torch.baddbmm(self.biases[-1], read[-1], self.weights[-1])
+    def _room(self, size: int) -> list[Tensor]:
+        """Return arrays for what each layer reads of a batch, (K, size, read), always the same."""
+        if size not in self._rooms:
+            self._rooms[size] = [w.new_empty(len(w), size, w.shape[1]) for w in self.weights]
+        return self._rooms[size]
+
+    def _differentiate(self, read: list[Tensor], y: Tensor, label_smoothing: float) -> Tensor:
+        """Set the gradients of each model's mean loss on its batch, and return the losses' sum.
+
+        `read` holds what the first layer reads, and takes what the others do.
+        """
+        layers = list(zip(read, self.biases, self.weights, strict=True))
+        for (x, bias, weight), written in zip(layers, read[1:], strict=False):
+            torch.baddbmm(bias, x, weight, out=written).relu_()
+        x, bias, weight = layers[-1]
+        logits = torch.baddbmm(bias, x, weight)
         with torch.enable_grad():
             logits.requires_grad_()
             # Summed over models, so that each model's gradient is that of its own mean loss.
@@ -102,9 +115,11 @@ class _Perceptrons:
             )
             loss = loss / x.shape[1]
             [error] = torch.autograd.grad(loss, logits)
-        for i in reversed(range(len(read))):
-            torch.bmm(read[i].mT, error, out=self.weights[i].grad)
-            torch.sum(error, 1, keepdim=True, out=self.biases[i].grad)
-            if i:
-                error = torch.bmm(error, self.weights[i].mT).mul_(read[i] > 0)
+        for x, bias, weight in reversed(layers):
+            torch.bmm(x.mT, error, out=weight.grad)
+            torch.sum(error, 1, keepdim=True, out=bias.grad)
+            if x is not read[0]:
+                # What the layer read is not needed again; its error takes the place.
+                alive = x.sign()
+                error = torch.bmm(error, weight.mT, out=x).mul_(alive)
         return loss
