@@ -26,8 +26,10 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch import nn
 
-from mibench import batch as batches
-from mibench import cluster, datasets, jobs, models
+from mibench import data as datasets
+from mibench import models
+from mibench.apps.batch import cluster, jobs
+from mibench.apps.batch import plan as batches
 from mibench.attacks.blindmi import differential_moves, gaussians
 from mibench.attacks.shapley import knn_shapley
 from mibench.errors import MIBenchError

@@ -157,7 +157,7 @@ class Scenario:
 
 
 def _read_table(name: str) -> list[dict[str, str]]:
-    with files("mibench").joinpath("data", name).open(encoding="utf-8") as lines:
+    with files("mibench").joinpath("data", "facts", name).open(encoding="utf-8") as lines:
         return list(csv.DictReader(lines))
 
 

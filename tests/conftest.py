@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mibench.experiment import Experiment
+from mibench.study.study import Experiment
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,14 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from mibench import advice, attacks, published, results, scenarios
-from mibench.cli import main
+from mibench import attacks, scenarios
+from mibench.apps.cli import main
+from mibench.compare import advice, published
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
 from mibench.outputs import Outputs
 from mibench.signals import COPIES
+from mibench.study import results
+from mibench.study.study import Experiment
 
 NAMES = ["gap", "nn_attack", "lira_online"]
 

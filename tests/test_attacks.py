@@ -16,8 +16,8 @@ from mibench.attacks.loss_threshold import LossThreshold
 from mibench.attacks.nn import AttackNetwork, NNAttack, Top2True, Top3NN
 from mibench.attacks.top1_threshold import Top1Threshold
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
 from mibench.outputs import Copies, Outputs
+from mibench.study.study import Experiment
 
 SEVEN = (
     "loss_threshold",

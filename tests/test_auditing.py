@@ -14,13 +14,13 @@ from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
 import mibench
-from mibench import metrics
+from mibench.apps.cli import main
 from mibench.attacks import REGISTRY, Attack, Inference
-from mibench.auditing import AuditReport, audit_file
-from mibench.cli import main
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
 from mibench.outputs import Outputs
+from mibench.study import metrics
+from mibench.study.audit import AuditReport, audit_file
+from mibench.study.study import Experiment
 
 
 @pytest.fixture(scope="module")
@@ -320,7 +320,7 @@ def test_a_file_that_unpacks_to_more_than_memory_is_refused(
 ) -> None:
     bomb = tmp_path / "bomb.npz"
     np.savez_compressed(bomb, **small(), padding=np.zeros(1_000_000))
-    monkeypatch.setattr("mibench.auditing._memory", lambda: 1_000_000)
+    monkeypatch.setattr("mibench.study.audit._memory", lambda: 1_000_000)
     with pytest.raises(MIBenchError, match="unpacks to"):
         audit_file(bomb)
 

@@ -10,9 +10,13 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mibench import batch, datasets, estimates, jobs, results, scenarios, verification
+from mibench import data as datasets
+from mibench import scenarios
+from mibench.apps.batch import estimates, jobs, verification
+from mibench.apps.batch import plan as batch
 from mibench.errors import MIBenchError
-from mibench.metrics import METRICS
+from mibench.study import results
+from mibench.study.metrics import METRICS
 
 
 def notebook(folder: Path, name: str, parameters: str, *cells: str) -> None:
@@ -26,7 +30,7 @@ def notebook(folder: Path, name: str, parameters: str, *cells: str) -> None:
 
 WRITES = """
 import pandas as pd
-from mibench import results
+from mibench.study import results
 one = dict(dataset="digits", model="MLP", seed=seed, scenario="ES01", attack="gap")
 results.save(output, pd.DataFrame([one | {"value": seed * 2}]), pd.DataFrame([one | {"sample": 1}]))
 """
@@ -211,7 +215,7 @@ def test_a_dry_run_downloads_nothing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MIBENCH_DATA", raising=False)
-    monkeypatch.setattr("mibench.datasets.registry.fetch", lambda *_: pytest.fail("downloads"))
+    monkeypatch.setattr("mibench.data.registry.fetch", lambda *_: pytest.fail("downloads"))
     settings = {"dataset": "Location30", "cache_dir": str(tmp_path / "cache")}
     assert not jobs.Training(settings, ("gap",)).is_cached()
 

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect, sync_playwright
 
-from mibench.cli import main
-from mibench.widgets.tables import SHOWN
+from mibench.apps.cli import main
+from mibench.apps.explorer.tables import SHOWN
 
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -8,10 +8,11 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import roc_auc_score
 
-from mibench import results, scenarios
-from mibench.cli import main
-from mibench.experiment import Experiment
-from mibench.metrics import METRICS
+from mibench import scenarios
+from mibench.apps.cli import main
+from mibench.study import results
+from mibench.study.metrics import METRICS
+from mibench.study.study import Experiment
 
 
 def mibench(*arguments: str) -> tuple[int, str, str]:
@@ -84,7 +85,7 @@ def test_mistakes_end_with_one_sentence_and_code_2(arguments: tuple[str, ...], s
 
 
 def test_the_catalogue_answers_without_importing_torch() -> None:
-    script = "import sys, mibench.cli; assert 'torch' not in sys.modules"
+    script = "import sys, mibench.apps.cli; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", script], check=True)
 
 

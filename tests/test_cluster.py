@@ -13,9 +13,11 @@ import psutil
 import pytest
 from distributed import LocalCluster, Scheduler, SpecCluster, Worker, get_worker
 
-from mibench import batch, cluster, results
+from mibench.apps.batch import cluster
+from mibench.apps.batch import plan as batch
+from mibench.apps.batch.jobs import Job, Outcome
 from mibench.errors import MIBenchError
-from mibench.jobs import Job, Outcome
+from mibench.study import results
 from tests.test_batch import notebook
 
 ROOT = Path(__file__).parents[1]
@@ -38,7 +40,7 @@ def project(folder: Path, text: str = FILE) -> Path:
 
 
 def command(*arguments: object) -> list[str]:
-    start = "import sys; from mibench.cli import main; main()"
+    start = "import sys; from mibench.apps.cli import main; main()"
     return [sys.executable, "-c", start, *map(str, arguments)]
 
 

@@ -14,10 +14,12 @@ import papermill
 import pytest
 from scipy.stats import binom, norm
 
-from mibench import conflicts, figures, results, scenarios
+from mibench import figures, scenarios
+from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
-from mibench.metrics import METRICS
+from mibench.study import results
+from mibench.study.metrics import METRICS
+from mibench.study.study import Experiment
 
 Rates = Callable[[scenarios.Scenario], tuple[float, float]]
 GRID = scenarios.catalogue("digits")

@@ -11,7 +11,7 @@ from scipy.stats import kstest, norm, uniform
 from sklearn.metrics import roc_auc_score
 
 from mibench import scenarios
-from mibench.construction import (
+from mibench.construction.pairs import (
     Pool,
     TargetDataset,
     draw_distances,
@@ -20,10 +20,10 @@ from mibench.construction import (
     median_distance,
 )
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.experiment import Experiment
 from mibench.outputs import Outputs
 from mibench.scenarios import DISTRIBUTIONS, catalogue, find
 from mibench.signals import Signals
+from mibench.study.study import Experiment
 
 
 def answers_of(signals: Signals) -> np.ndarray:
@@ -322,7 +322,7 @@ def test_a_pool_of_19732_pairs_fits_in_two_gigabytes() -> None:
     """Purchase100's size, simulated, in a process of its own that reports its peak memory."""
     script = """
 import resource, numpy as np
-from mibench.construction import Pool
+from mibench.construction.pairs import Pool
 from mibench.outputs import Outputs
 from mibench.scenarios import find
 n, rng = 19_732, np.random.default_rng(0)

@@ -20,11 +20,12 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from mibench import datasets, perturbations
-from mibench.cli import main
-from mibench.datasets import downloads, registry
+from mibench import data as datasets
+from mibench.apps.cli import main
+from mibench.data import downloads, registry
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
+from mibench.signals import perturbations
+from mibench.study.study import Experiment
 
 RNG = np.random.default_rng(0)
 

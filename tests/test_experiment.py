@@ -10,12 +10,12 @@ import pytest
 from click.testing import CliRunner
 from sklearn.metrics import precision_score
 
-from mibench import results
-from mibench.cli import main
+from mibench.apps.cli import main
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
-from mibench.metrics import METRICS
 from mibench.scenarios import find
+from mibench.study import results
+from mibench.study.metrics import METRICS
+from mibench.study.study import Experiment
 
 ATTACKS = ["loss_threshold", "gap"]
 

@@ -14,8 +14,8 @@ from scipy.stats import chi2
 from mibench import figures, scenarios
 from mibench.attacks import REGISTRY
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
-from mibench.metrics import METRICS
+from mibench.study.metrics import METRICS
+from mibench.study.study import Experiment
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from scipy.stats import norm
 from sklearn.svm import OneClassSVM
 
 from mibench import attacks, scenarios
+from mibench.apps.cli import main
 from mibench.attacks import REGISTRY, Inference, Knowledge
 from mibench.attacks.base import best_threshold, precise_threshold, sure_ppv
 from mibench.attacks.blindmi import (
@@ -37,12 +38,11 @@ from mibench.attacks.quantile import AttackD, AttackP, AttackR, QuantileRegressi
 from mibench.attacks.risk_score import RiskScore
 from mibench.attacks.rmia import RMIA
 from mibench.attacks.shapley import knn_shapley
-from mibench.cli import main
-from mibench.construction import Pool, TargetDataset, blindmi_features, mean_kernel
+from mibench.construction.pairs import Pool, TargetDataset, blindmi_features, mean_kernel
 from mibench.errors import MIBenchError
-from mibench.experiment import Experiment
-from mibench.metrics import auc
 from mibench.outputs import Copies, Outputs
+from mibench.study.metrics import auc
+from mibench.study.study import Experiment
 
 
 def outputs(seed: int, n: int = 40, classes: int = 4, references: int = 8) -> Outputs:

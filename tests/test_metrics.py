@@ -16,8 +16,17 @@ from sklearn.metrics import (
 
 from mibench.attacks import Inference
 from mibench.errors import MIBenchError
-from mibench.metrics import LOW_FPRS, METRICS, answered, as_columns, auc, difference, evaluate, roc
-from mibench.metrics import proportion as wilson
+from mibench.study.metrics import (
+    LOW_FPRS,
+    METRICS,
+    answered,
+    as_columns,
+    auc,
+    difference,
+    evaluate,
+    roc,
+)
+from mibench.study.metrics import proportion as wilson
 
 
 def drawn(seed: int, ties: bool, n: int = 200) -> tuple[np.ndarray, np.ndarray]:

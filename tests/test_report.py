@@ -9,10 +9,11 @@ import pandas as pd
 import pytest
 from click.testing import CliRunner
 
-from mibench import figures, results
+from mibench import figures
+from mibench.apps.cli import main
 from mibench.attacks import REGISTRY
-from mibench.cli import main
-from mibench.experiment import Experiment
+from mibench.study import results
+from mibench.study.study import Experiment
 
 
 class Page(HTMLParser):

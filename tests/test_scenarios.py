@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from mibench import scenarios
-from mibench.cli import main
+from mibench.apps.cli import main
 from mibench.errors import MIBenchError
 from mibench.scenarios import PUBLISHED, catalogue, find, levels, off_grid, panel, vary
 

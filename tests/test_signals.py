@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mibench import datasets, signals, training
-from mibench.datasets import SplitSizes
-from mibench.experiment import Experiment
+from mibench import data as datasets
+from mibench import signals, training
+from mibench.data import SplitSizes
+from mibench.study.study import Experiment
 
 TINY = SplitSizes(40, 40, 40, 40, 30, pairs=10)
 

@@ -8,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
-from mibench import datasets, memguard, training
+from mibench import data as datasets
+from mibench import training
 from mibench.errors import MIBenchError
+from mibench.signals import memguard
 from mibench.training import Recipe, predict, recipe, single, train
 from mibench.training.device import Device, check_memory
 

@@ -14,16 +14,16 @@ from click.testing import CliRunner
 from sklearn.datasets import load_digits
 
 from mibench import scenarios
+from mibench.apps.cli import main
+from mibench.apps.explorer import Explorer, explore, tables
+from mibench.apps.explorer.controls import Controls
+from mibench.apps.explorer.preparation import Finished, NotMade, Training
 from mibench.attacks import REGISTRY
-from mibench.cli import main
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.experiment import Experiment
 from mibench.figures import look
 from mibench.outputs import Outputs
 from mibench.store import Store
-from mibench.widgets import Explorer, explore, tables
-from mibench.widgets.controls import Controls
-from mibench.widgets.preparation import Finished, NotMade, Training
+from mibench.study.study import Experiment
 
 ROOT = Path(__file__).parents[1]
 
@@ -213,7 +213,7 @@ def test_no_thread_outlives_the_interpreter(wait: str, digits: Experiment, cache
     script = f"""
 import atexit, threading
 atexit.register(lambda: print([t for t in threads if t.is_alive()]))
-from mibench.widgets import explore
+from mibench.apps.explorer import explore
 explorer = explore(cache_dir={str(cache_dir)!r})
 job = explorer._job
 {wait}

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 from sklearn.svm import OneClassSVM
 
 from mibench.attacks.base import Attack, Inference, Knowledge, given, register
-from mibench.construction import blindmi_features
+from mibench.construction.pairs import blindmi_features
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, Outputs
 

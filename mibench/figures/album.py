@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from mibench import conflicts
-from mibench import results as tables
+from mibench.compare import conflicts
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost
 from mibench.figures.defences import defences
@@ -16,6 +15,7 @@ from mibench.figures.ranking import critical_difference, heat_map
 from mibench.figures.rows import by_setting, only_setting
 from mibench.figures.style import Picture
 from mibench.scenarios import RESEARCH_QUESTIONS
+from mibench.study import results as tables
 
 
 def published(results: pd.DataFrame, columns: int = 1) -> Iterator[tuple[str, Picture]]:

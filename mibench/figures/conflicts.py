@@ -22,7 +22,7 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     Parameters
     ----------
     found : DataFrame
-        Rows of :func:`mibench.conflicts.conflicts`.
+        Rows of :func:`mibench.compare.conflicts.conflicts`.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
     metric : str
@@ -88,7 +88,7 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
     Parameters
     ----------
     ranking : DataFrame
-        Rows of :func:`mibench.conflicts.ranking`.
+        Rows of :func:`mibench.compare.conflicts.ranking`.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
     metric : str
@@ -147,7 +147,7 @@ def two_views(
     Parameters
     ----------
     leaders : DataFrame
-        Rows of :func:`mibench.conflicts.leaders` for the same two metrics.
+        Rows of :func:`mibench.compare.conflicts.leaders` for the same two metrics.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mibench import costs
 from mibench.attacks import REGISTRY
 from mibench.figures.ranking import NAMES
 from mibench.figures.rows import (
@@ -17,6 +16,7 @@ from mibench.figures.rows import (
     unreachable,
 )
 from mibench.figures.style import WIDTHS, Picture, look, picture, style
+from mibench.study import costs
 
 METRICS = ("ma", "auc", "tpr_at_fpr_1")
 
@@ -94,7 +94,8 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
 def costed(results: pd.DataFrame) -> pd.DataFrame:
     """Return each attack's cost and mean metrics, cheapest first, then by mean AUC.
 
-    `models` and `queries` are those of :mod:`mibench.costs`; `unbeaten_<metric>` says whether no
+    `models` and `queries` are those of :mod:`mibench.study.costs`; `unbeaten_<metric>` says
+    whether no
     attack that costs at most as much has a higher mean. Attacks that are no longer registered
     have no known cost and are left out.
     """

@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from scipy.stats import norm
 
-from mibench import metrics
 from mibench.attacks import Attack, Inference
-from mibench.construction import TargetDataset
+from mibench.construction.pairs import TargetDataset
 from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, look, picture, style
 from mibench.outputs import BoolArray
+from mibench.study import metrics
 
 
 def distances(target: TargetDataset) -> Picture:

@@ -44,7 +44,7 @@ class Recipe:
         Noise multiplier and clipping norm of DP-SGD (Abadi et al. 2016, algorithm 1), which draws
         its batches by Poisson sampling; a noise of 0 trains without.
     output_noise : float
-        Expected L1 distance by which :mod:`mibench.memguard` may change a posterior.
+        Expected L1 distance by which :mod:`mibench.signals.memguard` may change a posterior.
     threads : int
         Of the CPU, for a network that is trained alone: another number rounds sums otherwise, so
         that it is not left to how many cores are free.

@@ -1,0 +1,1 @@
+"""What people start: batches, the command line, the explorer, the report."""

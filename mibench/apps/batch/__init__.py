@@ -1,0 +1,1 @@
+"""Batches: parameter files run as papermill notebooks, and what they need trained first."""

@@ -1,0 +1,116 @@
+"""Verification: executed notebooks are executed again and their numbers compared."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from mibench.apps.batch import kernels
+from mibench.apps.batch.jobs import execute_notebook, read_metadata
+from mibench.errors import MIBenchError
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of an executed notebook's numbers.
+
+    Attributes
+    ----------
+    notebook : Path
+    differs : dict of str to str
+        What differs, by column, and by how much; empty where the numbers are the same.
+    versions : dict of str to tuple
+        Versions, device and commit that are not those of the first execution: (then, now).
+    """
+
+    notebook: Path
+    differs: dict[str, str]
+    versions: dict[str, tuple[str, str]]
+
+
+def verify(paths: list[Path], data_dir: Path | None = None, retrain: bool = False) -> list[Verdict]:
+    """Execute notebooks again, with their own parameters and code, and compare every number.
+
+    Parameters
+    ----------
+    paths : list of Path
+        Executed notebooks, tables of results beside them, or folders of them.
+    data_dir : Path, optional
+        Where the published files lie now, if not where they did.
+    retrain : bool
+        Whether the models, too, are trained anew, in place of those in the cache.
+
+    Raises
+    ------
+    MIBenchError
+        If there is nothing to verify at a path.
+    """
+    return [_verify(notebook, data_dir, retrain) for p in paths for notebook in _notebooks(p)]
+
+
+def _notebooks(path: Path) -> Iterator[Path]:
+    if path.is_dir():
+        found = [p for p in sorted(path.rglob("[!.]*.ipynb")) if p.with_suffix(".parquet").exists()]
+    else:
+        stem = path.name.removesuffix(".parquet").removesuffix(".answers").removesuffix(".ipynb")
+        found = [path.with_name(f"{stem}.ipynb")]
+        if not (found[0].exists() and found[0].with_suffix(".parquet").exists()):
+            found = []
+    if not found:
+        raise MIBenchError(
+            f"{path} is no executed notebook with its results; give one of executed/DATASET/"
+        )
+    yield from found
+
+
+def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
+    made = read_metadata(notebook)
+    if made.get("status") != "completed":
+        raise MIBenchError(f"{notebook} was not completed by a batch; run its parameter file again")
+    parameters = dict(nbformat.read(notebook, as_version=4).metadata.papermill.parameters)
+    kernels.use_forked_kernels(made["threads"])
+    with tempfile.TemporaryDirectory(prefix="mibench-") as folder:
+        parameters["output"] = str(Path(folder) / "again")
+        if data_dir is not None:
+            parameters["data_dir"] = str(data_dir.resolve())
+        if retrain:
+            parameters["cache_dir"] = str(Path(folder) / "cache")
+        again = Path(folder) / "again.ipynb"
+        error, _ = execute_notebook(notebook, again, parameters, None)
+        if error:
+            return Verdict(notebook, {"error": error}, {})
+        before, now = (pd.read_parquet(p.with_suffix(".parquet")) for p in (notebook, again))
+        answers = [pd.read_parquet(p.with_suffix(".answers.parquet")) for p in (notebook, again)]
+    how = [c for c in map(str, before) if c.endswith("_version") or c in ("git_commit", "device")]
+    versions = {
+        c: (str(before[c].iloc[0]), str(now[c].iloc[0]))
+        for c in how
+        if c in now and not before[c].equals(now[c])
+    }
+    differs = differences(before.drop(columns=[*how, "seconds"], errors="ignore"), now)
+    differs |= {f"answers: {c}": text for c, text in differences(*answers).items()}
+    return Verdict(notebook, differs, versions)
+
+
+def differences(before: pd.DataFrame, now: pd.DataFrame) -> dict[str, str]:
+    """Return the columns of `before` that are not exactly the same in `now`, and by how much."""
+    if len(before) != len(now):
+        return {"rows": f"{len(before)} before, {len(now)} now"}
+    found = {}
+    for column in map(str, before):
+        if column not in now:
+            found[column] = "missing now"
+        elif not before[column].equals(now[column]):
+            old, new = before[column], now[column]
+            if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
+                found[column] = (
+                    f"by up to {(old.astype(float) - new.astype(float)).abs().max():.3g}"
+                )
+            else:
+                found[column] = f"in {(old.astype(str) != new.astype(str)).sum()} rows"
+    return found

@@ -1,0 +1,10 @@
+"""The command line.
+
+Torch, pandas and matplotlib are imported inside the commands that need them: the others answer
+at once.
+"""
+
+from mibench.apps.cli import advice, attacking, batch, catalogue, reports
+from mibench.apps.cli.base import main
+
+__all__ = ["advice", "attacking", "batch", "catalogue", "main", "reports"]

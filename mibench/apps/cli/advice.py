@@ -1,0 +1,126 @@
+"""Commands that read results: which attack to use, where papers' rankings conflict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mibench.apps.cli.base import main
+
+# Needs that cost the auditor something; inputs made up by himself he always has.
+_OWNED = {
+    "shadow": "You can train a shadow model: you have samples like the target's.",
+    "references": "You can train reference models on the samples to be attacked.",
+    "distilled": "You can distil models from the target.",
+    "auxiliary": "You have labelled samples that are surely nonmembers.",
+}
+
+results_option = click.option(
+    "--results",
+    "folder",
+    type=click.Path(path_type=Path),
+    default=Path("executed"),
+    show_default=True,
+    help="Folder of the executed notebooks and their result tables.",
+)
+dataset_option = click.option("--dataset", help="Only this dataset's results.")
+metric_option = click.option(
+    "--metric", default="ma", show_default=True, help="Of the answers, such as ma or precision."
+)
+correction_option = click.option(
+    "--correction",
+    type=click.Choice(["holm", "bh"]),
+    default="holm",
+    show_default=True,
+    help="For the number of comparisons: no false one among all, or few among those found.",
+)
+
+
+def _owned_options(command: Any) -> Any:
+    for name, meaning in reversed(_OWNED.items()):
+        command = click.option(f"--{name}", is_flag=True, help=meaning)(command)
+    return command
+
+
+@main.command("advise")
+@_owned_options
+@click.option("--labels-only", is_flag=True, help="The target answers with labels, not posteriors.")
+@click.option("--queries", type=int, help="Most queries to the target for each attacked sample.")
+@results_option
+@dataset_option
+@metric_option
+@correction_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
+def advise_attack(
+    labels_only: bool,
+    queries: int | None,
+    folder: Path,
+    dataset: str | None,
+    metric: str,
+    correction: str,
+    as_json: bool,
+    **owned: bool,
+) -> None:
+    """Tell which attack to use, given what you have, by the results at hand.
+
+    An attack is beaten in a scenario where another that you can run is significantly better on
+    the same samples, after correction for the number of comparisons.
+    """
+    from mibench import attacks
+    from mibench.compare import advice
+    from mibench.study import results
+
+    given = [need for need in attacks.NEEDS if need not in _OWNED or owned[need]]
+    names = advice.allowed(given, labels_only, queries)
+    table = advice.advise(
+        *results.load(folder, dataset), given, labels_only, queries, metric, correction
+    )
+    if as_json:
+        click.echo(results.to_json(table))
+        return
+    click.echo(f"{len(names)} of {len(attacks.REGISTRY)} attacks run on what you have")
+    if absent := sorted(set(names) - set(table["attack"])):
+        click.echo(f"without results: {', '.join(absent)}")
+    click.echo(advice.sentence(table))
+    click.echo(f"\n{'attack':28}{'beaten in':>12}{'mean ' + metric:>12}{'worst':>9}{'queries':>9}")
+    for row in table.to_dict("records"):
+        beaten = f"{row['beaten']} of {row['scenarios']}"
+        by = f"  most often by {row['beaten_by'][0]}" if row["beaten_by"] else "  never beaten"
+        click.echo(
+            f"{row['title']:28}{beaten:>12}{row['mean']:12.3f}{row['worst']:9.3f}"
+            f"{row['queries']:9}{by}"
+        )
+
+
+@main.command("conflicts")
+@results_option
+@click.option("--dataset", required=True, help="The dataset's name.")
+@click.option("--count", default=10, show_default=True, help="How many to tell of each type.")
+@metric_option
+@correction_option
+@click.option("--json", "as_json", is_flag=True, help="Print all of them as a JSON list.")
+def list_conflicts(
+    folder: Path, dataset: str, count: int, metric: str, correction: str, as_json: bool
+) -> None:
+    """Tell in which scenarios the order of two attacks flips, and which factor turns it.
+
+    Both differences are significant after correction for the number of comparisons. Type 1:
+    the scenarios differ in one factor; type 2: in two.
+    """
+    from mibench.compare import conflicts
+    from mibench.study import results
+
+    _, answers = results.load(folder, dataset)
+    compared = conflicts.differences(answers, metric)
+    found = conflicts.conflicts(conflicts.significant(compared, correction))
+    if as_json:
+        click.echo(results.to_json(found))
+        return
+    click.echo(f"{len(found)} conflicts among {compared['scenario'].nunique()} scenarios")
+    for row in conflicts.counts(found).reset_index().to_dict("records"):
+        click.echo(f"  type {row['type']}  {row['factor']:44}{row['conflicts']:7}")
+    for kind in (1, 2):
+        for conflict in conflicts.strongest(found, count, kind).to_dict("records"):
+            click.echo(f"\n{conflicts.sentence(conflict, metric)}")

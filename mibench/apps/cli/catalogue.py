@@ -1,0 +1,96 @@
+"""Commands that list what there is."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mibench import scenarios
+from mibench.apps.cli.base import cache_dir_option, data_dir_option, main
+
+
+@main.command("scenarios")
+@click.option(
+    "--dataset", required=True, help="Any dataset's name, such as CIFAR100, or path of your own."
+)
+@click.option("--rq", help="Only the published panel of RQ1, RQ2, RQ3 or RQ4.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
+@data_dir_option
+def list_scenarios(dataset: str, rq: str | None, as_json: bool, data_dir: Path | None) -> None:
+    """List a dataset's 84 scenarios, or one research question's panel."""
+    dataset = _scenario_dataset(dataset, data_dir)
+    chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
+    if as_json:
+        click.echo(json.dumps([s.to_dict() for s in chosen], indent=1))
+        return
+    for scenario in chosen:
+        click.echo(f"{scenario.id:6} {scenario.label}")
+
+
+def _scenario_dataset(name: str, data_dir: Path | None) -> str:
+    for known in scenarios.PUBLISHED:
+        if known.lower() == name.lower():
+            return known
+    from mibench import data as datasets
+
+    return datasets.name_of(name, data_dir)
+
+
+@main.command("datasets")
+@data_dir_option
+@cache_dir_option
+def list_datasets(data_dir: Path | None, cache_dir: Path | None) -> None:
+    """List the datasets: samples, shape, classes, split sizes, and where the files are."""
+    from mibench import data as datasets
+
+    for name in datasets.names():
+        known, sizes = datasets.PUBLISHED.get(name), datasets.SPLIT_SIZES[name]
+        shown = "1797 of (1, 8, 8), 10 classes"
+        if known is not None:
+            shapes = " or ".join(map(str, known.shapes))
+            shown = f"{known.rows} of {shapes}, {known.classes} classes"
+        roles = ", ".join(f"{role} {count}" for role, count in asdict(sizes).items())
+        click.echo(f"{name:12}{shown}\n{'':12}{roles}")
+        click.echo(f"{'':12}{datasets.whereabouts(name, data_dir, cache_dir)}")
+
+
+@main.command("attacks")
+@click.option("--references", default=16, show_default=True, help="Number of reference models.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
+def list_attacks(references: int, as_json: bool) -> None:
+    """List every attack: its source, what it needs, what it costs.
+
+    Queries are those to the target for each attacked sample, beside those that a need of its own
+    takes; models are those trained beside the target.
+    """
+    from mibench import attacks
+    from mibench.study import costs
+
+    listed: list[dict[str, Any]] = [
+        {
+            "name": kind.name,
+            "title": kind.title,
+            "queries": costs.queries(kind),
+            "models": costs.models(kind, references),
+            "needs": sorted(kind.needs),
+            "source": kind.source,
+        }
+        for kind in attacks.REGISTRY.values()
+    ]
+    if as_json:
+        click.echo(json.dumps(listed, indent=1))
+        return
+    columns = ("name", "queries", "models", "needs", "source")
+    shown = [item | {"needs": ", ".join(item["needs"]) or "nothing"} for item in listed]
+    rows = [columns, *(tuple(str(item[c]) for c in columns) for item in shown)]
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        click.echo("  ".join([*cells, row[4]]))
+    click.echo()
+    for need, meaning in attacks.NEEDS.items():
+        click.echo(f"{need:11} {meaning}")

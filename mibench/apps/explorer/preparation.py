@@ -1,0 +1,96 @@
+"""Training in a process of its own, whose progress can be followed and which can be stopped."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from mibench.errors import MIBenchError
+from mibench.store import Arrays, Store, digest
+
+# What a progress bar of tqdm prints: "training target:  42%|###  | 21/50 [00:03<..."
+_BAR = re.compile(r"([^:\r\x1b]+):\s*\d+%\|.*\|\s*(\d+)/(\d+) \[")
+
+Report = Callable[[str, float], None]
+
+
+class NotMade(Exception):
+    """A store lacks what was asked for: something must be trained or queried first."""
+
+
+class Finished(Store):
+    """A store that makes nothing: asked for arrays that it lacks, it raises :class:`NotMade`."""
+
+    def get(self, kind: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
+        """Return the arrays stored under `key`, or raise NotMade."""
+        # Looked for without the lock, which a process that is making them holds.
+        if not (self.directory / kind / f"{digest(key)}.npz").exists():
+            raise NotMade(kind)
+        return super().get(kind, key, _make_nothing)
+
+
+def _make_nothing() -> Arrays:
+    raise NotMade
+
+
+class Training:
+    """The command ``mibench attack`` in a process of its own, which leaves its models in the cache.
+
+    A process, because it can be ended at any moment, whatever it is doing, and because controls
+    answer while it works.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[str] | None = None
+        self.stopped = False
+
+    def run(self, arguments: Sequence[str], report: Report) -> None:
+        """Run the command and wait for its end.
+
+        Parameters
+        ----------
+        arguments : sequence of str
+            Those of ``mibench attack``.
+        report : callable
+            Is given what is being done and the share of it that is done, 0 to 1.
+
+        Raises
+        ------
+        MIBenchError
+            If the command fails, with the sentence it printed, or if it was stopped.
+        """
+        command = [sys.executable, "-c", "from mibench.apps.cli import main; main()", "attack"]
+        with self._lock:
+            if not self.stopped:
+                self._process = subprocess.Popen(
+                    [*command, *arguments],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.PIPE,
+                    encoding="utf-8",
+                    errors="replace",
+                )
+        last = "it was stopped"
+        if self._process is not None and self._process.stderr is not None:
+            # Universal newlines: every state of a progress bar ends with a carriage return.
+            for line in self._process.stderr:
+                if bar := _BAR.search(line):
+                    report(bar[1].strip(), int(bar[2]) / max(int(bar[3]), 1))
+                elif line.strip():
+                    last = line.strip()
+            self._process.stderr.close()
+            self._process.wait()
+        if self._process is None or self._process.returncode != 0:
+            raise MIBenchError(last.removeprefix("mibench: "))
+
+    def stop(self) -> None:
+        """End the process now, or keep it from starting."""
+        with self._lock:
+            self.stopped = True
+            if self._process is not None:
+                self._process.terminate()

@@ -1,0 +1,232 @@
+"""One self-contained HTML page of results."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+
+from mibench import attacks, figures
+from mibench.compare import advice
+from mibench.errors import MIBenchError
+from mibench.figures.ranking import NAMES
+from mibench.figures.rows import by_setting, complete, titles
+from mibench.figures.style import png
+from mibench.store import replacing
+from mibench.study import results as tables
+
+_METRICS = ("ma", "auc", "tpr_at_fpr_1")
+_DPI = 200
+
+
+_ALONE = frozenset(attacks.NEEDS) - {"shadow", "references", "distilled"}
+# What an auditor has: in words, the needs that it meets, whether the target gives labels only.
+_AUDITORS = (
+    ("shadow, reference and distilled models", frozenset(attacks.NEEDS), False),
+    ("a shadow model", _ALONE | {"shadow"}, False),
+    ("no model of one's own", _ALONE, False),
+    ("labels in place of posteriors", frozenset(attacks.NEEDS), True),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table's texts; a folded one is opened by a click."""
+
+    caption: str
+    head: list[str]
+    rows: list[list[str]]
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Image:
+    """A figure as base64 of its PNG, with its words."""
+
+    data: str
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page under a heading."""
+
+    heading: str
+    paragraphs: tuple[str, ...] = ()
+    tables: tuple[Table, ...] = ()
+    pictures: tuple[Image, ...] = ()
+
+
+def write(results: pd.DataFrame, answers: pd.DataFrame, path: str | Path) -> None:
+    """Write the page of results: lead tables, then each setting's figures and tables.
+
+    It loads nothing from elsewhere, and equal results make equal pages.
+
+    Parameters
+    ----------
+    results, answers : DataFrame
+        Of :func:`mibench.study.results.load`, of any datasets, models and seeds.
+    path : path
+
+    Raises
+    ------
+    MIBenchError
+        If the page cannot be written.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mibench", "apps"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    template = environment.get_template("report.html.jinja")
+    page = template.render(
+        title="MIBench: results of membership inference attacks",
+        sections=_sections(results, answers),
+    )
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise MIBenchError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _sections(results: pd.DataFrame, answers: pd.DataFrame) -> list[Section]:
+    """Return the page's parts, in order."""
+    settings = list(by_setting(results))
+    counts = results.groupby("status")["scenario"].count()
+    intro = (
+        f"{results['attack'].nunique()} attacks on {len(settings)} combinations of dataset, model "
+        f"and defence; {counts.get('ok', 0)} results of an attack in a scenario, "
+        f"{len(results) - counts.get('ok', 0)} without values (their scenarios cannot be reached)."
+    )
+    lead = Section(
+        "Which attack leads?",
+        (intro,),
+        tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
+    )
+    use = [_advised(results, answers)] if len(answers) else []
+    answered = dict(by_setting(answers)) if len(answers) else {}
+    parts = [_setting(name, rows, answered.get(name, answers[:0])) for name, rows in settings]
+    images = tuple(_images(figures.defended(results)))
+    defended = [Section("Defences", pictures=images)] if images else []
+    return [lead, *use, *parts, *defended, _made_with(results)]
+
+
+def _advised(results: pd.DataFrame, answers: pd.DataFrame) -> Section:
+    """Return what the results advise an auditor who has much or little."""
+    body = []
+    for has, needs, labels_only in _AUDITORS:
+        try:
+            advised = advice.sentence(advice.advise(results, answers, needs, labels_only))
+        except MIBenchError:  # none of the attacks that were run is possible with that
+            advised = "None of the attacks that were run."
+        body.append([has, advised])
+    caption = (
+        "By MA. An attack is beaten in a scenario where another possible one is significantly "
+        "better on the same samples (paired test, corrected by Holm for all comparisons). "
+        "mibench advise answers for other means and limits of queries."
+    )
+    return Section("Which attack should I use?", (), (Table(caption, ["you have", "use"], body),))
+
+
+def _lead(rows: pd.DataFrame, name: str) -> Table:
+    """Return the attacks of a setting, the best first."""
+    title, costs = titles(rows), figures.costed(rows)
+    spent = zip(costs["models"].astype(str), costs["queries"].astype(str), strict=True)
+    cost = dict(zip(costs.index, spent, strict=True))
+    ma = complete(rows, "ma")
+    means = pd.DataFrame({metric: complete(rows, metric).mean() for metric in _METRICS})
+    means["rank"] = ma.round(9).rank(axis=1, ascending=False).mean()
+    leads = np.isclose(ma, np.nanmax(ma, axis=1, keepdims=True), atol=1e-9)
+    means["leads"] = pd.Series(leads.sum(axis=0), index=ma.columns)
+    means = means.sort_values("rank", kind="stable")
+    head = ["attack", "mean rank", "leads in", *(NAMES[m] for m in _METRICS), "models", "queries"]
+    body = []
+    for attack, row in means.iterrows():
+        numbers = [f"{row['rank']:.1f}", f"{row['leads']:.0f}"]
+        numbers += [_number(row[metric]) for metric in _METRICS]
+        body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
+    caption = (
+        f"{name}: means over {len(ma)} scenario{'s' if len(ma) > 1 else ''}; rank and lead by MA, "
+        "ties share both. Models are those trained beside the target, queries those to it for "
+        "each attacked sample."
+    )
+    return Table(caption, head, body)
+
+
+def _setting(name: str, rows: pd.DataFrame, answers: pd.DataFrame) -> Section:
+    pictures = _images(figures.album(rows, answers))
+    return Section(name, (), tuple(_tables(name, rows)), tuple(pictures))
+
+
+def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
+    bad = rows.loc[rows["status"] != "ok", ["scenario", "status", "error"]].drop_duplicates()
+    if len(bad):
+        yield _as_table(f"{name}: scenarios without values, and why", bad)
+    if not _has_values(rows):
+        return
+    measured = tables.factors(rows[rows["status"] == "ok"]).reset_index()
+    measured = measured.drop(columns=["status", "error"])
+    yield _as_table(
+        f"{name}: scenarios as named, as wanted from this pool, and as measured",
+        measured,
+        folded=True,
+    )
+    for metric in _METRICS:
+        values = complete(rows, metric)
+        values.columns = [titles(rows)[str(c)] for c in values.columns]
+        caption = f"{name}: {NAMES[metric]} of every attack in every scenario"
+        yield _as_table(caption, values.reset_index(), folded=True)
+
+
+def _images(drawn: Iterator[tuple[str, figures.Picture]]) -> Iterator[Image]:
+    for _, figure in drawn:
+        data = base64.b64encode(png(figure, _DPI)).decode()
+        plt.close(figure)
+        yield Image(data, figure.caption, figure.alt)
+
+
+def _made_with(results: pd.DataFrame) -> Section:
+    """Return each setting's parameters and versions: what does not hang on scenario and attack."""
+    known = ["seed", "references", "distilled", "space", "levels", "data_sha256", "device"]
+    columns = [
+        c
+        for c in map(str, results.columns)
+        if c in known or c.startswith(("train_", "size_")) or c.endswith(("_version", "_commit"))
+    ]
+    settings = dict(by_setting(results))
+    body = [
+        [
+            c,
+            *(", ".join(map(str, rows[c].astype(object).unique())) for rows in settings.values()),
+        ]
+        for c in columns
+    ]
+    caption = "What made these results; several values where rows differ"
+    return Section("Parameters and versions", (), (Table(caption, ["name", *settings], body),))
+
+
+def _as_table(caption: str, frame: pd.DataFrame, folded: bool = False) -> Table:
+    body = [[_number(v) for v in row] for row in frame.itertuples(index=False)]
+    return Table(caption, [str(c).replace("_", " ") for c in frame.columns], body, folded)
+
+
+def _number(value: object) -> str:
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.3f}"
+    return str(value)
+
+
+def _has_values(rows: pd.DataFrame) -> bool:
+    return bool((rows["status"] == "ok").any())

@@ -1,0 +1,98 @@
+"""Which source made something: digests of files, by what they import of this package.
+
+A digest knows what code does, not how it is written: comments, docstrings and layout do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+_ROOT = Path(__file__).parent
+
+
+def digests(*modules: str) -> dict[str, str]:
+    """Return the digest of each file that makes some modules: their own and what those import.
+
+    Parameters
+    ----------
+    *modules : str
+        Names such as ``mibench.attacks.rmia``, or that of a plugin's module.
+
+    Returns
+    -------
+    dict of str to str
+        By file: below the package as ``mibench/attacks/rmia.py``, a plugin by its file's name.
+    """
+    found: dict[str, str] = {}
+    left = [_file(module) for module in modules]
+    while left:
+        path = left.pop()
+        if path is None or (name := _shown(path)) in found:
+            continue
+        found[name], imported = _read(path, path.stat().st_mtime_ns)
+        left += [_file(module) for module in imported]
+    return dict(sorted(found.items()))
+
+
+def digest(*modules: str) -> str:
+    """Return one short digest of :func:`digests`."""
+    return combined(digests(*modules))
+
+
+def combined(files: dict[str, str]) -> str:
+    """Return one short digest of files' digests."""
+    return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+
+
+def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Return the files that differ, that came or that went."""
+    return sorted(f for f in {*before, *now} if before.get(f) != now.get(f))
+
+
+@cache
+def _read(path: Path, _: int) -> tuple[str, frozenset[str]]:
+    """Return a file's digest and the modules of this package that it imports."""
+    tree = ast.parse(path.read_bytes())
+    imported = frozenset(_imports(tree))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body[0] = ast.Pass()
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16], imported
+
+
+def _imports(tree: ast.AST) -> Iterable[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            inner = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name for name in inner if _file(name) is not None]
+            yield from modules
+            # A package is read only for what is its own, not for the modules it holds.
+            if len(modules) < len(inner):
+                yield node.module
+
+
+def _file(module: str) -> Path | None:
+    if module in sys.modules and module.startswith("mibench_plugin_"):
+        return Path(str(sys.modules[module].__file__))
+    first, *rest = module.split(".")
+    if first != "mibench":
+        return None
+    path = _ROOT.joinpath(*rest)
+    for file in (path.with_suffix(".py") if rest else path, path / "__init__.py"):
+        if file.is_file():
+            return file
+    return None
+
+
+def _shown(path: Path) -> str:
+    inside = path.is_relative_to(_ROOT)
+    return str(path.relative_to(_ROOT.parent).as_posix()) if inside else path.name

@@ -1,0 +1,1 @@
+"""What results say together: who is better, how surely, and what others published."""

@@ -1,0 +1,455 @@
+"""Who is right: in which scenarios one attack beats another, how sure that is, what turns it.
+
+Two attacks on one target dataset answer about the same samples, so they are compared sample by
+sample. A *conflict* is a pair of scenarios in which the order of two attacks flips and both
+differences are significant after correction for the number of comparisons.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import false_discovery_control, norm
+
+from mibench import attacks, scenarios
+from mibench.errors import MIBenchError
+from mibench.outputs import BoolArray, FloatArray, IntArray
+
+# Metrics as sums of ratios: (sign, cells counted above the line, cells counted below it), where
+# the cells are true positives, false positives, false negatives and true negatives.
+_RATIOS: dict[str, tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]] = {
+    "precision": ((1, (1, 0, 0, 0), (1, 1, 0, 0)),),
+    "recall": ((1, (1, 0, 0, 0), (1, 0, 1, 0)),),
+    "f1": ((1, (2, 0, 0, 0), (2, 1, 1, 0)),),
+    "fpr": ((1, (0, 1, 0, 0), (0, 1, 0, 1)),),
+    "fnr": ((1, (0, 0, 1, 0), (1, 0, 1, 0)),),
+    "ma": ((1, (1, 0, 0, 0), (1, 0, 1, 0)), (-1, (0, 1, 0, 0), (0, 1, 0, 1))),
+    "accuracy": ((1, (1, 0, 0, 1), (1, 1, 1, 1)),),
+}
+METRICS = tuple(_RATIOS)
+ERRORS = ("fpr", "fnr")
+CORRECTIONS = ("holm", "bh")
+_BOUNDS = (0.025, 0.975)
+FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
+_SETTING = ("dataset", "model", "defence")
+_COLUMNS = (
+    "attack",
+    "other",
+    "scenario",
+    "other_scenario",
+    "type",
+    "factor",
+    *(f"{lead}{bound}" for lead in ("lead", "other_lead") for bound in ("", "_low", "_high")),
+    "strength",
+)
+
+
+def differences(
+    answers: pd.DataFrame, metric: str = "ma", replicates: int = 1000, seed: int = 0
+) -> pd.DataFrame:
+    """Compare every two attacks in every scenario, on the same samples.
+
+    The metric counts the answered samples only, as :func:`mibench.study.metrics.evaluate` does. The
+    95% interval is a percentile bootstrap (Efron 1979): members and nonmembers are resampled
+    within themselves, the same resample for all attacks of a scenario.
+
+    The p-value is not the bootstrap's, whose floor of 1 / (replicates + 1) no correction for
+    tens of thousands of comparisons would let through, but a z-test's. Each metric is a smooth
+    function of counts, so that its difference D has the closed-form paired variance V of its
+    influence values (the delta method; for MA with every sample answered, that of a difference of
+    paired proportions). V is zero where one attack is right throughout and another never, so the
+    test takes the variance about a difference of zero, V + (D / 2)^2 (1 / m + 1 / n) for m
+    members and n nonmembers, as McNemar's test (1947) does where Wald's does not. The statistic
+    is then a self-normalized sum, whose tails are no heavier than the normal's where the single
+    differences are symmetric (Efron 1969), also as far out as a correction looks.
+
+    Of several seeds, D is the mean over seeds, interval and variance those of a mean of
+    independent values: a statement about these trained models, not about all that could be
+    trained, for which three seeds say too little. `steady` tells whether every seed has the sign.
+
+    Parameters
+    ----------
+    answers : DataFrame
+        The answers of :meth:`mibench.study.study.Experiment.run`, of any datasets and seeds.
+    metric : str
+        One of :data:`METRICS`.
+    replicates : int
+        Of the bootstrap.
+    seed : int
+        Of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row a pair of attacks and scenario: `attack`, `other`, `value`, `other_value`,
+        `difference` (positive where `attack` is better: of FPR and FNR the lower is), its `low`
+        and `high`, `error` (its standard error), `p`, `seeds` and `steady`. NaN where a metric
+        has no denominator.
+
+    Raises
+    ------
+    MIBenchError
+        If the metric is unknown, no scenario has two attacks, or attacks of one scenario did not
+        answer about the same samples.
+    """
+    check_metric(metric)
+    if answers.empty:
+        raise MIBenchError("there are no answers to compare attacks by")
+    rng = np.random.default_rng([seed, 21])
+    setting = setting_of(answers)
+    tables = []
+    for key, rows in answers.groupby([*setting, "scenario"], sort=False):
+        seeds = [_matrix(part) for _, part in rows.groupby("seed", sort=True)]
+        # Attacks that some seed lacks cannot be compared over seeds.
+        names = sorted(set.intersection(*(set(answer.index) for answer, _ in seeds)))
+        runs = [
+            _compared(answer.loc[names].to_numpy(), is_member, metric, replicates, rng)
+            for answer, is_member in seeds
+        ]
+        where = dict(zip([*setting, "scenario"], key, strict=True))
+        tables.append(_pooled(where, names, runs))
+    found = pd.concat(tables, ignore_index=True)
+    if found.empty:
+        raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
+    return found
+
+
+def setting_of(table: pd.DataFrame) -> list[str]:
+    """Return the columns that say what was attacked: scenarios of one are compared, not across."""
+    return [column for column in _SETTING if column in table]
+
+
+def check_metric(metric: str) -> None:
+    """Raise MIBenchError where a metric cannot be had from answers."""
+    if metric not in METRICS:
+        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
+
+
+def _compared(
+    answer: IntArray,
+    is_member: BoolArray,
+    metric: str,
+    replicates: int,
+    rng: np.random.Generator,
+) -> dict[str, FloatArray]:
+    """Return one target dataset's values of all pairs of attacks, with bootstrap replicates.
+
+    Parameters
+    ----------
+    answer : int array, (attacks, n)
+    is_member : bool array, (n,)
+    """
+    called, answered = answer == 1, answer >= 0
+    cells = np.stack(
+        [
+            called & is_member,
+            called & ~is_member,
+            answered & ~called & is_member,
+            answered & ~called & ~is_member,
+        ]
+    ).astype(float)
+    sign = -1 if metric in ERRORS else 1
+    value, influence = _metric(metric, cells.sum(axis=2)), np.zeros(answer.shape)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for plus, above, below in _RATIOS[metric]:
+            top, bottom = np.tensordot(above, cells, 1), np.tensordot(below, cells, 1)
+            total = bottom.sum(axis=1, keepdims=True)
+            ratio = top.sum(axis=1, keepdims=True) / total
+            influence += plus * (top - ratio * bottom) / total
+    first, second = np.triu_indices(len(answer), 1)
+    variance = np.zeros(len(first))
+    for side in (is_member, ~is_member):
+        own = influence[:, side] - influence[:, side].mean(axis=1, keepdims=True)
+        products = own @ own.T
+        power = np.diag(products)
+        variance += power[first] + power[second] - 2 * products[first, second]
+    counts = np.zeros((4, len(answer), replicates))
+    for side in (is_member, ~is_member):
+        counts += cells[:, :, side] @ _resampled(int(side.sum()), replicates, rng).T
+    replicated = sign * _metric(metric, counts)
+    difference = sign * (value[first] - value[second])
+    shrunk = 1 / is_member.sum() + 1 / (~is_member).sum()
+    return {
+        "value": value[first],
+        "other_value": value[second],
+        "difference": difference,
+        "variance": np.maximum(variance, 0),
+        "tested": np.maximum(variance, 0) + difference**2 / 4 * shrunk,
+        "replicates": replicated[first] - replicated[second],
+    }
+
+
+def _resampled(size: int, replicates: int, rng: np.random.Generator) -> FloatArray:
+    """Return how often each of `size` samples stands in each resample, (replicates, size)."""
+    drawn = rng.integers(0, size, (replicates, size)) + size * np.arange(replicates)[:, None]
+    counted = np.bincount(drawn.ravel(), minlength=replicates * size)
+    return counted.reshape(replicates, size).astype(float)
+
+
+def _matrix(rows: pd.DataFrame) -> tuple[pd.DataFrame, BoolArray]:
+    """Return the answers, attacks down and samples across, and the samples' membership."""
+    attack, names = pd.factorize(rows["attack"], sort=True)
+    sample, samples = pd.factorize(rows["sample"], sort=True)
+    answers = np.full((len(names), len(samples)), -2)
+    answers[attack, sample] = rows["answer"]
+    if len(rows) != answers.size or (answers == -2).any():
+        where = ", ".join(f"{c} {rows[c].iloc[0]}" for c in ("dataset", "scenario", "seed"))
+        raise MIBenchError(
+            f"attacks on {where} did not answer about the same samples: results of different "
+            "settings lie in one folder; run them again or keep them apart"
+        )
+    is_member = np.zeros(len(samples), dtype=bool)
+    is_member[sample] = rows["is_member"]
+    return pd.DataFrame(answers, names), is_member
+
+
+def _metric(metric: str, counts: FloatArray) -> FloatArray:
+    """Return a metric of counts (4, ...): true and false positives, false and true negatives."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        parts = [
+            sign * np.tensordot(above, counts, 1) / np.tensordot(below, counts, 1)
+            for sign, above, below in _RATIOS[metric]
+        ]
+    return np.sum(parts, axis=0)
+
+
+def _pooled(
+    where: dict[str, Any], names: list[str], runs: list[dict[str, FloatArray]]
+) -> pd.DataFrame:
+    """Return the means over seeds, one row a pair of attacks."""
+    each = np.stack([run["difference"] for run in runs])
+    difference = each.mean(axis=0)
+    replicates = np.mean([run["replicates"] for run in runs], axis=0)
+    low, high = bounds = np.quantile(replicates, _BOUNDS, axis=1)
+    # Resamples without a denominator are left out where the samples themselves have one.
+    partly = np.isnan(low) & ~np.isnan(difference)
+    if partly.any():
+        bounds[:, partly] = np.nanquantile(replicates[partly], _BOUNDS, axis=1)
+    tested = np.sum([run["tested"] for run in runs], axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        z = np.abs(difference) * len(runs) / np.sqrt(tested)
+    pairs = list(combinations(names, 2))
+    return pd.DataFrame(
+        {
+            **where,
+            "attack": [first for first, _ in pairs],
+            "other": [second for _, second in pairs],
+            "value": np.mean([run["value"] for run in runs], axis=0),
+            "other_value": np.mean([run["other_value"] for run in runs], axis=0),
+            "difference": difference,
+            "low": np.minimum(low, difference),
+            "high": np.maximum(high, difference),
+            "error": np.sqrt(np.sum([run["variance"] for run in runs], axis=0)) / len(runs),
+            "p": np.where(difference == 0, 1.0, 2 * norm.sf(z)),
+            "seeds": len(runs),
+            "steady": (np.sign(each) == np.sign(difference)).all(axis=0),
+        }
+    )
+
+
+def significant(
+    compared: pd.DataFrame, correction: str = "holm", alpha: float = 0.05
+) -> pd.DataFrame:
+    """Add `adjusted`, the corrected p-value, and `significant` to the rows of differences.
+
+    All rows are one family. ``"holm"`` (Holm 1979) keeps the chance of a single false one among
+    all of them at `alpha`, whatever their dependence; ``"bh"`` (Benjamini & Hochberg 1995) keeps
+    the expected share of false ones among those found at `alpha`, and finds more. Of several
+    seeds, each must have the pooled difference's sign as well: to ask significance of each would
+    take a lack of samples for a lack of agreement.
+
+    Raises
+    ------
+    MIBenchError
+        If the correction is unknown or `alpha` is not between 0 and 1.
+    """
+    if correction not in CORRECTIONS:
+        raise MIBenchError(f"unknown correction {correction!r}; use {' or '.join(CORRECTIONS)}")
+    if not 0 < alpha < 1:
+        raise MIBenchError(f"alpha is {alpha}; use a number between 0 and 1, such as 0.05")
+    p = compared["p"].to_numpy()
+    known = ~np.isnan(p)
+    adjusted = np.full(len(p), np.nan)
+    adjusted[known] = _holm(p[known]) if correction == "holm" else false_discovery_control(p[known])
+    return compared.assign(
+        adjusted=adjusted, significant=(adjusted <= alpha) & compared["steady"].to_numpy()
+    )
+
+
+def _holm(p: FloatArray) -> FloatArray:
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1)
+    return adjusted
+
+
+def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
+    """Find the pairs of scenarios, alike but for one or two factors, in which an order flips.
+
+    Parameters
+    ----------
+    judged : DataFrame
+        Rows of :func:`significant`.
+
+    Returns
+    -------
+    DataFrame
+        One row a conflict: `attack` leads `other` in `scenario` and `other` leads `attack` in
+        `other_scenario`; `type` 1 where the scenarios differ in one factor, 2 where in two;
+        `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`; and
+        `strength`, the smaller of both leads. The strongest come first.
+    """
+    setting = setting_of(judged)
+    sure = judged[judged["significant"]]
+    rows: list[dict[str, Any]] = []
+    for key, part in sure.groupby([*setting, "attack", "other"], sort=False):
+        named = dict(zip(setting, key, strict=False))
+        ahead, behind = part[part["difference"] > 0], part[part["difference"] < 0]
+        for a, b in product(ahead.to_dict("records"), behind.to_dict("records")):
+            changed = _changed(str(named["dataset"]), str(a["scenario"]), str(b["scenario"]))
+            if len(changed) in (1, 2):
+                rows.append(
+                    {
+                        **named,
+                        "attack": a["attack"],
+                        "other": a["other"],
+                        "scenario": a["scenario"],
+                        "other_scenario": b["scenario"],
+                        "type": len(changed),
+                        "factor": " and ".join(changed),
+                        "lead": a["difference"],
+                        "lead_low": a["low"],
+                        "lead_high": a["high"],
+                        "other_lead": -b["difference"],
+                        "other_lead_low": -b["high"],
+                        "other_lead_high": -b["low"],
+                        "strength": min(a["difference"], -b["difference"]),
+                    }
+                )
+    found = pd.DataFrame(rows, columns=[*setting, *_COLUMNS])
+    return found.sort_values("strength", ascending=False, ignore_index=True, kind="stable")
+
+
+def _changed(dataset: str, a: str, b: str) -> list[str]:
+    """Return the factors in which two scenarios of a dataset differ."""
+    one, two = scenarios.find(a, dataset), scenarios.find(b, dataset)
+    return [factor for factor in FACTORS if getattr(one, factor) != getattr(two, factor)]
+
+
+def counts(found: pd.DataFrame) -> pd.DataFrame:
+    """Count conflicts by type and factor: pairs of scenarios, pairs of attacks, the strongest."""
+    by = found.groupby(["type", "factor"])
+    pairs = found.assign(pair=found["attack"] + " / " + found["other"]).groupby(["type", "factor"])
+    table = pd.DataFrame(
+        {
+            "conflicts": by.size(),
+            "pairs of attacks": pairs["pair"].nunique(),
+            "strongest": by["strength"].max(),
+        }
+    )
+    return table.sort_values(["type", "conflicts"], ascending=[True, False])
+
+
+def strongest(found: pd.DataFrame, count: int = 10, type: int = 1) -> pd.DataFrame:
+    """Return the strongest conflict of each pair of attacks, the strongest pairs first."""
+    rows = found[found["type"] == type]
+    return rows.drop_duplicates(["attack", "other"]).head(count).reset_index(drop=True)
+
+
+def sentence(conflict: Mapping[Any, Any], metric: str = "ma") -> str:
+    """Tell a conflict, a row of :func:`conflicts`, in words."""
+    first, second = (attacks.find(str(conflict[c])).title for c in ("attack", "other"))
+    dataset = str(conflict["dataset"])
+    one, two = (scenarios.find(str(conflict[c]), dataset) for c in ("scenario", "other_scenario"))
+    factors = str(conflict["factor"]).split(" and ")
+    here, there = (
+        " and ".join(f"{f.replace('_', ' ')} {level(f, getattr(s, f))}" for f in factors)
+        for s in (one, two)
+    )
+    leads = [
+        f"by {conflict[c]:.3f} [{conflict[c + '_low']:.3f}, {conflict[c + '_high']:.3f}] "
+        f"{metric.upper()}"
+        for c in ("lead", "other_lead")
+    ]
+    return (
+        f"{first} leads {second} {leads[0]} at {here} ({one.id}); {second} leads {leads[1]} at "
+        f"{there} ({two.id}), all else equal."
+    )
+
+
+def level(factor: str, value: object) -> str:
+    """Write a factor's level as the published labels do."""
+    if isinstance(value, str):
+        return value
+    number = float(str(value))
+    return f"{100 * number:g}%" if factor == "withheld_ratio" else f"{number:.3f}"
+
+
+def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
+    """Rank the attacks of every scenario and seed by a metric; equals share their mean rank.
+
+    Returns
+    -------
+    DataFrame
+        `attack`, `title`, `scenario`, `seed`, `value` and `rank` (1 is best), with the columns
+        that say what was attacked.
+
+    Raises
+    ------
+    MIBenchError
+        If the results hold no such metric.
+    """
+    if metric not in results:
+        raise MIBenchError(f"the results hold no metric {metric!r}")
+    rows = results[results["status"] == "ok"].rename(columns={metric: "value"})
+    within = [*setting_of(rows), "scenario", "seed"]
+    rank = rows.groupby(within)["value"].rank(ascending=metric in ERRORS, na_option="bottom")
+    return rows.assign(rank=rank)[[*within, "attack", "title", "value", "rank"]]
+
+
+def leaders(
+    results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1"
+) -> pd.DataFrame:
+    """Set each scenario's leader by one metric beside its leader by another.
+
+    Values are means over seeds. Of several leaders with one value, those that lead by both
+    metrics come first, then those that stand first in the results.
+
+    Returns
+    -------
+    DataFrame
+        One row a scenario: `leader` and `other_leader` (titles), `same`; the leader's value of
+        both metrics and the other leader's of both; and `clear`, whether the other leader's
+        interval of `other` lies above the leader's in every seed.
+    """
+    rows = results[results["status"] == "ok"]
+    within = [*setting_of(rows), "scenario"]
+    bounds = [f"{other}_low", f"{other}_high"]
+    by = rows.groupby([*within, "title"], sort=False)
+    table = by[[metric, other]].mean().join(by[bounds].agg({bounds[0]: "min", bounds[1]: "max"}))
+    found = []
+    for key, part in table.groupby(level=within, sort=False):
+        values = part.droplevel([*range(len(within))])
+        best = values.index[np.isclose(values[metric], values[metric].max())]
+        best_other = values.index[np.isclose(values[other], values[other].max())]
+        both = [title for title in best if title in best_other]
+        leader, second = (both[0], both[0]) if both else (best[0], best_other[0])
+        found.append(
+            {
+                **dict(zip(within, key, strict=True)),
+                "leader": leader,
+                "other_leader": second,
+                "same": leader == second,
+                metric: values[metric][leader],
+                other: values[other][leader],
+                f"other_{metric}": values[metric][second],
+                f"other_{other}": values[other][second],
+                "clear": values[bounds[0]][second] > values[bounds[1]][leader],
+            }
+        )
+    return pd.DataFrame(found)

@@ -1,0 +1,1 @@
+"""Construction of a scenario's target dataset from the pool of one target model."""

@@ -1,0 +1,157 @@
+"""What is measured, and where files lie: every setting of an experiment, written once.
+
+A parameter file, the command line, a notebook's parameters cell and the explorer all fill a
+:class:`Setting`; a field that is added here is at once an option, a key and a column.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import pooch
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from mibench.errors import MIBenchError
+
+
+def _whole_pairs(count: int) -> int:
+    if isinstance(count, int) and count % 2:
+        raise ValueError("it must be even: models come in pairs that share out the samples")
+    return count
+
+
+def _absolute(path: Any) -> Any:
+    if isinstance(path, (str, Path)) and str(path):
+        return Path(path).expanduser().absolute()
+    return path
+
+
+def _folder(variable: str) -> Path | None:
+    named = os.environ.get(variable)
+    return Path(named) if named else None
+
+
+Even = Annotated[int, BeforeValidator(_whole_pairs)]
+AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], where: str = "") -> Self:
+        """Return these fields from names and values that came from outside.
+
+        Parameters
+        ----------
+        given : mapping
+        where : str
+            What a message begins with, such as the parameter file's path.
+
+        Raises
+        ------
+        MIBenchError
+            If a name is unknown or a value is not what it must be.
+        """
+        try:
+            return cls(**{str(name): value for name, value in given.items()})
+        except ValidationError as error:
+            said = "; ".join(dict.fromkeys(_sentence(e, cls) for e in error.errors()))
+            raise MIBenchError(f"{where}: {said}" if where else said) from None
+
+
+class Setting(_Fields):
+    """What is measured: all that makes an experiment's numbers beside scenario and attack.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a name or value is wrong; :meth:`read` raises MIBenchError in one sentence.
+    """
+
+    dataset: str = Field("digits", min_length=1, description="A dataset's name, or a path to data.")
+    model: str = Field("MLP", description="The attacked network.")
+    defence: str = Field("none", description="How the models are defended.")
+    seed: int = Field(0, ge=0, lt=2**32, description="Of splits, training and construction.")
+    epochs: int = Field(50, ge=1, description="Passes of every training.")
+    references: Even = Field(16, ge=6, description="Reference models; even.")
+    shadows: int = Field(1, ge=1, description="Shadow models.")
+    distilled: Even = Field(16, ge=2, description="Models distilled from the target; even.")
+    recipe: dict[str, bool | int | float | str | None] = Field(
+        {}, description="Changes to the network's recipe."
+    )
+    sizes: dict[str, Annotated[int, Field(ge=2)]] = Field(
+        {}, description="Samples of each role that differ from the dataset's own."
+    )
+    construction: Literal["groups", "pairs"] = Field(
+        "groups", description="How target datasets are made; groups: as published."
+    )
+    space: Literal["log_probs", "logits", "probs", "inputs"] = Field(
+        "log_probs", description="Where pairs' distances are measured."
+    )
+    levels: Literal["quantile", "absolute"] = Field(
+        "quantile", description="Whether published levels are mapped onto the pool, or numbers."
+    )
+    withholding: Literal["groups", "attack"] = Field(
+        "groups", description="Who withholds: the construction leaves out groups, or the attack."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where models are trained.")
+
+    @property
+    def withheld_by(self) -> str:
+        """Who withholds answers: pairs have no groups to leave out, so there the attack does."""
+        return "attack" if self.construction == "pairs" else self.withholding
+
+
+class Place(_Fields):
+    """Where files lie; nothing here changes a number.
+
+    ``~`` is the home folder; relative paths are those of the working directory.
+    """
+
+    data_dir: AbsolutePath | None = Field(
+        default_factory=lambda: _folder("MIBENCH_DATA"),
+        description="Folder of the published data files (default: MIBENCH_DATA; without it they "
+        "are downloaded).",
+    )
+    cache_dir: AbsolutePath = Field(
+        default_factory=lambda: _folder("MIBENCH_CACHE") or pooch.os_cache("mibench") / "signals",
+        description="Where trained models and their outputs are kept (default: MIBENCH_CACHE, "
+        "then the user's cache).",
+    )
+    plugins: tuple[AbsolutePath, ...] = Field(
+        (), strict=False, description="Python files that add attacks, models or datasets."
+    )
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any], where: str = "") -> Self:
+        """Return a place from names and values; None stands for the default."""
+        return super().read({k: v for k, v in given.items() if v is not None}, where)
+
+
+def _sentence(error: ErrorDetails, fields: type[BaseModel]) -> str:
+    """Return in plain words what is wrong with one value."""
+    place, value, kind = [str(p) for p in error["loc"]], error["input"], error["type"]
+    known: Iterable[str] = fields.model_fields
+    if kind == "extra_forbidden":
+        return f"there is no setting {place[0]!r}; known are {', '.join(known)}"
+    name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes") else place[0]
+    if kind == "value_error":
+        said = str(error["ctx"]["error"])
+    elif place[0] == "recipe" and len(place) > 1:
+        said = "it must be a number, a text, true, false or none"
+    else:
+        said = {
+            "int_type": "it must be a whole number",
+            "string_type": "it must be a text",
+            "dict_type": "give names with values",
+            "string_too_short": "it must not be empty",
+        }.get(kind) or error["msg"].replace("Input should be", "it must be")
+    hint = ""
+    if isinstance(value, str) and value[:1].isdigit() and "number" in said:
+        hint = "; YAML takes 1e-3 for a text, write 1.0e-3"
+    return f"{name} is {value!r}; {said}{hint}"

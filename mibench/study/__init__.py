@@ -1,0 +1,1 @@
+"""What is measured: attacks on scenarios, their metrics and tables; audits."""

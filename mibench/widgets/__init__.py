@@ -1,5 +1,0 @@
-"""The explorer: one scenario and up to two attacks, to be understood by hand in JupyterLab."""
-
-from mibench.widgets.explorer import Explorer, explore
-
-__all__ = ["Explorer", "explore"]
