@@ -101,7 +101,7 @@ def sizes_of(name: str, rows: int, changed: Mapping[str, int] | None = None) -> 
     return sizes
 
 
-def split(dataset: Dataset, seed: int) -> dict[str, NDArray[np.int64]]:
+def split(dataset: Dataset, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     """Share out a dataset's samples among the roles of :data:`ROLES`, disjointly.
 
     Returns
@@ -110,6 +110,6 @@ def split(dataset: Dataset, seed: int) -> dict[str, NDArray[np.int64]]:
         Sample indices of each role, in shuffled order.
     """
     counts = [getattr(dataset.sizes, role) for role in ROLES]
-    order = np.random.default_rng([seed, 1]).permutation(len(dataset.labels))
+    order = rng.permutation(len(dataset.labels))
     parts = np.split(order, np.cumsum(counts))
     return dict(zip(ROLES, parts, strict=False))

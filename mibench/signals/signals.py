@@ -64,18 +64,15 @@ class Signals:
         self.dataset, self.recipe, self.store, self.device = dataset, recipe, store, device
         self._answered: dict[tuple[str, int, str], Copies] = {}
         self.streams = Streams(seed=setting.seed, data=dataset.checksum)
-        self._seed = setting.seed
-        self.roles = split(dataset, setting.seed)
-        self.target = self._owner("target", self.roles["members"][None], recipe, 0)
-        self.shadows = self._owner("shadow", self._shadow_subsets(setting.shadows), recipe, 1)
-        halves = _halves(self.pool, setting.references, np.random.default_rng([setting.seed, 6]))
-        self.references = self._owner("references", halves, recipe, 2)
+        self.roles = split(dataset, self.streams("splits"))
+        self.target = self._owner("target", self.roles["members"][None], recipe)
+        self.shadows = self._owner("shadow", self._shadow_subsets(setting.shadows), recipe)
+        halves = _halves(self.pool, setting.references, self.streams("references"))
+        self.references = self._owner("references", halves, recipe)
         self.distilled = self._distilled(setting.distilled)
 
-    def _owner(
-        self, name: str, subsets: IntArray, recipe: Recipe, first: int, **taught: Any
-    ) -> Owner:
-        seeds = [10_000 * self._seed + first + k for k in range(len(subsets))]
+    def _owner(self, name: str, subsets: IntArray, recipe: Recipe, **taught: Any) -> Owner:
+        seeds = [self.streams.seed(f"training {name}", k) for k in range(len(subsets))]
         return Owner(
             name,
             subsets,
@@ -84,7 +81,7 @@ class Signals:
             self.dataset,
             self.samples,
             self.roles["auxiliary"],
-            self._seed,
+            self.streams.seed("answers' noise"),
             self.store,
             self.device,
             **taught,
@@ -107,9 +104,8 @@ class Signals:
 
         return self._owner(
             "distilled",
-            _halves(samples, count, np.random.default_rng([self._seed, 13])),
+            _halves(samples, count, self.streams("distilled")),
             training.without_defence(self.recipe),
-            5_000,
             teach=teach,
             taught_by=self.target.answers_key,
         )
@@ -212,7 +208,9 @@ class Signals:
 
         def inputs() -> FloatArray:
             source = self.dataset.take(own)
-            return perturbations.generated_nonmembers(source, self.dataset.kind, self._seed)
+            return perturbations.generated_nonmembers(
+                source, self.dataset.kind, self.streams("generated")
+            )
 
         return Outputs(self._queried("generated", inputs), self.dataset.labels[own])
 
@@ -221,7 +219,7 @@ class Signals:
 
         def inputs() -> FloatArray:
             return perturbations.random_points(
-                self.dataset.inputs, self.dataset.kind, RANDOM_POINTS, self._seed
+                self.dataset.inputs, self.dataset.kind, RANDOM_POINTS, self.streams("random")
             )
 
         logits = self._queried("random", inputs)
@@ -240,7 +238,7 @@ class Signals:
         return {
             **owner.answers_key,
             "kind": kind,
-            "seed": self._seed,
+            "stream": self.streams.seed(kind),
             "samples": sha256(samples),
             "made_by": code.digest("mibench.signals.perturbations"),
         }
@@ -257,7 +255,7 @@ class Signals:
             for start in range(0, len(pool), AT_ONCE):
                 part = slice(start, start + AT_ONCE)
                 inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
-                for i, copy in enumerate(self._perturb(kind, inputs, self._seed + start)):
+                for i, copy in enumerate(self._perturb(kind, inputs, start)):
                     logits = owner.answer(weights, [copy])[0]
                     loss[i, part] = cross_entropy(logits, labels)
                     predicted[i, part] = logits.argmax(axis=1)
@@ -271,9 +269,9 @@ class Signals:
             self._answered[held] = Copies(**self.store.get("copies", key, make))
         return self._answered[held]
 
-    def _perturb(self, kind: str, inputs: FloatArray, seed: int) -> Iterator[FloatArray]:
+    def _perturb(self, kind: str, inputs: FloatArray, start: int) -> Iterator[FloatArray]:
         made = perturbations.noisy_copies if kind == "noisy" else perturbations.perturbed_copies
-        return made(inputs, self.dataset.kind, COPIES[kind], seed)
+        return made(inputs, self.dataset.kind, COPIES[kind], self.streams(kind, start))
 
 
 def _all(parts: Iterator[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:

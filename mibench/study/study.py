@@ -148,7 +148,7 @@ class Study:
         target = self.construct(scenario)
         inference = self._fit(attack).infer(self.signals.outputs(target.samples, attack.needs))
         found = metrics.evaluate(
-            inference, target.is_member, self._withheld(target.scenario), self.setting.seed
+            inference, target.is_member, self.withheld(target.scenario), self.metrics_seed
         )
         return Attacked(attack, target, inference, found)
 
@@ -223,7 +223,13 @@ class Study:
             **provenance(),
         }
 
-    def _withheld(self, scenario: Scenario) -> float:
+    @property
+    def metrics_seed(self) -> int:
+        """The seed of ties and of intervals by resampling."""
+        return self.signals.streams.seed("metrics")
+
+    def withheld(self, scenario: Scenario) -> float:
+        """Return the share of samples on which attacks themselves make no inference."""
         return scenario.withheld_ratio if self.setting.withheld_by == "attack" else 0.0
 
     def _epsilon(self) -> float:
@@ -250,7 +256,7 @@ class Study:
 
     def _answers(self, result: Attacked) -> pd.DataFrame:
         scenario, inference = result.target.scenario, result.inference
-        keep = metrics.answered(inference, self._withheld(scenario), self.setting.seed)
+        keep = metrics.answered(inference, self.withheld(scenario), self.metrics_seed)
         called = (inference.scores >= inference.threshold).astype(np.int8)
         return pd.DataFrame(
             {
@@ -276,7 +282,7 @@ class Study:
     def _knowledge(self, attack: Attack) -> Knowledge:
         """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
         signals, needs = self.signals, attack.needs
-        known: dict[str, Any] = {"seed": self.setting.seed}
+        known: dict[str, Any] = {"seed": signals.streams.seed("attacks")}
         if "shadow" in needs:
             known["shadows"] = signals.shadow_outputs(needs & COPIES.keys())
         if "random" in needs:
