@@ -3,7 +3,7 @@ VENV   ?= .venv
 TORCH  ?= $(shell grep ^torch== requirements.lock)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lab lock clean
+.PHONY: demo test lab docs lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mibench run parameters/demo.yaml
@@ -16,6 +16,10 @@ test: $(VENV)/.installed
 
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab notebooks/explore.ipynb
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c requirements.lock -e ".[docs]"
+	$(BIN)/mkdocs build
 
 # Torch first, so that a build of one's own choice stands: make TORCH=path/to/torch.whl
 $(VENV)/.installed: pyproject.toml requirements.lock

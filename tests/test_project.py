@@ -27,6 +27,7 @@ def project() -> dict[str, Any]:
 def wanted() -> dict[str, Requirement]:
     """Return what ``pip install -e '.[dev]'`` asks for, by name."""
     extras = project()["optional-dependencies"]
+    del extras["docs"]  # of the documentation's site alone
     lines = [*project()["dependencies"], *(line for extra in extras.values() for line in extra)]
     found = {canonicalize_name(r.name): r for r in map(Requirement, lines)}
     mine = found.pop(canonicalize_name("mibench"))
@@ -95,3 +96,10 @@ def test_notebooks_are_kept_without_outputs() -> None:
         if cell.get("outputs") or cell.get("execution_count") is not None
     }
     assert run == set(), "run nbstripout --keep-id on them"
+
+
+def test_the_reference_names_modules_that_exist() -> None:
+    named = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "reference.md").read_text(), re.MULTILINE)
+    assert "mibench.setting" in named
+    files = [ROOT / name.replace(".", "/") for name in named]
+    assert [f for f in files if not (f.with_suffix(".py").is_file() or f.is_dir())] == []
