@@ -1,34 +1,38 @@
-"""One network trained alone, with a checkpoint after each epoch."""
+"""One network trained alone, with a checkpoint every minute."""
 
 from __future__ import annotations
 
-import pickle
+import copy
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from tqdm.auto import tqdm
 
 from mibench.store import replacing
-from mibench.training.device import Device, cpu_threads, enough_memory
-from mibench.training.recipe import Recipe, optimizer
+from mibench.training.device import Device, cpu_threads
+from mibench.training.parts import optimizer
+from mibench.training.recipe import Recipe
 
 State = dict[str, Tensor]
+# Between two checkpoints: one of every epoch would be hundreds of gigabytes.
+SECONDS = 60.0
 
 
 def fit(
     recipe: Recipe,
     network: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
+    x: Tensor,
+    y: Tensor,
     subset: Tensor,
     seed: int,
     device: Device,
-    describe: str,
+    bar: Any,
     validation: tuple[Tensor, Tensor] | None = None,
     checkpoint: Path | None = None,
 ) -> State:
@@ -37,28 +41,22 @@ def fit(
     Where `checkpoint` is a file left by a training that was stopped, training goes on from it;
     on the CPU it ends with the very weights that it would have had. The file is removed at the
     end.
-
-    Raises
-    ------
-    MIBenchError
-        If the device lacks memory.
     """
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), cpu_threads(recipe.threads), enough_memory(recipe, device):
+    with torch.random.fork_rng(devices), cpu_threads(recipe.threads):
         run = _Run(recipe, network, seed, device)
-        if checkpoint is not None:
-            run.resume(checkpoint)
-        x, y = inputs.to(device.type), targets.to(device.type)
-        total = recipe.epochs * len(subset)
-        with tqdm(total=total, desc=describe, unit="sample", leave=False) as bar:
-            bar.update(run.epoch * len(subset))
-            while run.epoch < recipe.epochs and not run.stopped:
-                loss, accuracy = run.pass_over(x, y, subset, bar)
-                run.close_epoch(validation)
-                if checkpoint is not None:
-                    run.save(checkpoint)
-                shown = f"{run.epoch}/{recipe.epochs}"
-                bar.set_postfix(epoch=shown, loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}")
+        if checkpoint is not None and checkpoint.exists():
+            run.resume(checkpoint, bar)
+        bar.update(run.epoch * len(subset))
+        saved = monotonic()
+        while not run.finished:
+            loss, accuracy = run.pass_over(x, y, subset, bar)
+            run.close_epoch(validation)
+            if checkpoint and not run.finished and monotonic() - saved >= SECONDS:
+                run.save(checkpoint)
+                saved = monotonic()
+            shown = f"{run.epoch}/{recipe.epochs}"
+            bar.set_postfix(epoch=shown, loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}")
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return run.weights()
@@ -69,7 +67,7 @@ class _Run:
 
     def __init__(self, recipe: Recipe, network: nn.Module, seed: int, device: Device):
         torch.manual_seed(seed)
-        self.recipe, self.device = recipe, device
+        self.recipe, self.seed, self.device = recipe, seed, device
         self.order = torch.Generator().manual_seed(seed)
         self.network = self.called = device.laid_out(network)
         self.optimizer: Optimizer
@@ -85,8 +83,10 @@ class _Run:
         self.best_loss, self.waited = float("inf"), 0
 
     @property
-    def stopped(self) -> bool:
-        return self.recipe.patience is not None and self.waited >= self.recipe.patience
+    def finished(self) -> bool:
+        patience = self.recipe.patience
+        stopped = patience is not None and self.waited >= patience
+        return stopped or self.epoch >= self.recipe.epochs
 
     def pass_over(self, x: Tensor, y: Tensor, subset: Tensor, bar: Any) -> tuple[float, float]:
         """Train one epoch and return its mean loss and the share of samples answered rightly."""
@@ -151,35 +151,48 @@ class _Run:
         return self.network.state_dict() if self.best is None else self.best
 
     def save(self, path: Path) -> None:
+        with replacing(path) as temporary:
+            torch.save(self._state(), temporary)
+
+    def resume(self, path: Path, bar: Any) -> None:
+        """Go on from a checkpoint; one that is damaged is passed over, and the bar says so."""
+        before = copy.deepcopy(self._state())
+        try:
+            # PyTorch does not compare the checksums that it writes.
+            with zipfile.ZipFile(path) as records:
+                if records.testzip():
+                    raise zipfile.BadZipFile
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            if state["of"] != before["of"]:
+                raise ValueError
+            self._set(state)
+        except Exception:  # a damaged file may hold anything
+            self._set(before)
+            bar.write(f"checkpoint {path} is damaged and passed over; training starts anew")
+
+    def _state(self) -> dict[str, Any]:
         on_cuda = self.device.type == "cuda"
-        state = {
-            "epoch": self.epoch,
+        return {
+            "of": f"{self.recipe} {self.seed}",
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "schedule": self.schedule.state_dict(),
             "order": self.order.get_state(),
             "random": torch.cuda.get_rng_state() if on_cuda else torch.get_rng_state(),
+            "epoch": self.epoch,
             "best": self.best,
             "best_loss": self.best_loss,
             "waited": self.waited,
         }
-        with replacing(path) as temporary:
-            torch.save(state, temporary)
 
-    def resume(self, path: Path) -> None:
-        """Go on from a checkpoint; one that is not there or cannot be read is passed over."""
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
-            return
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+    def _set(self, state: dict[str, Any]) -> None:
+        for name in ("network", "optimizer", "schedule"):
+            getattr(self, name).load_state_dict(state[name])
         self.order.set_state(state["order"])
         on_cuda = self.device.type == "cuda"
         (torch.cuda.set_rng_state if on_cuda else torch.set_rng_state)(state["random"])
-        self.epoch, self.best = state["epoch"], state["best"]
-        self.best_loss, self.waited = state["best_loss"], state["waited"]
+        for name in ("epoch", "best", "best_loss", "waited"):
+            setattr(self, name, state[name])
 
 
 def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
