@@ -16,22 +16,8 @@ if TYPE_CHECKING:
     from mibench.training.fitting import Weights, check, predict, source, stacks, train
     from mibench.training.parts import network
 
-__all__ = [
-    "DEFENCES",
-    "Device",
-    "Recipe",
-    "Weights",
-    "check",
-    "find",
-    "network",
-    "predict",
-    "recipe",
-    "source",
-    "stacks",
-    "train",
-    "trained_as",
-    "without_defence",
-]
+__all__ = ["DEFENCES", "Device", "Recipe", "Weights", "check", "find", "network", "predict"]
+__all__ += ["recipe", "source", "stacks", "train", "trained_as", "without_defence"]
 
 
 def __getattr__(name: str) -> Any:

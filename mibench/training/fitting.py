@@ -26,28 +26,22 @@ from mibench.training.recipe import Recipe
 Weights = dict[str, NDArray[Any]]
 _CPU = find("cpu")
 # They say what a recipe holds, which the recipe itself tells, or look at memory.
-_TELL = {f"mibench/{file}.py" for file in ("training/recipe", "training/memory", "models/__init__")}
+_TELL = ("mibench/training/recipe.py", "mibench/training/memory.py", "mibench/models/__init__.py")
+_ROOMS = ("mibench/training/", "mibench/models/")
 
 
 def check(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> None:
-    """Raise MIBenchError if a recipe's network cannot be built or called with such inputs."""
-    wanted = (2, num_classes)
+    """Raise MIBenchError if a recipe's network cannot answer such inputs with logits."""
     try:
         with torch.device("meta"):
-            built = network(recipe, input_shape, num_classes)
-            given = tuple(built(torch.empty(2, *input_shape)).shape)
+            answered = network(recipe, input_shape, num_classes)(torch.empty(2, *input_shape))
+        if answered.shape != (2, num_classes):
+            raise ValueError(f"it answers {tuple(answered.shape)}, not {(2, num_classes)}")
     except MIBenchError:
         raise
     except Exception as error:  # a user's own network may raise anything
-        raise MIBenchError(
-            f"the network {recipe.model} fails on inputs of shape {input_shape}: "
-            f"{type(error).__name__}: {error}"
-        ) from error
-    if given != wanted:
-        raise MIBenchError(
-            f"the network {recipe.model} answers 2 samples with shape {given}; it must give "
-            f"logits of shape {wanted}"
-        )
+        given = f"{recipe.model} cannot be used on 2 samples of shape {input_shape}"
+        raise MIBenchError(f"{given}: {type(error).__name__}: {error}") from error
 
 
 def stacks(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> bool:
@@ -68,13 +62,9 @@ def source(recipe: Recipe) -> dict[str, str]:
 
     The file of its network is among them, those of other networks are not.
     """
-    files = digests("mibench.training.fitting", MODELS[recipe.model].module)
-    rooms = ("mibench/training/", "mibench/models/")
-    return {
-        file: digest
-        for file, digest in files.items()
-        if not file.startswith("mibench/") or (file.startswith(rooms) and file not in _TELL)
-    }
+    made = digests("mibench.training.fitting", MODELS[recipe.model].module)
+    files = [f for f in made if f.startswith(_ROOMS) or not f.startswith("mibench/")]
+    return {file: made[file] for file in files if file not in _TELL}
 
 
 def train(
@@ -123,31 +113,31 @@ def train(
     held = inputs.nbytes if device.type == "cuda" else 0
     batch = replace(recipe, batch_size=min(recipe.batch_size, max(2, subsets.shape[1])))
     check_memory(batch, shape, num_classes, device, held, len(seeds) if stack else 1)
+    held_out = None
+    if validation is not None:
+        held_out = torch.from_numpy(validation[0]), torch.from_numpy(validation[1])
     networks = []
     with torch.random.fork_rng():
         for seed in seeds:
             torch.manual_seed(seed)
             networks.append(network(recipe, shape, num_classes))
     x, y, members = (torch.from_numpy(given) for given in (inputs, targets, subsets))
-    total = recipe.epochs * subsets.size
+    total, k = recipe.epochs * subsets.size, len(seeds)
     bar = tqdm(total=total, desc=describe, unit="sample", leave=False)
     with enough_memory(recipe, device), bar:
         x, y = x.to(device.type), y.to(device.type)
         if stack:
-            count = stacked.AT_ONCE if device.type == "cpu" else len(seeds)
-            parts = [slice(k, k + count) for k in range(0, len(seeds), count)]
-            states = [
-                stacked.fit(recipe, networks[p], x.flatten(1), y, members[p], seeds[p], bar)
-                for p in parts
-            ]
+            size = stacked.AT_ONCE if device.type == "cpu" else k
+            parts = [slice(first, first + size) for first in range(0, k, size)]
+            given = [(networks[p], x.flatten(1), y, members[p], seeds[p]) for p in parts]
+            states = [stacked.fit(recipe, *part, bar) for part in given]
         else:
-            held_out = validation and tuple(map(torch.from_numpy, validation))
-            states = []
-            for k, (one, seed) in enumerate(zip(networks, seeds, strict=True)):
-                file = checkpoint.with_suffix(f".{k}.pt") if checkpoint else None
-                states.append(
-                    single.fit(recipe, one, x, y, members[k], seed, device, bar, held_out, file)
-                )
+            files = [checkpoint and checkpoint.with_suffix(f".{i}.pt") for i in range(k)]
+            each = zip(networks, members, seeds, files, strict=True)
+            states = [
+                single.fit(recipe, one, x, y, subset, seed, device, bar, held_out, file)
+                for one, subset, seed, file in each
+            ]
     join = np.concatenate if stack else np.stack
     return {name: join([s[name].cpu().numpy() for s in states]) for name in states[0]}
 

@@ -59,20 +59,17 @@ def enough_memory(recipe: Recipe, device: Device) -> Iterator[None]:
     """Turn the device's running out of memory into a MIBenchError."""
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError):
-        raise _lacking(recipe, device, "more memory than there is") from None
-    except RuntimeError as error:
-        if "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+        if not known and "can't allocate memory" not in str(error):
             raise
         raise _lacking(recipe, device, "more memory than there is") from None
 
 
 def _lacking(recipe: Recipe, device: Device, needed: str, models: int = 1) -> MIBenchError:
-    what, mend = (
-        (recipe.model, "batch_size")
-        if models == 1
-        else (f"{models} {recipe.model} at once", "batch_size or the number of models")
-    )
+    several = models > 1
+    what = f"{models} {recipe.model} at once" if several else recipe.model
+    mend = "batch_size or the number of models" if several else "batch_size"
     return MIBenchError(
         f"training {what} with batches of {recipe.batch_size} takes {needed}, but the device "
         f"{device.type} has {device.free_memory() / 1e9:.1f} GB free; lower the recipe's {mend}"

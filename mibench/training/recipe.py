@@ -57,20 +57,20 @@ class Recipe:
     """
 
     model: str = "MLP"
-    epochs: int = Field(50, ge=1)
-    batch_size: int = Field(64, ge=2)
-    learning_rate: float = Field(1e-3, gt=0)
+    epochs: int = Field(default=50, ge=1)
+    batch_size: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     schedule: Literal["constant", "cosine"] = "constant"
-    weight_decay: float = Field(0.0, ge=0)
+    weight_decay: float = Field(default=0.0, ge=0)
     augmentation: bool = False
-    label_smoothing: float = Field(0.0, ge=0, le=1)
-    dropout: float = Field(0.0, ge=0, le=0.99)
-    patience: int | None = Field(None, ge=1)
-    dp_noise: float = Field(0.0, ge=0)
-    dp_clip: float = Field(1.0, gt=0)
-    output_noise: float = Field(0.0, ge=0, le=2)
-    threads: int = Field(2, ge=1)
+    label_smoothing: float = Field(default=0.0, ge=0, le=1)
+    dropout: float = Field(default=0.0, ge=0, le=0.99)
+    patience: int | None = Field(default=None, ge=1)
+    dp_noise: float = Field(default=0.0, ge=0)
+    dp_clip: float = Field(default=1.0, gt=0)
+    output_noise: float = Field(default=0.0, ge=0, le=2)
+    threads: int = Field(default=2, ge=1)
 
 
 DEFENCES: Catalogue[Mapping[str, Any]] = Catalogue("defence")

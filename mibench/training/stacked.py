@@ -34,7 +34,7 @@ def fit(
     bar: Any,
 ) -> dict[str, Tensor]:
     """Train K perceptrons where `x` lies; return each parameter, stacked along a first axis."""
-    layers = [[m for m in one.modules() if isinstance(m, nn.Linear)] for one in stack]
+    layers = ([m for m in one.modules() if isinstance(m, nn.Linear)] for one in stack)
     alike = list(zip(*layers, strict=True))
     # (K, read, written) and (K, 1, written): as the batched products take them, without copies.
     weights = [torch.stack([m.weight.T for m in k]).contiguous().to(x.device) for k in alike]
