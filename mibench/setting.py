@@ -15,6 +15,7 @@ import pooch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from mibench.catalogue import load_plugins
 from mibench.errors import MIBenchError
 
 
@@ -73,33 +74,41 @@ class Setting(_Fields):
         If a name or value is wrong; :meth:`read` raises MIBenchError in one sentence.
     """
 
-    dataset: str = Field("digits", min_length=1, description="A dataset's name, or a path to data.")
-    model: str = Field("MLP", description="The attacked network.")
-    defence: str = Field("none", description="How the models are defended.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Of splits, training and construction.")
-    epochs: int = Field(50, ge=1, description="Passes of every training.")
-    references: Even = Field(16, ge=6, description="Reference models; even.")
-    shadows: int = Field(1, ge=1, description="Shadow models.")
-    distilled: Even = Field(16, ge=2, description="Models distilled from the target; even.")
+    dataset: str = Field(
+        default="digits", min_length=1, description="A dataset's name, or a path to data."
+    )
+    model: str = Field(default="MLP", description="The attacked network.")
+    defence: str = Field(default="none", description="How the models are defended.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="Of splits, training and construction."
+    )
+    epochs: int = Field(default=50, ge=1, description="Passes of every training.")
+    references: Even = Field(default=16, ge=6, description="Reference models; even.")
+    shadows: int = Field(default=1, ge=1, description="Shadow models.")
+    distilled: Even = Field(default=16, ge=2, description="Models distilled from the target; even.")
     recipe: dict[str, bool | int | float | str | None] = Field(
-        {}, description="Changes to the network's recipe."
+        default={}, description="Changes to the network's recipe."
     )
     sizes: dict[str, Annotated[int, Field(ge=2)]] = Field(
-        {}, description="Samples of each role that differ from the dataset's own."
+        default={}, description="Samples of each role that differ from the dataset's own."
     )
     construction: Literal["groups", "pairs"] = Field(
-        "groups", description="How target datasets are made; groups: as published."
+        default="groups", description="How target datasets are made; groups: as published."
     )
     space: Literal["log_probs", "logits", "probs", "inputs"] = Field(
-        "log_probs", description="Where pairs' distances are measured."
+        default="log_probs", description="Where pairs' distances are measured."
     )
     levels: Literal["quantile", "absolute"] = Field(
-        "quantile", description="Whether published levels are mapped onto the pool, or numbers."
+        default="quantile",
+        description="Whether published levels are mapped onto the pool, or numbers.",
     )
     withholding: Literal["groups", "attack"] = Field(
-        "groups", description="Who withholds: the construction leaves out groups, or the attack."
+        default="groups",
+        description="Who withholds: the construction leaves out groups, or the attack.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where models are trained.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where models are trained."
+    )
 
     @property
     def withheld_by(self) -> str:
@@ -124,13 +133,17 @@ class Place(_Fields):
         "then the user's cache).",
     )
     plugins: tuple[AbsolutePath, ...] = Field(
-        (), strict=False, description="Python files that add attacks, models or datasets."
+        default=(), strict=False, description="Python files that add attacks, models or datasets."
     )
 
     @classmethod
     def read(cls, given: Mapping[str, Any], where: str = "") -> Self:
         """Return a place from names and values; None stands for the default."""
         return super().read({k: v for k, v in given.items() if v is not None}, where)
+
+    def load_plugins(self) -> None:
+        """Let the plugins add to the catalogues; see :func:`mibench.catalogue.load_plugins`."""
+        load_plugins(self.plugins)
 
 
 def told(error: ValidationError, known: Iterable[str]) -> str:

@@ -271,7 +271,7 @@ def data_folder(data_dir: str | Path | None) -> Path | None:
 
 
 def _downloads(cache_dir: str | Path | None) -> Path:
-    return Store(cache_dir).directory / "downloads"
+    return Store(Path(cache_dir)).directory / "downloads"
 
 
 def _locate(name: str, data_dir: Path | None, downloads: Path) -> Path:
