@@ -14,7 +14,7 @@ from torch import nn
 from torch.func import functional_call
 from tqdm.auto import tqdm
 
-from mibench.code import digests
+from mibench.code import combined, digests
 from mibench.errors import MIBenchError
 from mibench.models import MODELS
 from mibench.training import single, stacked
@@ -57,14 +57,14 @@ def is_perceptron(network: nn.Module) -> bool:
     return all(isinstance(layer, nn.ReLU if i % 2 else nn.Linear) for i, layer in enumerate(layers))
 
 
-def source(recipe: Recipe) -> dict[str, str]:
-    """Return the digests of the files by which a recipe's weights and answers are made.
+def source(recipe: Recipe) -> str:
+    """Return the digest of the files by which a recipe's weights and answers are made.
 
     The file of its network is among them, those of other networks are not.
     """
     made = digests("mibench.training.fitting", MODELS[recipe.model].module)
     files = [f for f in made if f.startswith(_ROOMS) or not f.startswith("mibench/")]
-    return {file: made[file] for file in files if file not in _TELL}
+    return combined({file: made[file] for file in files if file not in _TELL})
 
 
 def train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -49,7 +50,7 @@ def fit(
     with torch.random.fork_rng(devices), cpu_threads(recipe.threads):
         run = _Run(recipe, network, seed, device)
         if checkpoint is not None and checkpoint.exists():
-            run.resume(checkpoint, bar)
+            run.resume(checkpoint)
         bar.update(run.epoch * len(subset))
         saved = monotonic()
         while not run.finished:
@@ -149,8 +150,8 @@ class _Run:
         with replacing(path) as temporary:
             torch.save(self._state(), temporary)
 
-    def resume(self, path: Path, bar: Any) -> None:
-        """Go on from a checkpoint; one that is damaged is passed over, and the bar says so."""
+    def resume(self, path: Path) -> None:
+        """Go on from a checkpoint; one that is damaged is passed over with a warning."""
         before = copy.deepcopy(self._state())
         try:
             # PyTorch does not compare the checksums that it writes.
@@ -163,7 +164,7 @@ class _Run:
             self._set(state)
         except Exception:  # a damaged file may hold anything
             self._set(before)
-            bar.write(f"checkpoint {path} is damaged and passed over; training starts anew")
+            warnings.warn(f"{path} is damaged; training starts anew", stacklevel=2)
 
     def _state(self) -> dict[str, Any]:
         parts = {name: getattr(self, name).state_dict() for name in _PARTS}
