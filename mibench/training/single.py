@@ -59,7 +59,7 @@ def fit(
             if checkpoint and not run.finished and monotonic() - saved >= SECONDS:
                 run.save(checkpoint)
                 saved = monotonic()
-            bar.set_postfix(epoch=f"{run.epoch}/{recipe.epochs}", loss=f"{loss:.3f}")
+            bar.set_postfix(epoch=run.epoch, loss=loss)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return run.weights()

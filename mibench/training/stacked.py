@@ -21,6 +21,7 @@ from mibench.training.recipe import Recipe
 
 # So many models' weights, gradients and moments stay in a processor's cache.
 AT_ONCE = 16
+Many = list[Tensor]
 
 
 @torch.no_grad()
@@ -43,7 +44,7 @@ def fit(
         parameter.grad = torch.empty_like(parameter)
     steps, schedule = optimizer(recipe, [*weights, *biases])
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    read_by_size: dict[int, list[Tensor]] = {}
+    read_by_size: dict[int, Many] = {}
     for epoch in range(recipe.epochs):
         order = torch.stack([torch.randperm(subsets.shape[1], generator=g) for g in orders])
         for batch in order.split(recipe.batch_size, dim=1):
@@ -52,32 +53,28 @@ def fit(
                 read_by_size[size] = [w.new_empty(len(w), size, w.shape[1]) for w in weights]
             read = read_by_size[size]
             torch.index_select(x, 0, index.flatten(), out=read[0].flatten(0, 1))
-            loss = _differentiate(read, weights, biases, y[index], recipe.label_smoothing)
+            loss = _loss(read, weights, biases, y[index], recipe.label_smoothing)
             steps.step()
             bar.update(index.numel())
         schedule.step()
-        mean = f"{loss.item() / len(subsets):.3f}"
-        bar.set_postfix(epoch=f"{epoch + 1}/{recipe.epochs}", loss=mean, refresh=False)
+        bar.set_postfix(epoch=epoch + 1, loss=loss.item() / batch.numel(), refresh=False)
     trained = [t for w, b in zip(weights, biases, strict=True) for t in (w.mT, b[:, 0])]
     return {n: t for (n, _), t in zip(stack[0].named_parameters(), trained, strict=True)}
 
 
-def _differentiate(
-    read: list[Tensor], weights: list[Tensor], biases: list[Tensor], y: Tensor, smoothing: float
-) -> Tensor:
-    """Set the gradients of each model's mean loss on its batch, and return the losses' sum.
+def _loss(read: Many, weights: Many, biases: Many, y: Tensor, smoothing: float) -> Tensor:
+    """Set the gradients of each model's mean loss on its batch, and return the sum of all losses.
 
     `read` holds what the first layer reads, and takes what the others do, (K, batch, read).
     """
     for i, written in enumerate(read[1:]):
         torch.baddbmm(biases[i], read[i], weights[i], out=written).relu_()
-    logits = torch.baddbmm(biases[-1], read[-1], weights[-1])
+    logits = torch.baddbmm(biases[-1], read[-1], weights[-1]).requires_grad_()
     with torch.enable_grad():
-        logits.requires_grad_()
         # Summed over models, so that each model's gradient is that of its own mean loss.
-        given = logits.flatten(0, 1), y.flatten(0, 1)
-        loss = cross_entropy(*given, reduction="sum", label_smoothing=smoothing) / y.shape[1]
-        [error] = torch.autograd.grad(loss, logits)
+        each = logits.flatten(0, 1), y.flatten(0, 1)
+        loss = cross_entropy(*each, reduction="sum", label_smoothing=smoothing)
+        [error] = torch.autograd.grad(loss / y.shape[1], logits)
     for i in reversed(range(len(read))):
         torch.bmm(read[i].mT, error, out=weights[i].grad)
         torch.sum(error, 1, keepdim=True, out=biases[i].grad)
