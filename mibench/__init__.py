@@ -1,5 +1,6 @@
 """MIBench: which membership inference attack really is stronger, and why papers disagree."""
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from mibench.setting import Place, Setting
     from mibench.study.audit import audit
     from mibench.study.study import Study
+
+# OpenMP reads it once, when PyTorch or another library loads it: threads that wait spin by default,
+# and then take the core of a busy process beside them, whose end they wait for.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 __version__ = "0.2.0"
 __all__ = [

@@ -61,7 +61,7 @@ class _Fields(BaseModel):
         try:
             return cls(**{str(name): value for name, value in given.items()})
         except ValidationError as error:
-            said = "; ".join(dict.fromkeys(_sentence(e, cls) for e in error.errors()))
+            said = told(error, cls.model_fields)
             raise MIBenchError(f"{where}: {said}" if where else said) from None
 
 
@@ -146,10 +146,13 @@ class Place(_Fields):
         load_plugins(self.plugins)
 
 
-def _sentence(error: ErrorDetails, fields: type[BaseModel]) -> str:
-    """Return in plain words what is wrong with one value."""
+def told(error: ValidationError, known: Iterable[str]) -> str:
+    """Return in one sentence what is wrong with some values; `known` are the fields' names."""
+    return "; ".join(dict.fromkeys(_sentence(e, known) for e in error.errors()))
+
+
+def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
     place, value, kind = [str(p) for p in error["loc"]], error["input"], error["type"]
-    known: Iterable[str] = fields.model_fields
     if kind == "extra_forbidden":
         return f"there is no setting {place[0]!r}; known are {', '.join(known)}"
     name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes") else place[0]
@@ -160,6 +163,8 @@ def _sentence(error: ErrorDetails, fields: type[BaseModel]) -> str:
     else:
         said = {
             "int_type": "it must be a whole number",
+            "float_type": "it must be a number",
+            "bool_type": "it must be true or false",
             "string_type": "it must be a text",
             "dict_type": "give names with values",
             "string_too_short": "it must not be empty",

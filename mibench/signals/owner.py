@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from mibench import code, training
 from mibench.data.base import Dataset
-from mibench.models import MODELS
 from mibench.outputs import IntArray
 from mibench.signals import memguard
 from mibench.store import Arrays, Store
@@ -76,7 +75,7 @@ class Owner:
             "taught_by": self.taught_by,
             "device": self.device.type,
             "torch": torch.__version__,
-            "code": code.digest("mibench.training", MODELS[self.recipe.model].__module__),
+            "code": training.source(self.recipe),
         }
 
     @property

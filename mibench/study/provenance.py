@@ -33,7 +33,7 @@ def provenance() -> dict[str, str]:
 def sources(setting: Setting, attacks: Iterable[Attack]) -> dict[str, str]:
     """Return the digest of each source file that makes the rows of some attacks."""
     modules = {type(attack).__module__ for attack in attacks}
-    return code.digests("mibench.study.study", MODELS[setting.model].__module__, *modules)
+    return code.digests("mibench.study.study", MODELS[MODELS.find(setting.model)].module, *modules)
 
 
 def _commit() -> str:
