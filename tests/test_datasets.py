@@ -2,9 +2,9 @@ import dataclasses
 import gzip
 import http.server
 import io
-import logging
 import os
 import pickle
+import re
 import subprocess
 import sys
 import tarfile
@@ -33,9 +33,9 @@ from mibench.data import downloads, loading, own
 from mibench.data.base import DATASETS, Dataset, Parsed, SplitSizes
 from mibench.data.splits import sizes_of, split
 from mibench.errors import MIBenchError
-from mibench.setting import Place
+from mibench.setting import Place, Setting
 from mibench.signals import perturbations
-from mibench.study.study import Experiment
+from mibench.study.study import Study
 
 RNG = np.random.default_rng(0)
 
@@ -707,7 +707,7 @@ def test_sizes_that_cannot_be_had(sizes: dict[str, int], says: str) -> None:
 
 def test_sizes_reach_splits_and_rows(tmp_path: Path) -> None:
     sizes = {"members": 200, "pairs": 50}
-    experiment = Experiment("digits", epochs=2, sizes=sizes)
+    experiment = Study(Setting(epochs=2, sizes=sizes))
     table, answers = experiment.run(["ES10"], ["gap"])
     assert len(experiment.signals.roles["members"]) == 200
     row = table.iloc[0]
@@ -716,9 +716,9 @@ def test_sizes_reach_splits_and_rows(tmp_path: Path) -> None:
 
 
 def test_size_option() -> None:
-    bad = CliRunner().invoke(main, ["attack", "gap", "--size", "members"])
-    assert bad.exit_code == 2 and "not ROLE=COUNT" in bad.stderr
-    bad = CliRunner().invoke(main, ["attack", "gap", "--size", "members=9000"])
+    bad = CliRunner().invoke(main, ["attack", "gap", "--sizes", "members"])
+    assert bad.exit_code == 2 and "it must be 'published'" in bad.stderr
+    bad = CliRunner().invoke(main, ["attack", "gap", "--sizes", "members=9000"])
     assert bad.exit_code == 2 and "lower some" in bad.stderr
 
 
@@ -817,9 +817,7 @@ def test_images_stand_for_a_published_dataset(data: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("file", ["labels.npy", "inputs.npy", "dataset.json"])
-def test_a_damaged_copy_is_made_anew_and_said(
-    file: str, data: Path, cache: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_damaged_copy_is_made_anew_and_said(file: str, data: Path, cache: Path) -> None:
     path = data / "t.csv"
     table_of(60).to_csv(path, index=False)
     first = load(str(path))
@@ -830,12 +828,11 @@ def test_a_damaged_copy_is_made_anew_and_said(
     damaged = bytearray(right)
     damaged[place] ^= 1
     kept.write_bytes(damaged)
-    with caplog.at_level(logging.WARNING):
+    with pytest.warns(UserWarning, match=f"^{re.escape(str(kept.parent))} is damaged; it is"):
         again = load(str(path))
     assert again.checksum == first.checksum and again.kind == "real"
     np.testing.assert_array_equal(again.labels, first.labels)
     np.testing.assert_array_equal(again.inputs, right_inputs)
-    assert [r.message for r in caplog.records] == [f"{kept.parent} was damaged; it is made anew"]
 
 
 def test_what_is_mapped_is_compared_once_in_a_process(

@@ -8,14 +8,15 @@ import pytest
 import torch
 from torch import nn
 
-from mibench import data as datasets
 from mibench import training
+from mibench.data import loading as datasets
 from mibench.errors import MIBenchError
+from mibench.setting import Place
 from mibench.signals import memguard
 from mibench.training import Recipe, predict, recipe, single, train
 from mibench.training.device import Device, check_memory
 
-DATA = datasets.load("digits")
+DATA = datasets.load("digits", Place())
 X, Y = DATA.inputs[:260], DATA.labels[:260]
 SUBSETS = np.stack([np.arange(60), np.arange(60, 120)])
 

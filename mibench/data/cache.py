@@ -6,9 +6,9 @@ Not kept as :class:`mibench.store.Store` keeps arrays, for what is zipped cannot
 from __future__ import annotations
 
 import json
-import logging
 import shutil
 import tempfile
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from mibench import code
 from mibench.data.base import Parsed, checksum
 from mibench.store import digest
 
-_LOG = logging.getLogger(__name__)
 # Names, sizes and times of files whose content this process has compared with its digest.
 _compared: set[tuple[object, ...]] = set()
 
@@ -51,7 +50,7 @@ def parsed_once(
     with FileLock(f"{folder}.lock"):
         if (found := _read(folder)) is None:
             if folder.exists():
-                _LOG.warning("%s was damaged; it is made anew", folder)
+                warnings.warn(f"{folder} is damaged; it is made anew", stacklevel=2)
             parsed = parse()
             shutil.rmtree(folder, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=directory, prefix=".parsing-") as temporary:

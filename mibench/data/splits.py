@@ -64,7 +64,7 @@ def sizes_of(
         stated = ", ".join(f"{role} {count}" for role, count in asdict(sizes).items())
         raise MIBenchError(
             f"{name} has {rows} samples but its splits ask for {_total(sizes)} ({stated}); lower "
-            "some by the parameter sizes (--size ROLE=COUNT)"
+            "some by the parameter sizes (--sizes ROLE=COUNT)"
         )
     smaller = min(sizes.members, sizes.nonmembers)
     if "pairs" not in counts:
