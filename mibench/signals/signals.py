@@ -65,7 +65,7 @@ class Signals:
         self._answered: dict[tuple[str, int, str], Copies] = {}
         self.streams = Streams(seed=setting.seed, data=dataset.checksum)
         self._seed = setting.seed
-        self.roles = split(dataset, setting.seed)
+        self.roles = split(dataset, np.random.default_rng([setting.seed, 1]))
         self.target = self._owner("target", self.roles["members"][None], recipe, 0)
         self.shadows = self._owner("shadow", self._shadow_subsets(setting.shadows), recipe, 1)
         halves = _halves(self.pool, setting.references, np.random.default_rng([setting.seed, 6]))
