@@ -12,7 +12,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pooch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
 from mibench.catalogue import load_plugins
@@ -37,6 +45,11 @@ def _folder(variable: str) -> Path | None:
 
 
 Even = Annotated[int, BeforeValidator(_whole_pairs)]
+Sizes = Annotated[
+    Annotated[Literal["published"], Tag("word")]
+    | Annotated[dict[str, Annotated[int, Field(ge=2)]], Tag("counts")],
+    Discriminator(lambda given: "word" if isinstance(given, str) else "counts"),
+]
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
@@ -89,8 +102,9 @@ class Setting(_Fields):
     recipe: dict[str, bool | int | float | str | None] = Field(
         default={}, description="Changes to the network's recipe."
     )
-    sizes: dict[str, Annotated[int, Field(ge=2)]] = Field(
-        default={}, description="Samples of each role that differ from the dataset's own."
+    sizes: Sizes = Field(
+        default={},
+        description="Samples of each role that differ from the dataset's own; or published.",
     )
     construction: Literal["groups", "pairs"] = Field(
         default="groups", description="How target datasets are made; groups: as published."
@@ -152,7 +166,8 @@ def told(error: ValidationError, known: Iterable[str]) -> str:
 
 
 def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
-    place, value, kind = [str(p) for p in error["loc"]], error["input"], error["type"]
+    place = [str(p) for p in error["loc"] if p not in ("word", "counts")]
+    value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
         return f"there is no setting {place[0]!r}; known are {', '.join(known)}"
     name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes") else place[0]

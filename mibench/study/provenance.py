@@ -12,7 +12,9 @@ from pathlib import Path
 import mibench
 from mibench import code
 from mibench.attacks.base import Attack
+from mibench.data.base import DATASETS
 from mibench.models import MODELS
+from mibench.scenarios import spelled
 from mibench.setting import Setting
 
 _ROOT = Path(mibench.__file__).parents[1]
@@ -33,6 +35,8 @@ def provenance() -> dict[str, str]:
 def sources(setting: Setting, attacks: Iterable[Attack]) -> dict[str, str]:
     """Return the digest of each source file that makes the rows of some attacks."""
     modules = {type(attack).__module__ for attack in attacks}
+    if (known := DATASETS.get(spelled(setting.dataset))) is not None:
+        modules.add(known.module)
     return code.digests("mibench.study.study", MODELS[MODELS.find(setting.model)].module, *modules)
 
 

@@ -15,7 +15,7 @@ from tqdm.auto import tqdm
 from mibench import code, scenarios, training
 from mibench.attacks.base import Attack, Inference, Knowledge, parse
 from mibench.construction.pairs import Pool, TargetDataset
-from mibench.data import load
+from mibench.data.loading import load
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray
 from mibench.scenarios import Scenario
@@ -72,9 +72,7 @@ class Study:
         self.place.load_plugins()
         recipe = check(self.setting)
         self.store = Store(self.place.cache_dir)
-        self.dataset = load(
-            self.setting.dataset, self.place.data_dir, self.place.cache_dir, self.setting.sizes
-        )
+        self.dataset = load(self.setting.dataset, self.place, self.setting.sizes)
         training.check(recipe, self.dataset.inputs.shape[1:], self.dataset.num_classes)
         device = training.find(self.setting.device)
         self.signals = Signals(self.dataset, recipe, self.setting, self.store, device)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,10 +20,11 @@ from mibench.setting import Place, Setting
 )
 @click.option("--rq", help="Only the published panel of RQ1, RQ2, RQ3 or RQ4.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
-@place_options("data_dir")
+@place_options("data_dir", "plugins")
 def list_scenarios(dataset: str, rq: str | None, as_json: bool, place: Place) -> None:
     """List a dataset's 84 scenarios, or one research question's panel."""
-    dataset = _scenario_dataset(dataset, place.data_dir)
+    place.load_plugins()
+    dataset = _scenario_dataset(dataset, place)
     chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
     if as_json:
         click.echo(json.dumps([s.to_dict() for s in chosen], indent=1))
@@ -33,30 +33,34 @@ def list_scenarios(dataset: str, rq: str | None, as_json: bool, place: Place) ->
         click.echo(f"{scenario.id:6} {scenario.label}")
 
 
-def _scenario_dataset(name: str, data_dir: Path | None) -> str:
-    for known in scenarios.PUBLISHED:
-        if known.lower() == name.lower():
-            return known
-    from mibench import data as datasets
+def _scenario_dataset(name: str, place: Place) -> str:
+    if (known := scenarios.spelled(name)) in scenarios.published():
+        return known
+    from mibench.data.loading import name_of
 
-    return datasets.name_of(name, data_dir)
+    return name_of(name, place)
 
 
 @main.command("datasets")
-@place_options("data_dir", "cache_dir")
-def list_datasets(place: Place) -> None:
-    """List the datasets: samples, shape, classes, split sizes, and where the files are."""
-    from mibench import data as datasets
+@click.argument("path", required=False)
+@place_options("data_dir", "cache_dir", "plugins")
+def list_datasets(path: str | None, place: Place) -> None:
+    """List the datasets: samples, shape, classes, split sizes, and where the files are.
 
-    for name in datasets.names():
-        known, sizes = datasets.PUBLISHED.get(name), datasets.SPLIT_SIZES[name]
-        shown = "1797 of (1, 8, 8), 10 classes"
-        if known is not None:
-            shapes = " or ".join(map(str, known.shapes))
-            shown = f"{known.rows} of {shapes}, {known.classes} classes"
-        roles = ", ".join(f"{role} {count}" for role, count in asdict(sizes).items())
-        click.echo(f"{name:12}{shown}\n{'':12}{roles}")
-        click.echo(f"{'':12}{datasets.whereabouts(name, place.data_dir, place.cache_dir)}")
+    With a PATH, or a dataset's name, say what is made of its files and what is left out.
+    """
+    from mibench.data.base import DATASETS
+    from mibench.data.loading import describe, whereabouts
+
+    place.load_plugins()
+    if path:
+        click.echo("\n".join(describe(path, place)))
+        return
+    for name, known in DATASETS.items():
+        shapes = " or ".join(map(str, known.shapes))
+        roles = ", ".join(f"{role} {count}" for role, count in asdict(known.sizes).items())
+        click.echo(f"{name:12}{known.rows} of {shapes}, {known.classes} classes")
+        click.echo(f"{'':12}{roles}\n{'':12}{whereabouts(name, place)}")
 
 
 @main.command("attacks")

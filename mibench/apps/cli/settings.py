@@ -64,14 +64,17 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, Any]:
 
 
 def _value(name: str, given: Any) -> Any:
-    return pairs(name, given) if isinstance(given, tuple) else given
+    if not isinstance(given, tuple):
+        return given
+    # A word alone, such as published, is the whole value.
+    return given[0] if len(given) == 1 and "=" not in given[0] else pairs(name, given)
 
 
 def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> Command:
     for name, field in reversed(list(fields)):
         kind, shown = field.annotation, field.get_default(call_default_factory=False)
         settings: dict[str, Any] = {"help": field.description}
-        if get_origin(kind) is dict:
+        if isinstance(shown, dict):
             settings |= {"multiple": True, "metavar": "NAME=VALUE"}
         elif get_origin(kind) is tuple:
             settings |= {"multiple": True, "type": click.Path(path_type=Path)}
