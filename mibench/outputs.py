@@ -5,7 +5,7 @@ Validation of arrays, whoever made them, is done here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -117,6 +117,45 @@ class Outputs:
             optional["inputs"] = self.inputs[samples]
         copies = {kind: answers.take(samples) for kind, answers in self.copies.items()}
         return Outputs(self.logits[samples], self.labels[samples], copies=copies, **optional)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A model's outputs on n samples of which is known which are its members.
+
+    Attributes
+    ----------
+    outputs : Outputs
+    is_member : bool array, (n,)
+    """
+
+    outputs: Outputs
+    is_member: BoolArray
+
+    def __len__(self) -> int:
+        return len(self.is_member)
+
+    @staticmethod
+    def joined(parts: Sequence[Labelled]) -> Labelled:
+        """Return the outputs of several models on samples of their own as those of one."""
+        if len(parts) == 1:
+            return parts[0]
+        outputs = [part.outputs for part in parts]
+        copies = {
+            kind: Copies(
+                np.concatenate([o.copies[kind].loss for o in outputs], axis=1),
+                np.concatenate([o.copies[kind].predicted for o in outputs], axis=1),
+            )
+            for kind in outputs[0].copies
+        }
+        return Labelled(
+            Outputs(
+                np.concatenate([o.logits for o in outputs]),
+                np.concatenate([o.labels for o in outputs]),
+                copies=copies,
+            ),
+            np.concatenate([part.is_member for part in parts]),
+        )
 
 
 def log_probs(logits: FloatArray) -> FloatArray:

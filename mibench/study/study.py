@@ -21,9 +21,10 @@ from tqdm.auto import tqdm
 from mibench import __version__, attacks, scenarios, training
 from mibench import data as datasets
 from mibench.attacks import Attack, Inference, Knowledge
-from mibench.construction.pairs import Pool, TargetDataset, check_measures
+from mibench.construction.pool import NumberedStreams, pool
+from mibench.construction.target import Pool, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.outputs import BoolArray, IntArray, Outputs
+from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
 from mibench.scenarios import Scenario
 from mibench.signals import COPIES, DISTILLED, Signals
 from mibench.store import Store
@@ -52,7 +53,6 @@ def checked_recipe(
         if not isinstance(count, int) or count < least or count % 2:
             raise MIBenchError(f"{name} is {count!r}; use an even number of at least {least}")
     attacks.check_seed(seed)
-    check_measures(space, levels)
     return training.recipe(model, epochs, recipe, defence)
 
 
@@ -161,16 +161,18 @@ class Experiment:
         """The target model's pool, from which scenarios select."""
         signals = self.signals
         samples = signals.pool
-        return Pool(
-            signals.outputs("target", samples),
-            np.isin(samples, signals.roles["members"]),
+        is_member = np.isin(samples, signals.roles["members"])
+        return pool(
+            "pairs",
+            Labelled(signals.outputs("target", samples), is_member),
             self._generated(),
-            self.dataset.sizes.pairs,
-            samples,
-            self.space,
-            self.levels,
-            self.dataset.take(samples) if self.space == "inputs" else None,
-            self.seed,
+            NumberedStreams(self.seed),
+            samples=samples,
+            kind=self.dataset.kind,
+            pairs=self.dataset.sizes.pairs,
+            levels=self.levels,
+            space=self.space,
+            inputs=self.dataset.take(samples) if self.space == "inputs" else None,
         )
 
     def construct(self, scenario: Scenario | str) -> TargetDataset:
@@ -259,10 +261,10 @@ class Experiment:
 
     def prepare(self, names: Sequence[str]) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
-        pool = self.pool
+        samples = self.pool.candidates.samples
         for kind in map(attacks.find, names):
             self._knowledge(kind)
-            self._seen(kind, pool.samples)
+            self._seen(kind, samples)
 
     @cached_property
     def made_with(self) -> dict[str, Any]:
