@@ -267,21 +267,22 @@ def test_generic_levels_are_quantiles_and_positions_that_all_scenarios_reach() -
         )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_the_smallest_pool_meets_its_scenarios(seed: int) -> None:
+def test_the_smallest_pools_meet_their_scenarios_or_say_why() -> None:
     """36 groups of 5: what cannot be met is said with an interval that does not hold it."""
-    small = groups(*simulated(180, 180, seed=seed), seed=seed, group_size=5)
-    met = 0
-    for scenario in catalogue("mine"):
-        try:
-            target = small.construct(scenario)
-        except ScenarioInfeasible as error:
-            low, high = error.reachable
-            assert not low < error.wanted < high
-            continue
-        assert len(target.distances) == round(12 * (1 - scenario.withheld_ratio))
-        met += 1
-    assert met >= 60
+    met = []
+    for seed in range(5):
+        small = groups(*simulated(180, 180, seed=seed), seed=seed, group_size=5)
+        met.append(0)
+        for scenario in catalogue("mine"):
+            try:
+                target = small.construct(scenario)
+            except ScenarioInfeasible as error:
+                low, high = error.reachable
+                assert not low < error.wanted < high
+                continue
+            assert len(target.distances) == round(12 * (1 - scenario.withheld_ratio))
+            met[-1] += 1
+    assert np.median(met) >= 75
 
 
 @pytest.mark.parametrize(

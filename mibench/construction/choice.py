@@ -16,6 +16,10 @@ from mibench.outputs import FloatArray, IntArray
 DIFFERENTIAL_TOLERANCE = 0.12
 # Halving and doubling of the weight stop when the level is met this well.
 _NEAR = 0.005
+# The choice nearest to wanted distances may take this share of the tolerances: the rest is for
+# the differential distance and for the groups left out.
+_ROOM = 0.7
+_CORRECTIONS = 4
 _FIRST_WEIGHT, _STRONGEST_WEIGHT, _STEPS = 0.25, 16.0, 16
 
 
@@ -26,19 +30,19 @@ def tolerances(distribution: str) -> tuple[float, float]:
 
 
 def misses(
-    distances: FloatArray, distribution: str, mean: float, deviation: float
+    distances: FloatArray, distribution: str, mean: float, deviation: float, share: float = 1.0
 ) -> tuple[bool, bool]:
-    """Return whether the mean and whether the deviation of distances misses its level."""
+    """Return whether mean and whether deviation miss by more than a share of the tolerance."""
     of_mean, of_deviation = tolerances(distribution)
     return (
-        bool(abs(distances.mean() - mean) > of_mean * mean),
-        bool(abs(distances.std() - deviation) > of_deviation * deviation),
+        bool(abs(distances.mean() - mean) > share * of_mean * mean),
+        bool(abs(distances.std() - deviation) > share * of_deviation * deviation),
     )
 
 
-def nearest(
+def aim(
     distances: FloatArray, distribution: str, mean: float, deviation: float, count: int
-) -> IntArray | None:
+) -> tuple[FloatArray, IntArray] | None:
     """Choose the groups whose distances are nearest to those wanted, whatever else they are.
 
     Parameters
@@ -52,13 +56,22 @@ def nearest(
 
     Returns
     -------
-    int array, (count,), or None
-        Different groups; None where they miss the mean or the deviation.
+    cost : float array, (count, G)
+        Of each group for each wanted distance.
+    chosen : int array, (count,)
+        Different groups. None where they leave no room to the tolerances of mean and deviation.
     """
-    wanted = draw_distances(distribution, mean, deviation, count)
-    chosen = _assigned(np.abs(distances - wanted[:, None]) / deviation)
-    missed = any(misses(distances[chosen], distribution, mean, deviation))
-    return None if missed else chosen
+    aimed = mean, deviation
+    for _ in range(_CORRECTIONS):
+        wanted = draw_distances(distribution, *aimed, count)
+        cost = np.abs(distances - wanted[:, None]) / deviation
+        chosen = _assigned(cost)
+        found = distances[chosen]
+        if not any(misses(found, distribution, mean, deviation, _ROOM)):
+            return cost, chosen
+        # A pool thinner on one side gives too much on the other: aim off by as much.
+        aimed = aimed[0] + mean - found.mean(), aimed[1] * deviation / (found.std() or deviation)
+    return None
 
 
 def choose(
@@ -77,7 +90,7 @@ def choose(
     distances, differential : float array, (G,)
         Of each group of the pool.
     distribution, mean, deviation, count
-        As for :func:`nearest`.
+        As for :func:`aim`.
     level : float
         Wanted mean of the differential distances; infinite ones ask for the farthest reachable.
 
@@ -85,13 +98,12 @@ def choose(
     -------
     int array, (count,), or None
         Of the choices tried that meet mean and deviation the one nearest to the level; None where
-        that of :func:`nearest` is.
+        :func:`aim` finds none.
     """
-    best = nearest(distances, distribution, mean, deviation, count)
-    if best is None:
+    aimed = aim(distances, distribution, mean, deviation, count)
+    if aimed is None:
         return None
-    wanted = draw_distances(distribution, mean, deviation, count)
-    cost = np.abs(distances - wanted[:, None]) / deviation
+    cost, best = aimed
     level = float(np.clip(level, differential.min(), differential.max()))
     side = np.sign(differential[best].mean() - level)
     pull = side * (differential - differential.mean()) / (differential.std() or 1.0)

@@ -113,8 +113,7 @@ class Groups(Pool):
         return float(np.clip(level, low / (1 + _SLACK), high / (1 - _SLACK)))
 
     def _matches_at(self, distribution: str, mean: float, deviation: float) -> bool:
-        found = choice.nearest(self.distances, distribution, mean, deviation, self.size)
-        return found is not None
+        return choice.aim(self.distances, distribution, mean, deviation, self.size) is not None
 
     def _extremes(self, scenario: Scenario) -> tuple[float, float]:
         mean = self.distance_of(scenario)
