@@ -11,18 +11,17 @@ from scipy.stats import kstest, norm, uniform
 from sklearn.metrics import roc_auc_score
 
 from mibench import scenarios
-from mibench.construction.pairs import (
-    Pool,
-    TargetDataset,
-    draw_distances,
-    kernel_means,
-    mean_kernel,
-    median_distance,
-)
+from mibench.construction.kernels import kernel_means, mean_kernel, median_distance
+from mibench.construction.pairs import Pairs
+from mibench.construction.pool import NumberedStreams, equal_halves
+from mibench.construction.pool import pool as pool_of
+from mibench.construction.shapes import draw_distances
+from mibench.construction.target import Candidates, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.outputs import Outputs
+from mibench.outputs import Labelled, Outputs
 from mibench.scenarios import DISTRIBUTIONS, catalogue, find
 from mibench.signals import Signals
+from mibench.streams import Streams
 from mibench.study.study import Experiment
 
 
@@ -36,6 +35,12 @@ def answers_of(signals: Signals) -> np.ndarray:
 def log_posteriors(logits: np.ndarray) -> np.ndarray:
     logits = logits.astype(float)
     return np.maximum(logits - logsumexp(logits, axis=1, keepdims=True), np.log(1e-7))
+
+
+def pairs_of(target: TargetDataset) -> np.ndarray:
+    """The samples of each pair, a member's and a nonmember's, by ascending distance: (n, 2)."""
+    sides = (target.is_member, ~target.is_member)
+    return np.column_stack([target.samples[s][target.part[s].argsort()] for s in sides])
 
 
 def points_of(experiment: Experiment, space: str) -> np.ndarray:
@@ -60,12 +65,12 @@ def plain_mmd(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
 def check(experiment: Experiment, target: TargetDataset) -> None:
     """Assert everything that design promises of a target dataset, from raw outputs."""
     labels = experiment.dataset.labels
-    members, nonmembers = target.pairs.T
+    members, nonmembers = pairs_of(target).T
     n = len(members)
-    assert len(np.unique(target.pairs)) == 2 * n == len(target.samples)
+    assert len(np.unique(pairs_of(target))) == 2 * n == len(target.samples)
     assert set(target.samples[target.is_member]) == set(members)
     assert set(target.samples[~target.is_member]) == set(nonmembers)
-    assert target.is_member.sum() == n == experiment.pool.pairs
+    assert target.is_member.sum() == n == experiment.pool.size
     assert set(members) <= set(experiment.signals.roles["members"])
     assert set(nonmembers) <= set(experiment.signals.roles["nonmembers"])
     assert (labels[members] == labels[nonmembers]).all()
@@ -165,7 +170,7 @@ def test_the_same_pool_constructs_the_same(digits: Experiment, cache_dir) -> Non
     for name in ("ES84", "ES05", "ES40"):
         first, second = digits.construct(name), again.construct(name)
         assert (first.samples == second.samples).all()
-        assert (first.pairs == second.pairs).all()
+        assert (first.part == second.part).all()
         assert first.differential_distance == second.differential_distance
 
 
@@ -248,20 +253,21 @@ def test_kernel_means_in_blocks_are_those_of_the_whole() -> None:
 def test_the_bandwidth_is_the_median_distance() -> None:
     points = np.random.default_rng(0).normal(size=(300, 3))
     apart = np.linalg.norm(points[:, None] - points, axis=2)[np.triu_indices(300, 1)]
-    assert median_distance(points, 0) == pytest.approx(np.median(apart))
-    assert median_distance(np.zeros((5, 3)), 0) == 1
+    assert median_distance(points, np.random.default_rng(0)) == pytest.approx(np.median(apart))
+    assert median_distance(np.zeros((5, 3)), np.random.default_rng(0)) == 1
 
 
-def pool(labels: np.ndarray, is_member: np.ndarray, pairs: int, scale: float = 3.0) -> Pool:
+def pool(labels: np.ndarray, is_member: np.ndarray, pairs: int, scale: float = 3.0) -> Pairs:
     rng = np.random.default_rng(0)
     classes = int(labels.max()) + 1
     logits = scale * rng.normal(size=(len(labels), classes))
     generated = Outputs(scale * rng.normal(size=(50, classes)), rng.integers(0, classes, 50))
-    return Pool(Outputs(logits, labels), is_member, generated, pairs)
+    own = Labelled(Outputs(logits, labels), is_member)
+    return Pairs(Candidates(own, generated, np.arange(len(labels))), pairs, NumberedStreams(0))
 
 
 @pytest.fixture
-def patchy() -> Pool:
+def patchy() -> Pairs:
     """Classes with both, with nonmembers only, with one sample, with both."""
     labels = np.repeat([0, 1, 2, 3], [100, 50, 1, 200])
     is_member = np.arange(351) % 2 == 0
@@ -269,16 +275,16 @@ def patchy() -> Pool:
     return pool(labels, is_member, 20)
 
 
-def test_classes_without_members_or_with_one_sample_are_left_out(patchy: Pool) -> None:
+def test_classes_without_members_or_with_one_sample_are_left_out(patchy: Pairs) -> None:
     patchy.levels = "absolute"
     asked = replace(find("ES40", "any"), distance=8.0, differential_distance=0.15)
-    members, nonmembers = patchy.construct(asked).pairs.T
+    members, nonmembers = pairs_of(patchy.construct(asked)).T
     assert ((members < 100) == (nonmembers < 100)).all()
     assert ((members < 100) | (members >= 151)).all()
     assert ((nonmembers < 100) | (nonmembers >= 151)).all()
 
 
-def test_levels_that_have_no_interval_in_common_are_explained(patchy: Pool) -> None:
+def test_levels_that_have_no_interval_in_common_are_explained(patchy: Pairs) -> None:
     with pytest.raises(ScenarioInfeasible, match="needs a differential distance that") as caught:
         patchy.construct(find("ES40", "any"))
     low, high = caught.value.reachable
@@ -309,13 +315,14 @@ def test_outputs_without_distances_are_refused(scale: float, says: str) -> None:
 
 def test_wrong_settings_are_named() -> None:
     outputs = Outputs(np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2)
+    own = Candidates(Labelled(outputs, np.arange(40) < 20), outputs, np.arange(40))
     for setting, says in (
         ({"space": "losses"}, "unknown space 'losses'"),
         ({"levels": "rank"}, "unknown levels 'rank'"),
         ({"space": "inputs"}, "needs the pool's inputs"),
     ):
         with pytest.raises(MIBenchError, match=says):
-            Pool(outputs, np.arange(40) < 20, outputs, 5, **setting)
+            Pairs(own, 5, NumberedStreams(0), **setting)
 
 
 def test_a_pool_of_19732_pairs_fits_in_two_gigabytes() -> None:
@@ -323,16 +330,41 @@ def test_a_pool_of_19732_pairs_fits_in_two_gigabytes() -> None:
     script = """
 import resource, numpy as np
 from mibench.construction.pairs import Pool
-from mibench.outputs import Outputs
+from mibench.outputs import Labelled, Outputs
 from mibench.scenarios import find
+from mibench.streams import Streams
 n, rng = 19_732, np.random.default_rng(0)
 labels = rng.integers(0, 100, 2 * n + n // 4)
 logits = rng.normal(0, 2, (len(labels), 100)).astype(np.float32)
 logits[np.arange(len(labels)), labels] += rng.normal(np.repeat([14, 9, 4], [n, n, n // 4]), 3)
-outputs = Outputs(logits[: 2 * n], labels[: 2 * n])
-pool = Pool(outputs, np.arange(2 * n) < n, Outputs(logits[2 * n :], labels[2 * n :]), 300)
-pool.construct(find("ES40", "Purchase100"))
+own = Labelled(Outputs(logits[: 2 * n], labels[: 2 * n]), np.arange(2 * n) < n)
+generated = Outputs(logits[2 * n :], labels[2 * n :])
+made = pool("pairs", own, generated, Streams(seed=0), samples=np.arange(2 * n), kind="binary",
+            pairs=300)
+made.construct(find("ES40", "Purchase100"))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(run.stdout) < 2_000_000
+
+
+def test_named_streams_draw_pairs_from_equal_halves() -> None:
+    rng = np.random.default_rng(0)
+    labels, is_member = rng.integers(0, 3, 900), np.arange(900) < 300
+    own = Labelled(Outputs(3 * rng.normal(size=(900, 3)), labels), is_member)
+    generated = Outputs(rng.normal(size=(50, 3)), labels[:50])
+    made = pool_of(
+        "pairs",
+        own,
+        generated,
+        Streams(seed=0),
+        samples=7000 + np.arange(900),
+        kind="real",
+        pairs=60,
+    )
+    held = made.candidates
+    assert held.labelled.is_member.sum() == (~held.labelled.is_member).sum() == 300
+    assert (held.labelled.outputs.labels == labels[held.samples - 7000]).all()
+    kept = equal_halves(is_member, Streams(seed=0)("equal halves"))
+    other = equal_halves(is_member, Streams(seed=1)("equal halves"))
+    assert (kept == held.samples - 7000).all() and set(kept) != set(other)

@@ -38,7 +38,9 @@ from mibench.attacks.risk_score import RiskScore
 from mibench.attacks.rmia import RMIA
 from mibench.attacks.shapley import knn_shapley
 from mibench.attacks.thresholds import best_threshold, precise_threshold, sure_ppv
-from mibench.construction.pairs import Pool, TargetDataset, blindmi_features, mean_kernel
+from mibench.construction.kernels import blindmi_features, mean_kernel
+from mibench.construction.pool import NumberedStreams, pool
+from mibench.construction.target import TargetDataset
 from mibench.errors import MIBenchError
 from mibench.outputs import Copies, Labelled, Outputs
 from mibench.study import Study
@@ -537,8 +539,16 @@ def posing(location30: Study) -> list[TargetDataset]:
     rng, found = np.random.default_rng(0), []
     for seed in range(12):
         members = rng.permutation(len(nonmembers)) < len(nonmembers) // 2
-        pool = Pool(outputs, members, location30.signals.generated(), 150, seed=seed)
-        found.append(pool.construct(scenarios.find("ES10", "Location30")))
+        posed = pool(
+            "pairs",
+            Labelled(outputs, members),
+            location30.signals.generated(),
+            Streams(seed=seed),
+            samples=np.arange(len(nonmembers)),
+            kind="binary",
+            pairs=150,
+        )
+        found.append(posed.construct(scenarios.find("ES10", "Location30")))
     return found
 
 

@@ -5,37 +5,12 @@ from itertools import product
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from sklearn.svm import OneClassSVM
 
 from mibench.attacks.base import Attack, Count, Inference, Knowledge, Rate, register
-from mibench.construction.pairs import blindmi_features
+from mibench.construction.kernels import blindmi_features, gaussians
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, Outputs
-
-# The Gaussians' variances, those of the authors' published code.
-VARIANCES = (
-    1e-6,
-    1e-5,
-    1e-4,
-    1e-3,
-    1e-2,
-    0.1,
-    1,
-    5,
-    10,
-    15,
-    20,
-    25,
-    30,
-    35,
-    100,
-    1e3,
-    1e4,
-    1e5,
-    1e6,
-)
-
 
 # Their kernel takes 3 GiB.
 MOST_SAMPLES = 20_000
@@ -239,14 +214,3 @@ def differential_moves(
         then = mmd(*moved(i))
         gain[i] = then - now if in_g[i] else now - then
     return in_g, np.nan_to_num(gain, posinf=1.0, neginf=-1.0)
-
-
-def gaussians(a: FloatArray, b: FloatArray) -> FloatArray:
-    """Return the sum of Gaussian kernels of all :data:`VARIANCES` between (n, d) and (m, d)."""
-    total = np.zeros((len(a), len(b)))
-    # Some rows at a time, so that what is held beside the result is small.
-    for rows in np.array_split(np.arange(len(a)), len(a) // 512 + 1):
-        squares = cdist(a[rows], b, "sqeuclidean")
-        for variance in VARIANCES:
-            total[rows] += np.exp(squares * (-0.5 / variance))
-    return total

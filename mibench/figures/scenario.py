@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from scipy.stats import norm
 
 from mibench.attacks import Attack, Inference
-from mibench.construction.pairs import TargetDataset
+from mibench.construction.target import TargetDataset
 from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, look, picture, style
 from mibench.outputs import BoolArray
 from mibench.study import metrics

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
 from mibench import code, scenarios, training
 from mibench.attacks.base import Attack, Inference, Knowledge, parse
-from mibench.construction.pairs import Pool, TargetDataset
+from mibench.construction.described import DESCRIBED
+from mibench.construction.pool import pool
+from mibench.construction.target import Pool, TargetDataset
 from mibench.data.loading import load
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray
@@ -87,17 +90,20 @@ class Study:
     @cached_property
     def pool(self) -> Pool:
         """The target model's pool, from which scenarios select."""
-        known, samples = self.signals.labelled, self.signals.pool
-        return Pool(
-            known.outputs,
-            known.is_member,
-            self.signals.generated(),
-            self.dataset.sizes.pairs,
-            samples,
-            self.setting.space,
-            self.setting.levels,
-            self.dataset.take(samples) if self.setting.space == "inputs" else None,
-            self.setting.seed,
+        signals, samples = self.signals, self.signals.pool
+        return pool(
+            self.setting.construction,
+            signals.labelled,
+            signals.generated(),
+            signals.streams,
+            samples=samples,
+            kind=self.dataset.kind,
+            pairs=self.dataset.sizes.pairs,
+            levels_of=self.dataset.name,
+            levels=self.setting.levels,
+            space=self.setting.space,
+            withholding=self.setting.withheld_by,
+            inputs=self.dataset.take(samples) if self.setting.space == "inputs" else None,
         )
 
     def scenario(self, named: Scenario | str) -> Scenario:
@@ -133,6 +139,11 @@ class Study:
             If it is a scenario of another dataset.
         """
         return self.pool.construct(self.scenario(scenario))
+
+    def _with_difficulty(self, target: TargetDataset) -> TargetDataset:
+        """Add how much harder members are than nonmembers for models that saw neither."""
+        auc = float(roc_auc_score(target.is_member, self.signals.difficulty(target.samples)))
+        return replace(target, described={**target.described, "difficulty_auc": auc})
 
     def attack(self, spec: str | Mapping[str, Any] | Attack, scenario: Scenario | str) -> Attacked:
         """Run one attack on one scenario.
@@ -174,19 +185,22 @@ class Study:
         """
         rows, answers, asked = [], [], parse(specs)
         listed = [self.scenario(s) for s in chosen]
+        # Known only where some attack has the reference models trained.
+        difficulty = any("references" in attack.needs for attack in asked)
         for scenario in tqdm(listed, desc=f"{self.dataset.name} scenarios", leave=False):
             self.latest = []
             try:
-                self.construct(scenario)
+                target = self.construct(scenario)
+                target = self._with_difficulty(target) if difficulty else target
             except ScenarioInfeasible as error:
                 infeasible = [self._row(scenario, a, "infeasible", str(error)) for a in asked]
-                rows += [row | _unmeasured() for row in infeasible]
+                rows += [row | _columns(None, None) for row in infeasible]
                 continue
             for attack in asked:
                 began = time.perf_counter()
                 result = self.attack(attack, scenario)
                 self.latest.append(result)
-                row = self._row(scenario, attack, "ok", "") | _measured(result)
+                row = self._row(scenario, attack, "ok", "") | _columns(target, result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
                 answers.append(self._answers(result))
         together = pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
@@ -194,10 +208,10 @@ class Study:
 
     def prepare(self, specs: Specs) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
-        pool = self.pool
+        samples = self.pool.candidates.samples
         for attack in parse(specs):
             self._knowledge(attack)
-            self.signals.outputs(pool.samples, attack.needs)
+            self.signals.outputs(samples, attack.needs)
 
     @cached_property
     def made_with(self) -> dict[str, Any]:
@@ -306,28 +320,23 @@ def check(setting: Setting) -> training.Recipe:
     return training.recipe(setting.model, setting.epochs, setting.recipe, setting.defence)
 
 
-_MEASURED_FACTORS = ("distance", "deviation", "differential_distance")
+_FACTORS = ("distance", "deviation", "differential_distance")
 
 
-def _unmeasured() -> dict[str, Any]:
-    """Return the columns of :func:`_measured`, empty."""
-    factors = [f"{f}_{what}" for f in _MEASURED_FACTORS for what in ("wanted", "measured")]
+def _columns(target: TargetDataset | None, result: Attacked | None) -> dict[str, Any]:
+    """Return the columns of what was measured, of an infeasible scenario without values."""
     nothing = metrics.Estimate(np.nan, np.nan, np.nan)
-    return {
-        **dict.fromkeys([*factors, "shape_distance"], np.nan),
-        "samples": 0,
-        "threshold": np.nan,
-        **metrics.as_columns(dict.fromkeys(metrics.METRICS, nothing)),
-    }
-
-
-def _measured(result: Attacked) -> dict[str, Any]:
-    target = result.target
     fields: dict[str, Any] = {}
-    for factor in _MEASURED_FACTORS:
-        wanted, measured = getattr(target, factor)
+    for factor in _FACTORS:
+        wanted, measured = (np.nan, np.nan) if target is None else getattr(target, factor)
         fields |= {f"{factor}_wanted": wanted, f"{factor}_measured": measured}
-    fields["shape_distance"] = target.shape_distance
-    fields["samples"] = len(target.samples)
-    fields["threshold"] = result.inference.threshold
-    return fields | metrics.as_columns(result.metrics)
+    return {
+        **fields,
+        "shape_distance": np.nan if target is None else target.shape_distance,
+        **(dict.fromkeys(DESCRIBED, np.nan) if target is None else target.described),
+        "samples": 0 if target is None else len(target.samples),
+        "threshold": np.nan if result is None else result.inference.threshold,
+        **metrics.as_columns(
+            dict.fromkeys(metrics.METRICS, nothing) if result is None else result.metrics
+        ),
+    }

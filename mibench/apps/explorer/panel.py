@@ -13,7 +13,7 @@ from sklearn.decomposition import PCA
 from mibench.apps.explorer import tables
 from mibench.apps.explorer.pictures import LEFT, RIGHT, OutcomeMap, ScoreHistogram
 from mibench.attacks import Inference
-from mibench.construction.pairs import TargetDataset
+from mibench.construction.target import TargetDataset
 from mibench.outputs import BoolArray, FloatArray
 from mibench.study import metrics
 from mibench.study.metrics import Estimate

@@ -22,7 +22,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from mibench.construction.pairs import TargetDataset
+from mibench.construction.target import TargetDataset
 from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, look, style
 from mibench.outputs import BoolArray, FloatArray
 from mibench.study import metrics

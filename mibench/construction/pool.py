@@ -1,0 +1,89 @@
+"""The one place where a pool is made by the name of its construction."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mibench.construction.groups import GROUP_SIZE, Groups
+from mibench.construction.pairs import Pairs
+from mibench.construction.target import Candidates, Pool, Streams
+from mibench.errors import MIBenchError
+from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled, Outputs
+
+
+class NumberedStreams:
+    """Pairs' streams by number, so that their choices stay those made before streams had names.
+
+    With these a pool of pairs also keeps all its members and nonmembers, however unequal.
+    """
+
+    _NUMBERS = {"typical": 7, "bandwidth": 7, "order": 8, "matching": 9, "preference": 10}
+
+    def __init__(self, seed: int):
+        self._seed = seed
+
+    def __call__(self, role: str) -> np.random.Generator:
+        """Return the stream of a role, always from its beginning."""
+        return np.random.default_rng([self._seed, self._NUMBERS[role]])
+
+
+def pool(
+    construction: str,
+    labelled: Labelled,
+    generated: Outputs,
+    streams: Streams,
+    *,
+    samples: IntArray,
+    kind: str,
+    pairs: int,
+    levels_of: str = "",
+    levels: str = "quantile",
+    space: str = "log_probs",
+    withholding: str = "groups",
+    group_size: int = GROUP_SIZE,
+    inputs: NDArray[np.float32] | None = None,
+    difficulty: FloatArray | None = None,
+) -> Pool:
+    """Return the pool of one target model.
+
+    Parameters
+    ----------
+    construction : {"groups", "pairs"}
+    labelled : Labelled
+        The target model's outputs on N samples, members and nonmembers.
+    generated : Outputs
+        Its outputs on generated nonmembers with the labels of their sources.
+    streams : Streams
+    samples : int array, (N,)
+        Their indices in the dataset.
+    kind, levels_of, withholding, group_size
+        For groups; see :class:`mibench.construction.groups.Groups`.
+    pairs, space, inputs
+        For pairs; see :class:`mibench.construction.pairs.Pairs`.
+    levels : {"quantile", "absolute"}
+    difficulty : float array, (N,), optional
+        Mean loss of each sample over reference models that did not see it, to be reported.
+
+    Raises
+    ------
+    MIBenchError
+        If the construction is unknown or the pool is too small for it.
+    """
+    candidates = Candidates(labelled, generated, samples, difficulty)
+    if construction == "groups":
+        return Groups(candidates, kind, streams, levels, levels_of, withholding, group_size)
+    if construction != "pairs":
+        raise MIBenchError(f"unknown construction {construction!r}; use 'groups' or 'pairs'")
+    if not isinstance(streams, NumberedStreams):
+        kept = equal_halves(labelled.is_member, streams("equal halves"))
+        candidates = candidates.take(kept)
+        inputs = None if inputs is None else inputs[kept]
+    return Pairs(candidates, pairs, streams, space, levels, inputs)
+
+
+def equal_halves(is_member: BoolArray, rng: np.random.Generator) -> IntArray:
+    """Return a draw of as many members as nonmembers, all of the smaller half: ascending."""
+    halves = [rng.permutation(np.flatnonzero(is_member == side)) for side in (True, False)]
+    count = min(map(len, halves))
+    return np.sort(np.concatenate([half[:count] for half in halves]))
