@@ -74,12 +74,11 @@ def _read(source: bytes) -> tuple[str, frozenset[str]]:
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16], imported
 
 
-def _imports(tree: ast.AST) -> Iterable[str]:
-    for node in ast.walk(tree):
-        # Types alone are imported there; nothing of it is run.
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
-            node.body = [ast.Pass()]
-        elif isinstance(node, ast.Import):
+def _imports(tree: ast.Module) -> Iterable[str]:
+    # Under TYPE_CHECKING nothing is run.
+    run = [n for n in tree.body if not isinstance(n, ast.If) or not _for_types(n.test)]
+    for node in (inner for outer in run for inner in ast.walk(outer)):
+        if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             inner = [f"{node.module}.{alias.name}" for alias in node.names]
@@ -88,6 +87,10 @@ def _imports(tree: ast.AST) -> Iterable[str]:
             # A package is read only for what is its own, not for the modules it holds.
             if len(modules) < len(inner):
                 yield node.module
+
+
+def _for_types(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
 
 
 def _file(module: str) -> Path | None:

@@ -39,7 +39,7 @@ from mibench.attacks.rmia import RMIA
 from mibench.attacks.shapley import knn_shapley
 from mibench.attacks.thresholds import best_threshold, precise_threshold, sure_ppv
 from mibench.construction.kernels import blindmi_features, mean_kernel
-from mibench.construction.pool import NumberedStreams, pool
+from mibench.construction.pool import pool
 from mibench.construction.target import TargetDataset
 from mibench.errors import MIBenchError
 from mibench.outputs import Copies, Labelled, Outputs
