@@ -118,7 +118,8 @@ def test_answers_are_those_of_the_trained_weights_under_every_defence(
     if defence == "dp_sgd":
         pytest.importorskip("opacus")
         # So few members learn nothing under the noise of the default.
-        monkeypatch.setitem(training.DEFENCES, "dp_sgd", {"dp_noise": 0.1, "learning_rate": 0.01})
+        weak = {"dp_noise": 0.1, "learning_rate": 0.01}
+        monkeypatch.setitem(training.DEFENCES._things, "dp_sgd", weak)
     made = study(
         "digits",
         tmp_path,
