@@ -43,6 +43,7 @@ from mibench.construction.pool import pool
 from mibench.construction.target import TargetDataset
 from mibench.errors import MIBenchError
 from mibench.outputs import Copies, Labelled, Outputs
+from mibench.streams import Streams
 from mibench.study import Study
 from mibench.study.metrics import auc
 

@@ -17,6 +17,8 @@ from mibench.models import MODELS
 from mibench.scenarios import spelled
 from mibench.setting import Setting
 
+# The stages that every row goes through; training is loaded when it is first asked for.
+_STAGES = ("mibench.study.study", "mibench.training.fitting")
 _ROOT = Path(mibench.__file__).parents[1]
 
 
@@ -37,7 +39,7 @@ def sources(setting: Setting, attacks: Iterable[Attack]) -> dict[str, str]:
     modules = {type(attack).__module__ for attack in attacks}
     if (known := DATASETS.get(spelled(setting.dataset))) is not None:
         modules.add(known.module)
-    return code.digests("mibench.study.study", MODELS[MODELS.find(setting.model)].module, *modules)
+    return code.digests(*_STAGES, MODELS[MODELS.find(setting.model)].module, *modules)
 
 
 def _commit() -> str:
