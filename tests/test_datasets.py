@@ -954,6 +954,15 @@ def test_tiny_imagenets_own_layout(data: Path) -> None:
     assert "left out: 30 images in no folder of a class" in found.notes
 
 
+def test_a_class_may_be_called_train(data: Path) -> None:
+    """As one of CIFAR-100 is."""
+    picture = encoded(np.full((8, 8, 3), 200, np.uint8), "JPEG")
+    write_folder(
+        data / "c", {f"train/{k}/{i}.jpg": picture for k in ("sea", "train") for i in range(30)}
+    )
+    np.testing.assert_array_equal(load(str(data / "c")).labels, np.repeat([0, 1], 30))
+
+
 def test_what_is_left_out_is_said(data: Path) -> None:
     extra = {f"train/cat/{i}.webp": b"x" for i in range(3)} | {"LICENSE": b""}
     write_folder(data / "pets", image_members() | extra)
