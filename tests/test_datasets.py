@@ -697,7 +697,7 @@ def test_what_cannot_be_found(name: str, says: str) -> None:
     [
         ({"member": 3}, "there is no 'member'; known are members"),
         ({"members": 10**6}, "splits ask for"),
-        ({"pairs": 301}, "301 pairs cannot be drawn"),
+        ({"pairs": 401}, "401 pairs cannot be drawn"),
     ],
 )
 def test_sizes_that_cannot_be_had(sizes: dict[str, int], says: str) -> None:
@@ -706,12 +706,12 @@ def test_sizes_that_cannot_be_had(sizes: dict[str, int], says: str) -> None:
 
 
 def test_sizes_reach_splits_and_rows(tmp_path: Path) -> None:
-    sizes = {"members": 200, "pairs": 50}
-    experiment = Study(Setting(epochs=2, sizes=sizes))
-    table, answers = experiment.run(["ES10"], ["gap"])
-    assert len(experiment.signals.roles["members"]) == 200
+    sizes = {"members": 370, "nonmembers": 370, "pairs": 50}
+    study = Study(Setting(epochs=2, sizes=sizes, construction="pairs"))
+    table, answers = study.run(["ES10"], ["gap"])
+    assert len(study.signals.roles["members"]) == 370
     row = table.iloc[0]
-    assert row["size_members"] == 200 and row["size_pairs"] == 50 and row["status"] == "ok"
+    assert row["size_members"] == 370 and row["size_pairs"] == 50 and row["status"] == "ok"
     assert len(answers) == 100
 
 
@@ -756,14 +756,14 @@ def test_what_is_said_of_files_is_what_loading_does(
 def test_real_records_are_perturbed_within_their_range() -> None:
     inputs = RNG.random((50, 6)).astype(np.float32)
     copies = [
-        *perturbations.perturbed_copies(inputs, "real", 2, 0),
-        perturbations.generated_nonmembers(inputs, "real", 0),
-        perturbations.random_points(inputs, "real", 50, 0),
+        *perturbations.perturbed_copies(inputs, "real", 2, np.random.default_rng(0)),
+        perturbations.generated_nonmembers(inputs, "real", np.random.default_rng(0)),
+        perturbations.random_points(inputs, "real", 50, np.random.default_rng(0)),
     ]
     for copy in copies:
         assert copy.shape == inputs.shape and copy.min() >= 0 and copy.max() <= 1
         assert 0 < np.abs(copy - inputs).mean() < 0.5
-    [noisy] = perturbations.noisy_copies(inputs, "real", 1, 0)
+    [noisy] = perturbations.noisy_copies(inputs, "real", 1, np.random.default_rng(0))
     assert np.std(noisy - inputs) == pytest.approx(0.01, rel=0.2)
 
 
