@@ -445,7 +445,7 @@ def test_location30(shared_data: Path, data: Path) -> None:
     np.testing.assert_array_equal(found.labels, table[:, 0] - 1)
     (data / "bangkok").write_bytes(content)
     assert load("Location30", data).checksum == found.checksum
-    assert found.sizes == SplitSizes(1000, 2000, 700, 700, 610, pairs=300)
+    assert found.sizes == SplitSizes(1000, 1000, 1000, 1000, 1010, pairs=300)
 
 
 def test_digits() -> None:
@@ -453,7 +453,7 @@ def test_digits() -> None:
     assert found.inputs.shape == (1797, 1, 8, 8) and found.num_classes == 10
     assert found.inputs.min() == 0 and found.inputs.max() == 1
     roles = split(found, np.random.default_rng(0))
-    assert [len(v) for v in roles.values()] == [300, 700, 250, 250, 297]
+    assert [len(v) for v in roles.values()] == [400, 400, 350, 350, 297]
     assert len(np.unique(np.concatenate(list(roles.values())))) == 1797
     again, other = split(found, np.random.default_rng(0)), split(found, np.random.default_rng(1))
     assert all((roles[r] == again[r]).all() for r in roles)
@@ -465,6 +465,12 @@ def test_published_sizes_fit_the_published_rows() -> None:
         for sizes in filter(None, (known.sizes, known.published_sizes)):
             assert sum(dataclasses.astuple(sizes)[:-1]) <= known.rows
     assert sum(dataclasses.astuple(DATASETS["CH_MNIST"].sizes)[:-1]) == 5000
+
+
+def test_default_pools_are_equal_and_hold_enough_groups() -> None:
+    """Groups are of 10 members and 10 nonmembers, and at least 36."""
+    for known in DATASETS.values():
+        assert known.sizes.members == known.sizes.nonmembers >= 360
 
 
 def test_the_published_order_of_cifar() -> None:
