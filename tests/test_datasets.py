@@ -445,7 +445,7 @@ def test_location30(shared_data: Path, data: Path) -> None:
     np.testing.assert_array_equal(found.labels, table[:, 0] - 1)
     (data / "bangkok").write_bytes(content)
     assert load("Location30", data).checksum == found.checksum
-    assert found.sizes == SplitSizes(1000, 2000, 700, 700, 610, pairs=300)
+    assert found.sizes == SplitSizes(1000, 1000, 1000, 1000, 1010, pairs=300)
 
 
 def test_digits() -> None:
@@ -453,7 +453,7 @@ def test_digits() -> None:
     assert found.inputs.shape == (1797, 1, 8, 8) and found.num_classes == 10
     assert found.inputs.min() == 0 and found.inputs.max() == 1
     roles = split(found, np.random.default_rng(0))
-    assert [len(v) for v in roles.values()] == [300, 700, 250, 250, 297]
+    assert [len(v) for v in roles.values()] == [400, 400, 350, 350, 297]
     assert len(np.unique(np.concatenate(list(roles.values())))) == 1797
     again, other = split(found, np.random.default_rng(0)), split(found, np.random.default_rng(1))
     assert all((roles[r] == again[r]).all() for r in roles)
@@ -465,6 +465,12 @@ def test_published_sizes_fit_the_published_rows() -> None:
         for sizes in filter(None, (known.sizes, known.published_sizes)):
             assert sum(dataclasses.astuple(sizes)[:-1]) <= known.rows
     assert sum(dataclasses.astuple(DATASETS["CH_MNIST"].sizes)[:-1]) == 5000
+
+
+def test_default_pools_are_equal_and_hold_enough_groups() -> None:
+    """Groups are of 10 members and 10 nonmembers, and at least 36."""
+    for known in DATASETS.values():
+        assert known.sizes.members == known.sizes.nonmembers >= 360
 
 
 def test_the_published_order_of_cifar() -> None:
@@ -697,7 +703,7 @@ def test_what_cannot_be_found(name: str, says: str) -> None:
     [
         ({"member": 3}, "there is no 'member'; known are members"),
         ({"members": 10**6}, "splits ask for"),
-        ({"pairs": 301}, "301 pairs cannot be drawn"),
+        ({"pairs": 401}, "401 pairs cannot be drawn"),
     ],
 )
 def test_sizes_that_cannot_be_had(sizes: dict[str, int], says: str) -> None:
@@ -706,12 +712,12 @@ def test_sizes_that_cannot_be_had(sizes: dict[str, int], says: str) -> None:
 
 
 def test_sizes_reach_splits_and_rows(tmp_path: Path) -> None:
-    sizes = {"members": 200, "pairs": 50}
-    experiment = Study(Setting(epochs=2, sizes=sizes))
-    table, answers = experiment.run(["ES10"], ["gap"])
-    assert len(experiment.signals.roles["members"]) == 200
+    sizes = {"members": 370, "nonmembers": 370, "pairs": 50}
+    study = Study(Setting(epochs=2, sizes=sizes, construction="pairs"))
+    table, answers = study.run(["ES10"], ["gap"])
+    assert len(study.signals.roles["members"]) == 370
     row = table.iloc[0]
-    assert row["size_members"] == 200 and row["size_pairs"] == 50 and row["status"] == "ok"
+    assert row["size_members"] == 370 and row["size_pairs"] == 50 and row["status"] == "ok"
     assert len(answers) == 100
 
 
@@ -756,14 +762,14 @@ def test_what_is_said_of_files_is_what_loading_does(
 def test_real_records_are_perturbed_within_their_range() -> None:
     inputs = RNG.random((50, 6)).astype(np.float32)
     copies = [
-        *perturbations.perturbed_copies(inputs, "real", 2, 0),
-        perturbations.generated_nonmembers(inputs, "real", 0),
-        perturbations.random_points(inputs, "real", 50, 0),
+        *perturbations.perturbed_copies(inputs, "real", 2, np.random.default_rng(0)),
+        perturbations.generated_nonmembers(inputs, "real", np.random.default_rng(0)),
+        perturbations.random_points(inputs, "real", 50, np.random.default_rng(0)),
     ]
     for copy in copies:
         assert copy.shape == inputs.shape and copy.min() >= 0 and copy.max() <= 1
         assert 0 < np.abs(copy - inputs).mean() < 0.5
-    [noisy] = perturbations.noisy_copies(inputs, "real", 1, 0)
+    [noisy] = perturbations.noisy_copies(inputs, "real", 1, np.random.default_rng(0))
     assert np.std(noisy - inputs) == pytest.approx(0.01, rel=0.2)
 
 
@@ -952,6 +958,15 @@ def test_tiny_imagenets_own_layout(data: Path) -> None:
     found = load(str(data / "tiny"))
     np.testing.assert_array_equal(found.labels, np.repeat([0, 1], 30))
     assert "left out: 30 images in no folder of a class" in found.notes
+
+
+def test_a_class_may_be_called_train(data: Path) -> None:
+    """As one of CIFAR-100 is."""
+    picture = encoded(np.full((8, 8, 3), 200, np.uint8), "JPEG")
+    write_folder(
+        data / "c", {f"train/{k}/{i}.jpg": picture for k in ("sea", "train") for i in range(30)}
+    )
+    np.testing.assert_array_equal(load(str(data / "c")).labels, np.repeat([0, 1], 30))
 
 
 def test_what_is_left_out_is_said(data: Path) -> None:

@@ -23,7 +23,7 @@ register(
         rows=1797,
         classes=10,
         shapes=((1, 8, 8),),
-        sizes=SplitSizes(300, 700, 250, 250, 297, pairs=80),
+        sizes=SplitSizes(400, 400, 350, 350, 297, pairs=80),
         embedded=read,
     )
 )

@@ -74,7 +74,7 @@ def read_images(
         if not name.lower().endswith(_ENDINGS):
             left_out[f"{PurePosixPath(name).suffix.lower() or 'other'} files"] += 1
             return False
-        if _class(files, name) in _PARTS:
+        if not _class(files, name):
             left_out["images in no folder of a class"] += 1
             return False
         return wanted(name)
@@ -120,10 +120,13 @@ def read_images(
 
 
 def _class(files: Files, name: str) -> str:
-    """Return the name of the folder that an image lies in."""
+    """Return the name of the folder that an image lies in; nothing for one of no class."""
     folders = list(PurePosixPath(name).parts[:-1])
     if len(folders) > 1 and folders[-1] == "images":
         folders.pop()
+        # Tiny-ImageNet's val/images are of all classes; a class of CIFAR-100 is called train.
+        if folders[-1] in _PARTS:
+            return ""
     if not folders:
         raise MIBenchError(
             f"{files.path}: image {name!r} lies in no folder of a class; arrange images as "

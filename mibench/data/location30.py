@@ -19,7 +19,7 @@ register(
         rows=5010,
         classes=30,
         shapes=((446,),),
-        sizes=SplitSizes(1000, 2000, 700, 700, 610, pairs=300),
+        sizes=SplitSizes(1000, 1000, 1000, 1000, 1010, pairs=300),
         forms={"bangkok": read, "dataset_location.tgz": read},
         page=PAGE,
         download=f"{PAGE}/raw/master/dataset_location.tgz",
