@@ -27,6 +27,7 @@ import numpy as np
 
 from mibench.errors import MIBenchError
 
+FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 DISTRIBUTIONS = ("normal", "uniform", "bernoulli")
 
 # Of 28 scenarios with one distribution: (distance level, differential level, withheld levels).
@@ -130,10 +131,8 @@ class Scenario:
     @property
     def label(self) -> str:
         """The published notation, such as ``CIFAR100_Normal + 4.325 + 0.119 + 40%``."""
-        return (
-            f"{self.dataset}_{self.distribution.capitalize()} + {self.distance:.3f} + "
-            f"{self.differential_distance:.3f} + {100 * self.withheld_ratio:g}%"
-        )
+        shape, *numbers = (level(f, getattr(self, f)) for f in FACTORS)
+        return " + ".join([f"{self.dataset}_{shape.capitalize()}", *numbers])
 
     @property
     def distance_quantile(self) -> float:
@@ -154,6 +153,14 @@ class Scenario:
         """Return id, label, dataset and factors, the ratio as a fraction."""
         fields = asdict(self)
         return {"id": fields.pop("id"), "label": self.label, **fields}
+
+
+def level(factor: str, value: object) -> str:
+    """Write a factor's level as the published labels do, such as ``normal``, 0.119 or 40%."""
+    if isinstance(value, str):
+        return value
+    number = float(str(value))
+    return f"{100 * number:g}%" if factor == "withheld_ratio" else f"{number:.3f}"
 
 
 def _read_table(name: str) -> list[dict[str, str]]:
@@ -219,8 +226,7 @@ def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
     """Return the catalogue's scenarios that differ from `base` only in the question's factor."""
     if question.upper() not in RESEARCH_QUESTIONS:
         raise MIBenchError(f"unknown research question {question!r}; use RQ1, RQ2, RQ3 or RQ4")
-    factors = ("distribution", "distance", "differential_distance", "withheld_ratio")
-    fixed = [f for i, f in enumerate(factors) if i != int(question[-1]) - 1]
+    fixed = [f for i, f in enumerate(FACTORS) if i != int(question[-1]) - 1]
     return tuple(
         s for s in catalogue(base.dataset) if all(getattr(s, f) == getattr(base, f) for f in fixed)
     )
@@ -276,7 +282,7 @@ def find(text: str, dataset: str | None = None) -> Scenario:
     raise MIBenchError(
         f"no scenario {text!r} of {dataset}; distributions {_listed(DISTRIBUTIONS)}, distances "
         f"{_listed(at.distance)}, differential distances {_listed(at.differential_distance)}, "
-        f"withheld ratios {_listed([f'{100 * r:g}%' for r in at.withheld_ratio])} "
+        f"withheld ratios {_listed([level('withheld_ratio', r) for r in at.withheld_ratio])} "
         f"(mibench scenarios --dataset {dataset} lists the 84 combinations)"
     )
 

@@ -159,19 +159,19 @@ def ours(order: str) -> pd.DataFrame:
 
 
 def test_agreement_with_the_published_table() -> None:
-    [same] = published.agreement(published.beside(ours("same"))).to_dict("records")
+    [same] = published.agreement(published.compare(ours("same"))).to_dict("records")
     assert (same["same_first"], same["overlap"], same["tau"], same["beyond"]) == (1, 3, 1, 0)
     assert same["tau_of_points"] == pytest.approx(1) and same["scenarios"] == 84
-    [flipped] = published.agreement(published.beside(ours("reversed"))).to_dict("records")
+    [flipped] = published.agreement(published.compare(ours("reversed"))).to_dict("records")
     assert (flipped["same_first"], flipped["overlap"], flipped["tau"]) == (0, 3, -1)
-    [none] = published.agreement(published.beside(ours("none"))).to_dict("records")
+    [none] = published.agreement(published.compare(ours("none"))).to_dict("records")
     assert (none["overlap"], none["tau"]) == (0, 1)
-    both = published.points(published.beside(ours("same")))
+    both = published.points(published.compare(ours("same")))
     assert (both["ours"] == both["theirs"]).all() and both["ours"].sum() == 84 * 6
     beaten = ours("same").assign(ma=lambda t: t["ma"].where(t["attack"] != "rmia", 2.0))
-    assert published.beside(beaten)["beyond"].all() and "rmia" in str(published.unmapped(beaten))
+    assert published.compare(beaten)["beyond"].all() and "rmia" in str(published.unmapped(beaten))
     with pytest.raises(MIBenchError, match="no results of a scenario"):
-        published.beside(ours("same").assign(dataset="digits"))
+        published.compare(ours("same").assign(dataset="digits"))
     with pytest.raises(MIBenchError, match="one model"):
-        published.beside(pd.concat([ours("same"), ours("same").assign(model="VGG16")]))
+        published.compare(pd.concat([ours("same"), ours("same").assign(model="VGG16")]))
     assert len(scenarios.PUBLISHED) == 7

@@ -17,8 +17,7 @@ from scipy.stats import binom, norm
 from mibench import figures, scenarios
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.study import results
-from mibench.study.metrics import METRICS
+from mibench.study import metrics, results
 from mibench.study.study import Experiment
 
 Rates = Callable[[scenarios.Scenario], tuple[float, float]]
@@ -102,10 +101,10 @@ def test_exactly_the_constructed_flips_are_found() -> None:
         half=600,
         where=GRID,
     )
-    found = conflicts.conflicts(conflicts.significant(conflicts.differences(answers)))
+    found = conflicts.find(conflicts.significant(conflicts.differences(answers)))
     wanted = set()
     for a, b in product(GRID, GRID):
-        others = sum(getattr(a, f) != getattr(b, f) for f in conflicts.FACTORS[::2]) + (
+        others = sum(getattr(a, f) != getattr(b, f) for f in scenarios.FACTORS[::2]) + (
             a.withheld_ratio != b.withheld_ratio
         )
         if a.distance == high and b.distance == low and others <= 1:
@@ -136,7 +135,7 @@ def test_noise_gives_a_false_alarm_in_at_most_5_percent_of_200_simulated_tables(
         rate = rng.choice([0.5, 0.8, 0.97]), rng.choice([0.02, 0.3, 0.5])
         answers = simulated(rng, names, where, 150, dict.fromkeys(names, rate), withheld)
         judged = conflicts.significant(conflicts.differences(answers, replicates=1))
-        alarms += len(conflicts.conflicts(judged)) > 0
+        alarms += len(conflicts.find(judged)) > 0
         different += judged["significant"].any()
     assert alarms <= 10
     # A single false difference is an alarm only for half a conflict; Holm bounds its chance too.
@@ -155,7 +154,7 @@ def test_intervals_cover_the_truth_in_93_to_97_percent_of_500_simulations(withhe
     assert compared["error"].mean() == pytest.approx(compared["difference"].std(), rel=0.1)
 
 
-@pytest.mark.parametrize("metric", conflicts.METRICS)
+@pytest.mark.parametrize("metric", metrics.OF_ANSWERS)
 def test_standard_error_is_that_of_a_plain_bootstrap(metric: str) -> None:
     rng = np.random.default_rng(2)
     rates = {"gap": (0.7, 0.3), "rmia": (0.8, 0.25)}
@@ -196,7 +195,7 @@ def test_standard_error_is_that_of_a_plain_bootstrap(metric: str) -> None:
 def test_metrics_are_those_of_the_result_rows(digits: Experiment) -> None:
     names = ["gap", "loss_threshold", "top1_threshold"]
     table, answers = digits.run(["ES12", "ES84"], names)
-    for metric in conflicts.METRICS:
+    for metric in metrics.OF_ANSWERS:
         compared = conflicts.differences(answers, metric, replicates=1)
         joined = compared.merge(table, on=["scenario", "attack"])
         assert len(joined) == 6
@@ -344,7 +343,7 @@ def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
         assert ma(two, other_at) - ma(one, other_at) == pytest.approx(float(other_lead), abs=6e-4)
         differing = [
             f.replace("_", " ")
-            for f in conflicts.FACTORS
+            for f in scenarios.FACTORS
             if factors.loc[at, f] != factors.loc[other_at, f]
         ]
         assert len(differing) == int(kind)
@@ -398,7 +397,7 @@ def beaten(answers: pd.DataFrame, rows: pd.DataFrame, title: str) -> int:
 
 def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
     table, answers = results.load(executed, "Location30")
-    found = conflicts.conflicts(conflicts.significant(conflicts.differences(answers)))
+    found = conflicts.find(conflicts.significant(conflicts.differences(answers)))
     drawn = figures.conflict_matrix(found, table)
     shown = [int(t.get_text()) for t in drawn.axes[0].texts if t.get_text()]
     assert sum(shown) == len(found)
@@ -421,4 +420,3 @@ def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
     plt.close("all")
     with pytest.raises(MIBenchError, match="no conflicts"):
         figures.conflict_matrix(found.iloc[:0], table)
-    assert set(conflicts.METRICS) <= set(METRICS)

@@ -120,9 +120,9 @@ def test_files_say_what_is_seen(table: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_no_two_attacks_look_alike() -> None:
-    looks = [figures.look(name) for name in REGISTRY]
+    looks = [figures.attack_style(name) for name in REGISTRY]
     assert len({(x.colour, x.marker, x.filled) for x in looks}) == len(REGISTRY)
-    assert figures.look("not registered").colour == "0.5"
+    assert figures.attack_style("not registered").colour == "0.5"
 
 
 @pytest.mark.parametrize(

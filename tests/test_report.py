@@ -128,7 +128,7 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
 
 def album(table: pd.DataFrame, answers: pd.DataFrame) -> set[str]:
     names = set()
-    for name, figure in figures.album(table, answers):
+    for name, figure in figures.all_figures(table, answers):
         names.add(name)
         plt.close(figure)
     return names

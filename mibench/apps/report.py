@@ -15,13 +15,13 @@ import pandas as pd
 from mibench import attacks, figures
 from mibench.compare import advice
 from mibench.errors import MIBenchError
-from mibench.figures.ranking import NAMES
-from mibench.figures.rows import by_setting, complete, titles
+from mibench.figures.cost import SHOWN
+from mibench.figures.rows import by_setting, pivot, titles
 from mibench.figures.style import png
 from mibench.store import replacing
 from mibench.study import results as tables
+from mibench.study.metrics import METRICS
 
-_METRICS = ("ma", "auc", "tpr_at_fpr_1")
 _DPI = 200
 
 
@@ -145,17 +145,24 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
     title, costs = titles(rows), figures.costed(rows)
     spent = zip(costs["models"].astype(str), costs["queries"].astype(str), strict=True)
     cost = dict(zip(costs.index, spent, strict=True))
-    ma = complete(rows, "ma")
-    means = pd.DataFrame({metric: complete(rows, metric).mean() for metric in _METRICS})
+    ma = pivot(rows, "ma")
+    means = pd.DataFrame({metric: pivot(rows, metric).mean() for metric in SHOWN})
     means["rank"] = ma.round(9).rank(axis=1, ascending=False).mean()
     leads = np.isclose(ma, np.nanmax(ma, axis=1, keepdims=True), atol=1e-9)
     means["leads"] = pd.Series(leads.sum(axis=0), index=ma.columns)
     means = means.sort_values("rank", kind="stable")
-    head = ["attack", "mean rank", "leads in", *(NAMES[m] for m in _METRICS), "models", "queries"]
+    head = [
+        "attack",
+        "mean rank",
+        "leads in",
+        *(METRICS[m].label for m in SHOWN),
+        "models",
+        "queries",
+    ]
     body = []
     for attack, row in means.iterrows():
         numbers = [f"{row['rank']:.1f}", f"{row['leads']:.0f}"]
-        numbers += [_number(row[metric]) for metric in _METRICS]
+        numbers += [_number(row[metric]) for metric in SHOWN]
         body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
     caption = (
         f"{name}: means over {len(ma)} scenario{'s' if len(ma) > 1 else ''}; rank and lead by MA, "
@@ -166,7 +173,7 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
 
 
 def _setting(name: str, rows: pd.DataFrame, answers: pd.DataFrame) -> Section:
-    pictures = _images(figures.album(rows, answers))
+    pictures = _images(figures.all_figures(rows, answers))
     return Section(name, (), tuple(_tables(name, rows)), tuple(pictures))
 
 
@@ -183,10 +190,10 @@ def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
         measured,
         folded=True,
     )
-    for metric in _METRICS:
-        values = complete(rows, metric)
+    for metric in SHOWN:
+        values = pivot(rows, metric)
         values.columns = [titles(rows)[str(c)] for c in values.columns]
-        caption = f"{name}: {NAMES[metric]} of every attack in every scenario"
+        caption = f"{name}: {METRICS[metric].label} of every attack in every scenario"
         yield _as_table(caption, values.reset_index(), folded=True)
 
 

@@ -18,23 +18,10 @@ from scipy.stats import false_discovery_control, norm
 from mibench import attacks, scenarios
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray
+from mibench.study.metrics import METRICS, OF_ANSWERS, confusion
 
-# Metrics as sums of ratios: (sign, cells counted above the line, cells counted below it), where
-# the cells are true positives, false positives, false negatives and true negatives.
-_RATIOS: dict[str, tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]] = {
-    "precision": ((1, (1, 0, 0, 0), (1, 1, 0, 0)),),
-    "recall": ((1, (1, 0, 0, 0), (1, 0, 1, 0)),),
-    "f1": ((1, (2, 0, 0, 0), (2, 1, 1, 0)),),
-    "fpr": ((1, (0, 1, 0, 0), (0, 1, 0, 1)),),
-    "fnr": ((1, (0, 0, 1, 0), (1, 0, 1, 0)),),
-    "ma": ((1, (1, 0, 0, 0), (1, 0, 1, 0)), (-1, (0, 1, 0, 0), (0, 1, 0, 1))),
-    "accuracy": ((1, (1, 0, 0, 1), (1, 1, 1, 1)),),
-}
-METRICS = tuple(_RATIOS)
-ERRORS = ("fpr", "fnr")
 CORRECTIONS = ("holm", "bh")
 _BOUNDS = (0.025, 0.975)
-FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 _SETTING = ("dataset", "model", "defence")
 _COLUMNS = (
     "attack",
@@ -76,7 +63,7 @@ def differences(
     answers : DataFrame
         The answers of :meth:`mibench.study.study.Experiment.run`, of any datasets and seeds.
     metric : str
-        One of :data:`METRICS`.
+        One of :data:`mibench.study.metrics.OF_ANSWERS`.
     replicates : int
         Of the bootstrap.
     seed : int
@@ -85,7 +72,7 @@ def differences(
     Returns
     -------
     DataFrame
-        One row a pair of attacks and scenario: `attack`, `other`, `value`, `other_value`,
+        One row per pair of attacks and scenario: `attack`, `other`, `value`, `other_value`,
         `difference` (positive where `attack` is better: of FPR and FNR the lower is), its `low`
         and `high`, `error` (its standard error), `p`, `seeds` and `steady`. NaN where a metric
         has no denominator.
@@ -125,8 +112,8 @@ def setting_of(table: pd.DataFrame) -> list[str]:
 
 def check_metric(metric: str) -> None:
     """Raise MIBenchError where a metric cannot be had from answers."""
-    if metric not in METRICS:
-        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
+    if metric not in OF_ANSWERS:
+        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(OF_ANSWERS)}")
 
 
 def _compared(
@@ -143,19 +130,11 @@ def _compared(
     answer : int array, (attacks, n)
     is_member : bool array, (n,)
     """
-    called, answered = answer == 1, answer >= 0
-    cells = np.stack(
-        [
-            called & is_member,
-            called & ~is_member,
-            answered & ~called & is_member,
-            answered & ~called & ~is_member,
-        ]
-    ).astype(float)
-    sign = -1 if metric in ERRORS else 1
-    value, influence = _metric(metric, cells.sum(axis=2)), np.zeros(answer.shape)
+    cells = confusion(answer == 1, is_member, answer >= 0).astype(float)
+    sign, of = METRICS[metric].better, METRICS[metric].of
+    value, influence = of(cells.sum(axis=2)), np.zeros(answer.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for plus, above, below in _RATIOS[metric]:
+        for plus, above, below in METRICS[metric].ratios:
             top, bottom = np.tensordot(above, cells, 1), np.tensordot(below, cells, 1)
             total = bottom.sum(axis=1, keepdims=True)
             ratio = top.sum(axis=1, keepdims=True) / total
@@ -170,7 +149,7 @@ def _compared(
     counts = np.zeros((4, len(answer), replicates))
     for side in (is_member, ~is_member):
         counts += cells[:, :, side] @ _resampled(int(side.sum()), replicates, rng).T
-    replicated = sign * _metric(metric, counts)
+    replicated = sign * of(counts)
     difference = sign * (value[first] - value[second])
     shrunk = 1 / is_member.sum() + 1 / (~is_member).sum()
     return {
@@ -207,20 +186,10 @@ def _matrix(rows: pd.DataFrame) -> tuple[pd.DataFrame, BoolArray]:
     return pd.DataFrame(answers, names), is_member
 
 
-def _metric(metric: str, counts: FloatArray) -> FloatArray:
-    """Return a metric of counts (4, ...): true and false positives, false and true negatives."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        parts = [
-            sign * np.tensordot(above, counts, 1) / np.tensordot(below, counts, 1)
-            for sign, above, below in _RATIOS[metric]
-        ]
-    return np.sum(parts, axis=0)
-
-
 def _pooled(
     where: dict[str, Any], names: list[str], runs: list[dict[str, FloatArray]]
 ) -> pd.DataFrame:
-    """Return the means over seeds, one row a pair of attacks."""
+    """Return the means over seeds, one row per pair of attacks."""
     each = np.stack([run["difference"] for run in runs])
     difference = each.mean(axis=0)
     replicates = np.mean([run["replicates"] for run in runs], axis=0)
@@ -288,7 +257,7 @@ def _holm(p: FloatArray) -> FloatArray:
     return adjusted
 
 
-def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
+def find(judged: pd.DataFrame) -> pd.DataFrame:
     """Find the pairs of scenarios, alike but for one or two factors, in which an order flips.
 
     Parameters
@@ -299,7 +268,7 @@ def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a conflict: `attack` leads `other` in `scenario` and `other` leads `attack` in
+        One row per conflict: `attack` leads `other` in `scenario` and `other` leads `attack` in
         `other_scenario`; `type` 1 where the scenarios differ in one factor, 2 where in two;
         `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`; and
         `strength`, the smaller of both leads. The strongest come first.
@@ -338,7 +307,7 @@ def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
 def _changed(dataset: str, a: str, b: str) -> list[str]:
     """Return the factors in which two scenarios of a dataset differ."""
     one, two = scenarios.find(a, dataset), scenarios.find(b, dataset)
-    return [factor for factor in FACTORS if getattr(one, factor) != getattr(two, factor)]
+    return [factor for factor in scenarios.FACTORS if getattr(one, factor) != getattr(two, factor)]
 
 
 def counts(found: pd.DataFrame) -> pd.DataFrame:
@@ -362,32 +331,24 @@ def strongest(found: pd.DataFrame, count: int = 10, type: int = 1) -> pd.DataFra
 
 
 def sentence(conflict: Mapping[Any, Any], metric: str = "ma") -> str:
-    """Tell a conflict, a row of :func:`conflicts`, in words."""
+    """Tell a conflict, a row of :func:`find`, in words."""
     first, second = (attacks.named(str(conflict[c])).full_title for c in ("attack", "other"))
     dataset = str(conflict["dataset"])
     one, two = (scenarios.find(str(conflict[c]), dataset) for c in ("scenario", "other_scenario"))
     factors = str(conflict["factor"]).split(" and ")
     here, there = (
-        " and ".join(f"{f.replace('_', ' ')} {level(f, getattr(s, f))}" for f in factors)
+        " and ".join(f"{f.replace('_', ' ')} {scenarios.level(f, getattr(s, f))}" for f in factors)
         for s in (one, two)
     )
     leads = [
         f"by {conflict[c]:.3f} [{conflict[c + '_low']:.3f}, {conflict[c + '_high']:.3f}] "
-        f"{metric.upper()}"
+        f"{METRICS[metric].label}"
         for c in ("lead", "other_lead")
     ]
     return (
         f"{first} leads {second} {leads[0]} at {here} ({one.id}); {second} leads {leads[1]} at "
         f"{there} ({two.id}), all else equal."
     )
-
-
-def level(factor: str, value: object) -> str:
-    """Write a factor's level as the published labels do."""
-    if isinstance(value, str):
-        return value
-    number = float(str(value))
-    return f"{100 * number:g}%" if factor == "withheld_ratio" else f"{number:.3f}"
 
 
 def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
@@ -408,7 +369,9 @@ def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         raise MIBenchError(f"the results hold no metric {metric!r}")
     rows = results[results["status"] == "ok"].rename(columns={metric: "value"})
     within = [*setting_of(rows), "scenario", "seed"]
-    rank = rows.groupby(within)["value"].rank(ascending=metric in ERRORS, na_option="bottom")
+    rank = rows.groupby(within)["value"].rank(
+        ascending=METRICS[metric].better < 0, na_option="bottom"
+    )
     return rows.assign(rank=rank)[[*within, "attack", "title", "value", "rank"]]
 
 
@@ -423,7 +386,7 @@ def leaders(
     Returns
     -------
     DataFrame
-        One row a scenario: `leader` and `other_leader` (titles), `same`; the leader's value of
+        One row per scenario: `leader` and `other_leader` (titles), `same`; the leader's value of
         both metrics and the other leader's of both; and `clear`, whether the other leader's
         interval of `other` lies above the leader's in every seed.
     """

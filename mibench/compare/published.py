@@ -77,7 +77,7 @@ def unmapped(results: pd.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
+def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     """Set our three best attacks of each scenario beside the published ones.
 
     Ours are ordered by the mean over seeds, among the attacks of the published list, so that an
@@ -133,7 +133,7 @@ def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
 
 
 def agreement(compared: pd.DataFrame) -> pd.DataFrame:
-    """Summarize :func:`beside` for each dataset.
+    """Summarize :func:`compare` for each dataset.
 
     `overlap_by_chance` is the mean overlap of two triples drawn at random from the 15 attacks,
     9 / 15. `tau` is the mean over scenarios, `tau_of_points` Kendall's tau-b of the attacks that

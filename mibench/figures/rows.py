@@ -43,7 +43,7 @@ def counted(results: pd.DataFrame) -> str:
     seeds = sorted(results["seed"].unique())
     n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "0"
     named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-    return f"n = {n} samples a scenario, half of them members; {named}"
+    return f"n = {n} samples per scenario, half of them members; {named}"
 
 
 def shared_models(results: pd.DataFrame) -> str:
@@ -52,7 +52,7 @@ def shared_models(results: pd.DataFrame) -> str:
     return (
         "one target model and its samples"
         if seeds == 1
-        else (f"{seeds} target models, one a seed, and their samples")
+        else (f"{seeds} target models, one per seed, and their samples")
     )
 
 
@@ -62,7 +62,7 @@ def unreachable(results: pd.DataFrame) -> str:
     return f" Not reachable in this pool: {', '.join(missing)}." if len(missing) else ""
 
 
-def complete(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+def pivot(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a metric, scenarios down and attacks' names across, the mean of several seeds.
 
     Scenarios and attacks are in the order of their ids and of the rows.

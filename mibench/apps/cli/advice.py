@@ -114,7 +114,7 @@ def list_conflicts(
 
     _, answers = results.load(folder, dataset)
     compared = conflicts.differences(answers, metric)
-    found = conflicts.conflicts(conflicts.significant(compared, correction))
+    found = conflicts.find(conflicts.significant(compared, correction))
     if as_json:
         click.echo(results.to_json(found))
         return

@@ -30,7 +30,7 @@ def published(results: pd.DataFrame, columns: int = 1) -> Iterator[tuple[str, Pi
                 yield file_name(rows, question), six_panels(panel, question, columns)
 
 
-def album(
+def all_figures(
     results: pd.DataFrame, answers: pd.DataFrame, columns: int = 1
 ) -> Iterator[tuple[str, Picture]]:
     """Yield the panels of :func:`published` and what else the results fill, named.
@@ -52,7 +52,7 @@ def album(
             yield file_name(rows, "two_views"), two_views(conflicts.leaders(rows), rows)
             if setting in answered and ok["attack"].nunique() > 1:
                 judged = conflicts.significant(conflicts.differences(answered[setting]))
-                if len(found := conflicts.conflicts(judged)):
+                if len(found := conflicts.find(judged)):
                     yield file_name(rows, "conflicts"), conflict_matrix(found, rows)
         yield file_name(rows, "cost"), accuracy_against_cost(rows, columns)
     yield from defended(results)
