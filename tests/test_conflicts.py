@@ -318,7 +318,7 @@ def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
         for output in cell.get("outputs", [])
     )
     rows = pd.read_parquet(executed / "Location30" / "all.parquet")
-    answers = pd.read_parquet(executed / "Location30" / "all.answers.parquet")
+    answers = pd.read_parquet(results.answers_of(executed / "Location30" / "all"))
 
     def ma(title: str, scenario: str) -> float:
         name = rows.loc[rows["title"] == title, "attack"].iloc[0]

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from mibench import figures
 from mibench.apps.cli import main
 from mibench.attacks import REGISTRY
+from mibench.store import safe
 from mibench.study import results
 from mibench.study.study import Experiment
 
@@ -123,7 +124,9 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     names = ("RQ1", "heat_map_ma", "ranking_ma", "ranks", "two_views", "cost")
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
-    assert written == {f"digits_<VGG>_{name}{ending}" for name in names for ending in endings}
+    assert written == {
+        f"digits_{safe('<VGG>')}_{name}{ending}" for name in names for ending in endings
+    }
 
 
 def album(table: pd.DataFrame, answers: pd.DataFrame) -> set[str]:

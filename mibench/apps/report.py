@@ -116,8 +116,10 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame) -> list[Section]:
         tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
     )
     use = [_advised(results, answers)] if len(answers) else []
-    answered = dict(by_setting(answers)) if len(answers) else {}
-    parts = [_setting(name, rows, answered.get(name, answers[:0])) for name, rows in settings]
+    parts = [
+        _setting(name, rows, tables.of_setting(answers, rows) if len(answers) else answers)
+        for name, rows in settings
+    ]
     images = tuple(_images(figures.defended(results)))
     defended = [Section("Defences", pictures=images)] if images else []
     return [lead, *use, *parts, *defended, _made_with(results)]

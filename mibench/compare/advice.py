@@ -12,6 +12,7 @@ from mibench.compare import conflicts
 from mibench.errors import MIBenchError
 from mibench.study import costs
 from mibench.study.metrics import METRICS
+from mibench.study.results import setting_of
 
 
 def allowed(
@@ -100,7 +101,7 @@ def advise(
     names = [n for n in allowed(given, labels_only, queries) if n in set(results["attack"])]
     if not names:
         raise MIBenchError("none of the attacks that this allows is among the results; run them")
-    within = [*conflicts.setting_of(answers), "scenario"]
+    within = [*setting_of(answers), "scenario"]
     conflicts.check_metric(metric)
     rows = results[results["attack"].isin(names) & (results["status"] == "ok")]
     value = rows.groupby(["attack", *within])[metric].mean().groupby("attack")
@@ -138,7 +139,7 @@ def _wins(
 ) -> pd.DataFrame:
     """Return one row per significant difference, with its winner and loser."""
     if len(names) < 2:
-        columns = [*conflicts.setting_of(answers), "scenario", "winner", "loser"]
+        columns = [*setting_of(answers), "scenario", "winner", "loser"]
         return pd.DataFrame(columns=columns)
     # The intervals are not used here, so the fewest replicates do.
     compared = conflicts.differences(answers, metric, replicates=1)

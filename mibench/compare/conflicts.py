@@ -19,10 +19,10 @@ from mibench import attacks, scenarios
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study.metrics import METRICS, OF_ANSWERS, confusion
+from mibench.study.results import setting_of
 
 CORRECTIONS = ("holm", "bh")
 _BOUNDS = (0.025, 0.975)
-_SETTING = ("dataset", "model", "defence")
 _COLUMNS = (
     "attack",
     "other",
@@ -103,11 +103,6 @@ def differences(
     if found.empty:
         raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
     return found
-
-
-def setting_of(table: pd.DataFrame) -> list[str]:
-    """Return the columns that say what was attacked: scenarios of one are compared, not across."""
-    return [column for column in _SETTING if column in table]
 
 
 def check_metric(metric: str) -> None:

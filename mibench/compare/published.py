@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from mibench import scenarios
-from mibench.compare import conflicts
 from mibench.errors import MIBenchError
+from mibench.study.results import setting_of
 
 # The published list of 15 attacks, each with ours. Those that the published table never places
 # among three best, and so never names, have our titles.
@@ -96,7 +96,7 @@ def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     MIBenchError
         If there are results of several models, or of no scenario of the published table.
     """
-    setting = [c for c in conflicts.setting_of(results) if c != "dataset"]
+    setting = [c for c in setting_of(results) if c != "dataset"]
     if len(results[setting].drop_duplicates()) > 1:
         raise MIBenchError("the comparison is of one model; choose among the results' settings")
     rows = results[results["status"] == "ok"]

@@ -73,8 +73,9 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     figure.caption = (
         f"For every two of {len(names)} attacks on {only_setting(results, 'to draw')}, the number "
         f"of pairs of scenarios in which their order by {METRICS[metric].label} flips, "
-        f"both differences significant: above the diagonal pairs that differ in one factor ({kinds.get(1, 0)} in "
-        f"all), below it pairs that differ in two ({kinds.get(2, 0)}). {counted(results)}."
+        "both differences significant: above the diagonal pairs that differ in one factor "
+        f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
+        f"({kinds.get(2, 0)}). {counted(results)}."
     )
     both = np.triu(matrix + matrix.T)
     first, second = np.unravel_index(both.argmax(), both.shape)
@@ -128,8 +129,9 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
         figure.legend(loc="outside lower center", ncols=2)
     figure.caption = (
         f"Ranks by {METRICS[metric].label} of {len(order)} attacks on "
-        f"{only_setting(results, 'to draw')} over {ranking['scenario'].nunique()} scenarios, 1 is best: a mark is the mean with one "
-        "seed (splits, training and construction), the bar holds the middle half of an attack's "
+        f"{only_setting(results, 'to draw')} over {ranking['scenario'].nunique()} "
+        "scenarios, 1 is best: a mark is the mean with one seed "
+        "(splits, training and construction), the bar holds the middle half of an attack's "
         f"ranks. {counted(results)}."
     )
     figure.alt = (

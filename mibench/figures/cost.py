@@ -71,8 +71,8 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
     count = results.loc[results["status"] == "ok", "scenario"].nunique()
     figure.caption = (
         f"{', '.join(METRICS[m].label for m in SHOWN)} of {len(table)} attacks on {setting}, "
-        "in groups of what they cost beside the target: trained models, and queries to the target for each "
-        "attacked sample. "
+        "in groups of what they cost beside the target: trained models, and queries to the "
+        "target for each attacked sample. "
         + (
             f"Marks are means over {count} scenarios, bars reach from the lowest to the highest "
             f"scenario; the scenarios share {shared_models(results)}, so bars are no confidence "

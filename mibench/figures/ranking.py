@@ -246,8 +246,8 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)
     figure.caption = (
-        f"{METRICS[metric].label} of {len(order)} attacks in {len(values)} scenarios of {setting}; a "
-        "dot marks each scenario's best value (several where they tie). In "
+        f"{METRICS[metric].label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
+        "a dot marks each scenario's best value (several where they tie). In "
         f"{close} of {len(values)} scenarios some other attack's value lies within the leader's "
         f"95% interval. Attacks in the order of their mean. {counted(results)}."
         f"{unreachable(results)}"
