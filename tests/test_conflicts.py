@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, ttest_1samp
 
 from mibench import figures, scenarios
 from mibench.compare import conflicts
@@ -225,20 +225,97 @@ def test_holm_and_benjamini_hochberg_by_their_definitions() -> None:
     assert conflicts.significant(rows, "bh")["significant"].sum() == passed[-1] + 1 > rejected
 
 
-def test_seeds_are_pooled_and_each_must_agree() -> None:
+def test_seeds_are_the_unit_and_each_must_agree() -> None:
+    """With exact rates every scenario's differences over seeds are the same three numbers."""
+    rates = (0.9, 0.8, 0.7)
     seeds = [
         constructed({"gap": lambda s, r=rate: (r, 0.1), "rmia": lambda s: (0.5, 0.1)}, seed=i)
-        for i, rate in enumerate((0.9, 0.8, 0.7))
+        for i, rate in enumerate(rates)
     ]
-    judged = conflicts.significant(conflicts.differences(pd.concat(seeds)))
-    assert judged["difference"].to_numpy() == pytest.approx(0.3)
-    assert judged["significant"].all() and (judged["seeds"] == 3).all()
-    alone = pd.concat([conflicts.differences(rows)["error"] for rows in seeds], axis=1)
-    pooled = np.sqrt((alone**2).sum(axis=1)) / 3
-    assert judged["error"].to_numpy() == pytest.approx(pooled)
+    compared = conflicts.differences(pd.concat(seeds))
+    assert compared["difference"].to_numpy() == pytest.approx(0.3) and compared["steady"].all()
+    wanted = ttest_1samp(np.array(rates) - 0.5, 0)
+    assert compared["p"].to_numpy() == pytest.approx(wanted.pvalue)
+    low, high = wanted.confidence_interval()
+    assert compared[["low", "high"]].to_numpy() == pytest.approx(np.tile([low, high], (6, 1)))
+    assert compared["error"].to_numpy() == pytest.approx(np.std(rates, ddof=1) / np.sqrt(3))
+    # Seeds that agree by luck do not make the samples many: the sampling error is the floor.
+    alike = pd.concat(
+        constructed({"gap": lambda s: (0.8, 0.1), "rmia": lambda s: (0.5, 0.1)}, seed=i)
+        for i in range(3)
+    )
+    alone = [conflicts.differences(rows) for _, rows in alike.groupby("seed")]
+    pooled = np.sqrt(sum(rows["error"] ** 2 for rows in alone)) / 3
+    compared = conflicts.differences(alike)
+    assert compared["error"].to_numpy() == pytest.approx(pooled)
+    assert (compared["p"] > 1e-30).all() and (compared["p"] < 1e-6).all()
     against = constructed({"gap": lambda s: (0.4, 0.1), "rmia": lambda s: (0.5, 0.1)}, seed=2)
     judged = conflicts.significant(conflicts.differences(pd.concat([*seeds[:2], against])))
-    assert (judged["adjusted"] < 0.05).all() and not judged["significant"].any()
+    assert not judged["significant"].any() and not judged["steady"].any()
+
+
+def test_models_that_differ_give_few_false_alarms() -> None:
+    """Equal attacks whose variance between models is ten times the sampling variance.
+
+    The long run is in benchmarks/statistics.py; sampling variance alone gives false alarms in a
+    quarter of the tables.
+    """
+    rng = np.random.default_rng(0)
+    alarms = by_sampling_alone = 0
+    for _ in range(60):
+        tables = []
+        for seed in range(3):
+            rates = {n: (np.clip(0.6 + rng.normal(0, 0.17), 0, 1), 0.3) for n in ("gap", "rmia")}
+            answers = simulated(rng, [*rates], ["ES01", "ES02"], 150, rates, 0)
+            tables.append(answers.assign(seed=seed))
+        compared = conflicts.differences(pd.concat(tables), replicates=1)
+        alarms += conflicts.significant(compared)["significant"].any()
+        z = compared["effect"].abs() * np.sqrt(3 * 300)
+        alone = conflicts.significant(compared.assign(p=2 * norm.sf(z)))
+        by_sampling_alone += alone["significant"].any()
+    assert alarms <= binom.ppf(0.99, 60, 0.05) and by_sampling_alone > 10
+
+
+def test_what_could_have_been_found() -> None:
+    """The smallest difference is found in 80% of 200 simulations, more or less."""
+    rng = np.random.default_rng(4)
+    where = [f"simulation {i}" for i in range(200)]
+    first = conflicts.differences(
+        simulated(rng, ["gap", "rmia"], where, 200, dict.fromkeys(["gap", "rmia"], (0.6, 0.3)), 0),
+        replicates=1,
+    )
+    has = conflicts.power(conflicts.significant(first))
+    assert (has["possible"], has["tested"]) == (200, 200) and has["found"] <= 1
+    rates = {"gap": (0.6 + has["smallest"], 0.3), "rmia": (0.6, 0.3)}
+    second = conflicts.significant(
+        conflicts.differences(simulated(rng, [*rates], where, 200, rates, 0), replicates=1)
+    )
+    assert 0.7 < conflicts.power(second)["found"] / 200 < 0.95
+    assert "about this trained model" in conflicts.power_sentence(second)
+    few = constructed({"gap": lambda s: (0.5, 0.5), "rmia": lambda s: (0.5, 0.25)}, half=4)
+    several = pd.concat([few, few.assign(seed=1)])
+    said = conflicts.power_sentence(conflicts.significant(conflicts.differences(several)))
+    assert "none could have been" in said and "2 seeds" in said
+
+
+def test_unstable_attacks_are_named() -> None:
+    rng = np.random.default_rng(5)
+    rows = [
+        {"dataset": "digits", "model": "MLP", "scenario": s.id, "seed": seed, "status": "ok"}
+        | {"attack": name, "title": name, "ma": 0.3 + rng.normal(0, spread)}
+        for s in GRID
+        for seed in range(4)
+        for name, spread in (("gap", 0.05), ("rmia", 0.09), ("top1_threshold", 0.25))
+    ]
+    table = pd.DataFrame(rows)
+    # An interval of 1.96 standard errors of .05 either way.
+    table = table.assign(ma_low=table["ma"] - 0.098, ma_high=table["ma"] + 0.098)
+    [found] = conflicts.unstable(table).to_dict("records")
+    assert found["attack"] == "top1_threshold" and "random inputs" in found["reason"]
+    assert found["ratio"] == pytest.approx(25, rel=0.25)
+    assert found["sampling"] == pytest.approx(0.05, rel=1e-3)
+    assert set(conflicts.unstable(table, times=2)["attack"]) == {"rmia", "top1_threshold"}
+    assert conflicts.unstable(table[table["seed"] == 0]).empty
 
 
 def test_mistakes_are_named() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, norm
+from scipy.stats import t as t_distribution
 
 from mibench import attacks, scenarios
 from mibench.errors import MIBenchError
@@ -23,6 +24,9 @@ from mibench.study.results import setting_of
 
 CORRECTIONS = ("holm", "bh")
 _BOUNDS = (0.025, 0.975)
+_NONE = "None was found, and none could have been"
+# Why an attack's answers hang on the trained model, where that is known.
+_REASONS = {"top1_threshold": "its threshold follows the target's answers on random inputs"}
 _COLUMNS = (
     "attack",
     "other",
@@ -54,9 +58,12 @@ def differences(
     is then a self-normalized sum, whose tails are no heavier than the normal's where the single
     differences are symmetric (Efron 1969), also as far out as a correction looks.
 
-    Of several seeds, D is the mean over seeds, interval and variance those of a mean of
-    independent values: a statement about these trained models, not about all that could be
-    trained, for which three seeds say too little. `steady` tells whether every seed has the sign.
+    All of that is about this trained model. Of several seeds, the models are the sample: D is the
+    mean over seeds, and the test a t-test of the seeds' differences with seeds - 1 degrees of
+    freedom, which is valid however much models differ. By luck few seeds can agree closer than
+    their samples allow, so that the p-value is the larger of this test's and of the one above
+    for the mean; interval and standard error, too, are the wider of both. `steady` tells whether
+    every seed has the sign.
 
     Parameters
     ----------
@@ -74,8 +81,9 @@ def differences(
     DataFrame
         One row per pair of attacks and scenario: `attack`, `other`, `value`, `other_value`,
         `difference` (positive where `attack` is better: of FPR and FNR the lower is), its `low`
-        and `high`, `error` (its standard error), `p`, `seeds` and `steady`. NaN where a metric
-        has no denominator.
+        and `high`, `error` (its standard error), `effect` (the difference in standard deviations
+        of a single sample's, Cohen's d), `p`, `seeds` and `steady`. NaN where a metric has no
+        denominator.
 
     Raises
     ------
@@ -152,6 +160,7 @@ def _compared(
         "other_value": value[second],
         "difference": difference,
         "variance": np.maximum(variance, 0),
+        "samples": np.full(len(first), len(is_member)),
         "tested": np.maximum(variance, 0) + difference**2 / 4 * shrunk,
         "replicates": replicated[first] - replicated[second],
     }
@@ -185,6 +194,7 @@ def _pooled(
     where: dict[str, Any], names: list[str], runs: list[dict[str, FloatArray]]
 ) -> pd.DataFrame:
     """Return the means over seeds, one row per pair of attacks."""
+    count = len(runs)
     each = np.stack([run["difference"] for run in runs])
     difference = each.mean(axis=0)
     replicates = np.mean([run["replicates"] for run in runs], axis=0)
@@ -193,10 +203,19 @@ def _pooled(
     partly = np.isnan(low) & ~np.isnan(difference)
     if partly.any():
         bounds[:, partly] = np.nanquantile(replicates[partly], _BOUNDS, axis=1)
-    tested = np.sum([run["tested"] for run in runs], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = np.abs(difference) * len(runs) / np.sqrt(tested)
+    tested = np.sqrt(np.sum([run["tested"] for run in runs], axis=0)) / count
+    sampling = np.sqrt(np.sum([run["variance"] for run in runs], axis=0)) / count
+    samples = np.sum([run["samples"] for run in runs], axis=0)
+    error, p = sampling, _two_sided(norm, difference, tested)
+    if count > 1:
+        between = each.std(axis=0, ddof=1) / np.sqrt(count)
+        p = np.maximum(p, _two_sided(t_distribution(count - 1), difference, between))
+        half = t_distribution.ppf(_BOUNDS[1], count - 1) * between
+        low, high = np.minimum(low, difference - half), np.maximum(high, difference + half)
+        error = np.maximum(sampling, between)
     pairs = list(combinations(names, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effect = np.where(difference == 0, 0.0, difference / (sampling * np.sqrt(samples)))
     return pd.DataFrame(
         {
             **where,
@@ -207,12 +226,19 @@ def _pooled(
             "difference": difference,
             "low": np.minimum(low, difference),
             "high": np.maximum(high, difference),
-            "error": np.sqrt(np.sum([run["variance"] for run in runs], axis=0)) / len(runs),
-            "p": np.where(difference == 0, 1.0, 2 * norm.sf(z)),
-            "seeds": len(runs),
+            "error": error,
+            "effect": effect,
+            "p": p,
+            "seeds": count,
             "steady": (np.sign(each) == np.sign(difference)).all(axis=0),
         }
     )
+
+
+def _two_sided(distribution: Any, difference: FloatArray, error: FloatArray) -> FloatArray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tail = 2 * distribution.sf(np.abs(difference) / error)
+    return np.where(difference == 0, 1.0, tail)
 
 
 def significant(
@@ -250,6 +276,80 @@ def _holm(p: FloatArray) -> FloatArray:
     adjusted = np.empty(len(p))
     adjusted[order] = np.minimum(stepped, 1)
     return adjusted
+
+
+def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dict[str, float]:
+    """Return what the rows of :func:`significant` could have found.
+
+    Returns
+    -------
+    dict
+        `possible`, `tested` and `found` comparisons; and `smallest`, the difference that would
+        have been found with the given chance by half of those tested, if it were the only one:
+        its p-value must pass `alpha` divided by the number of tests. Of several seeds it is that
+        of the t-test or of the sampling error, whichever is larger.
+    """
+    tested = judged[judged["p"].notna()]
+    found = int(judged["significant"].sum())
+    level = alpha / (2 * max(len(tested), 1))
+    factor = np.full(len(tested), norm.isf(level) + norm.ppf(chance))
+    for seeds in tested.loc[tested["seeds"] > 1, "seeds"].unique():
+        own = t_distribution(seeds - 1)
+        factor[tested["seeds"] == seeds] = own.isf(level) + own.ppf(chance)
+    smallest = float(np.median(factor * tested["error"])) if len(tested) else np.nan
+    return {"possible": len(judged), "tested": len(tested), "found": found, "smallest": smallest}
+
+
+def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05) -> str:
+    """Tell in words how many differences there could have been, and how large one had to be."""
+    has = power(judged, alpha)
+    label, seeds = METRICS[metric].label, int(judged["seeds"].min())
+    # Each ratio of a metric lies between 0 and 1.
+    none = "None was found" if has["smallest"] <= len(METRICS[metric].ratios) else _NONE
+    return (
+        f"{has['tested']:,} of {has['possible']:,} comparisons could be tested, "
+        + (f"{has['found']:,} are significant. " if has["found"] else f"{none}. ")
+        + f"Half of them would have shown a difference of {has['smallest']:.3f} {label} with 80% "
+        "chance. "
+        + (
+            f"They are about models as trained with {seeds} seeds."
+            if seeds > 1
+            else "They are about this trained model; another seed can turn them."
+        )
+    )
+
+
+def unstable(results: pd.DataFrame, metric: str = "ma", times: float = 5) -> pd.DataFrame:
+    """Return the attacks whose metric differs more between seeds than sampling explains.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows of several seeds.
+    metric : str
+    times : float
+        How often the variance between seeds must exceed the sampling variance, which is that of
+        the metric's own interval; both are means over scenarios.
+
+    Returns
+    -------
+    DataFrame
+        One row per setting and attack, the most unstable first: `title`, `between` and `sampling`
+        (standard deviations), `ratio` (of the variances) and `reason`, where it is known.
+    """
+    rows = results[results["status"] == "ok"]
+    by = [*setting_of(rows), "attack", "title"]
+    width = (rows[f"{metric}_high"] - rows[f"{metric}_low"]) / (2 * norm.ppf(_BOUNDS[1]))
+    cells = rows.assign(sampling=width**2).groupby([*by, "scenario"], sort=False, dropna=False)
+    spread = pd.DataFrame(
+        {"between": cells[metric].var(ddof=1), "sampling": cells["sampling"].mean()}
+    )
+    table = spread.dropna().groupby(level=by, sort=False, dropna=False).mean().reset_index()
+    table["ratio"] = table["between"] / table["sampling"]
+    table[["between", "sampling"]] **= 0.5
+    table["reason"] = table["attack"].map(_REASONS).fillna("")
+    table = table[table["ratio"] > times]
+    return table.sort_values("ratio", ascending=False, ignore_index=True)
 
 
 def find(judged: pd.DataFrame) -> pd.DataFrame:
