@@ -17,8 +17,7 @@ from scipy.stats import binom, norm, ttest_1samp
 from mibench import figures, scenarios
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.study import metrics, results
-from mibench.study.study import Experiment
+from mibench.study import Study, metrics, results
 
 Rates = Callable[[scenarios.Scenario], tuple[float, float]]
 GRID = scenarios.catalogue("digits")
@@ -192,7 +191,7 @@ def test_standard_error_is_that_of_a_plain_bootstrap(metric: str) -> None:
     assert [row["value"], row["other_value"]] == pytest.approx(values)
 
 
-def test_metrics_are_those_of_the_result_rows(digits: Experiment) -> None:
+def test_metrics_are_those_of_the_result_rows(digits: Study) -> None:
     names = ["gap", "loss_threshold", "top1_threshold"]
     table, answers = digits.run(["ES12", "ES84"], names)
     for metric in metrics.OF_ANSWERS:
@@ -351,9 +350,9 @@ def test_ranks_and_leaders() -> None:
             "seed": seed,
             "ma": ma,
             "fpr": 1 - ma,
-            "tpr_at_fpr_0.1": tpr,
-            "tpr_at_fpr_0.1_low": tpr - 0.05,
-            "tpr_at_fpr_0.1_high": tpr + 0.05,
+            "tpr_at_fpr_1": tpr,
+            "tpr_at_fpr_1_low": tpr - 0.05,
+            "tpr_at_fpr_1_high": tpr + 0.05,
         }
         for rows in (values, values2)
         for title, (ma, tpr, seed) in rows.items()
@@ -363,8 +362,8 @@ def test_ranks_and_leaders() -> None:
     [found] = conflicts.leaders(table).to_dict("records")
     assert (found["leader"], found["other_leader"], found["same"]) == ("A", "B", False)
     assert found["clear"] and found["ma"] == pytest.approx(0.8)
-    assert found["other_tpr_at_fpr_0.1"] == pytest.approx(0.5)
-    tied = table.assign(**{"tpr_at_fpr_0.1": 0.3})
+    assert found["other_tpr_at_fpr_1"] == pytest.approx(0.5)
+    tied = table.assign(**{"tpr_at_fpr_1": 0.3})
     assert conflicts.leaders(tied)["same"].all()
     with pytest.raises(MIBenchError, match="no metric"):
         conflicts.ranking(table, "nonsense")
@@ -374,7 +373,7 @@ FEW = ["loss_threshold", "gap", "top1_threshold", "class_confidence", "ppv", "bl
 
 
 @pytest.fixture(scope="module")
-def executed(location30: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def executed(location30: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the results of all 84 scenarios of Location30."""
     folder = tmp_path_factory.mktemp("executed")
     run = location30.run(scenarios.catalogue("Location30"), FEW)
@@ -426,9 +425,9 @@ def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
         assert len(differing) == int(kind)
         for text in (here, there):
             assert [part.rsplit(" ", 1)[0] for part in text.split(" and ")] == differing
-    # Four: in how many scenarios the leader by MA leads at 0.1% FPR.
-    [same] = re.findall(r"leads at 0\.1% FPR in (\d+) of 84", said)
-    low = "tpr_at_fpr_0.1"
+    # Four: in how many scenarios the leader by MA leads at 1% FPR.
+    [same] = re.findall(r"leads at 1% FPR in (\d+) of 84", said)
+    low = "tpr_at_fpr_1"
     best = [
         bool({*g[g["ma"] == g["ma"].max()].attack} & {*g[g[low] == g[low].max()].attack})
         for _, g in rows.groupby("scenario")

@@ -11,10 +11,9 @@ from click.testing import CliRunner
 
 from mibench import figures
 from mibench.apps.cli import main
-from mibench.attacks import REGISTRY
+from mibench.attacks import ATTACKS
 from mibench.store import safe
-from mibench.study import results
-from mibench.study.study import Experiment
+from mibench.study import Study, results
 
 
 class Page(HTMLParser):
@@ -41,13 +40,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def executed(digits: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def executed(digits: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two models, two seeds and two datasets, some infeasible, from a few real ones."""
     folder = tmp_path_factory.mktemp("executed")
     names = ["gap", "loss_threshold", "top1_threshold"]
     table, answers = digits.run(["ES01", "ES29", "ES57"], names)
     one = table[table["attack"] == "gap"]
-    every = pd.concat([one.assign(attack=a.name, title=a.title) for a in REGISTRY.values()])
+    every = pd.concat([one.assign(attack=a.name, title=a.title) for a in ATTACKS.values()])
     results.save(folder / "digits" / "a", every, answers)
     other = table.assign(model="<VGG>", seed=1)
     results.save(folder / "digits" / "b", pd.concat([table.assign(model="<VGG>"), other]), answers)
@@ -71,7 +70,7 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     page = Page(text)
     shown = " ".join(page.text)
-    for kind in REGISTRY.values():
+    for kind in ATTACKS.values():
         assert kind.title in shown
     for setting in ("digits, MLP", "digits, <VGG>", "Location30, MLP"):
         assert setting in shown
@@ -168,7 +167,7 @@ def test_a_report_that_cannot_be_written_is_one_sentence(executed: Path, tmp_pat
 def test_every_attack_is_explained() -> None:
     file = Path(__file__).parents[1] / "notebooks" / "attacks_explained.ipynb"
     cells = nbformat.read(file, as_version=4).cells
-    for kind in REGISTRY.values():
+    for kind in ATTACKS.values():
         texts = [c.source for c in cells if f"\n`{kind.name}`, " in c.source]
         assert len(texts) == 1, f"{kind.name} needs one cell in {file.name}"
         [text] = texts

@@ -470,12 +470,11 @@ def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     return rows.assign(rank=rank)[[*within, "attack", "title", "value", "rank"]]
 
 
-def leaders(
-    results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1"
-) -> pd.DataFrame:
+def leaders(results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_1") -> pd.DataFrame:
     """Set each scenario's leader by one metric beside its leader by another.
 
-    Values are means over seeds. Of several leaders with one value, those that lead by both
+    Scenarios without a value of both are left out, as those with fewer nonmembers than a low FPR
+    needs. Values are means over seeds. Of several leaders with one value, those that lead by both
     metrics come first, then those that stand first in the results.
 
     Returns
@@ -485,10 +484,10 @@ def leaders(
         both metrics and the other leader's of both; and `clear`, whether the other leader's
         interval of `other` lies above the leader's in every seed.
     """
-    rows = results[results["status"] == "ok"]
+    rows = results[(results["status"] == "ok") & results[metric].notna() & results[other].notna()]
     within = [*setting_of(rows), "scenario"]
     bounds = [f"{other}_low", f"{other}_high"]
-    by = rows.groupby([*within, "title"], sort=False)
+    by = rows.groupby([*within, "title"], sort=False, dropna=False)
     table = by[[metric, other]].mean().join(by[bounds].agg({bounds[0]: "min", bounds[1]: "max"}))
     found = []
     for key, part in table.groupby(level=within, sort=False):

@@ -4,6 +4,7 @@ from mibench.figures.all_figures import all_figures, defended, file_name, publis
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.defences import defences
+from mibench.figures.effects import effect_table
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
@@ -21,6 +22,7 @@ __all__ = [
     "defences",
     "defended",
     "distances",
+    "effect_table",
     "file_name",
     "heat_map",
     "published",

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 import pandas as pd
 
 from mibench.compare import conflicts
+from mibench.compare.effects import effects
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost
 from mibench.figures.defences import defences
+from mibench.figures.effects import effect_table
 from mibench.figures.panels import six_panels
 from mibench.figures.ranking import critical_difference, heat_map
 from mibench.figures.rows import by_setting, only_setting
@@ -36,7 +38,7 @@ def all_figures(
 ) -> Iterator[tuple[str, Picture]]:
     """Yield the panels of :func:`published` and what else the results fill, named.
 
-    Of each setting the cost; of two scenarios also heat map, ranks, leaders by
+    Of each setting the cost; of two scenarios also heat map, effects, ranks, leaders by
     two metrics and conflicts; of three attacks in them their ranking. Then :func:`defended`.
     """
     yield from published(results, columns)
@@ -48,8 +50,11 @@ def all_figures(
             yield _named(setting, "heat_map_ma"), heat_map(rows, columns=columns)
             if ok["attack"].nunique() > 2:
                 yield _named(setting, "ranking_ma"), critical_difference(rows, columns=columns)
+            moved = effects(rows)
+            yield _named(setting, "effects"), effect_table(moved, rows, columns=columns)
             yield _named(setting, "ranks"), ranks(conflicts.ranking(rows), rows)
-            yield _named(setting, "two_views"), two_views(conflicts.leaders(rows), rows)
+            if len(leaders := conflicts.leaders(rows)):
+                yield _named(setting, "two_views"), two_views(leaders, rows)
             answered = tables.of_setting(answers, rows) if len(answers) else answers
             if len(answered) and ok["attack"].nunique() > 1:
                 judged = conflicts.significant(conflicts.differences(answered))

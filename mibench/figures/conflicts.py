@@ -145,7 +145,7 @@ def two_views(
     leaders: pd.DataFrame,
     results: pd.DataFrame,
     metric: str = "ma",
-    other: str = "tpr_at_fpr_0.1",
+    other: str = "tpr_at_fpr_1",
 ) -> Picture:
     """Draw each scenario's leader by one metric beside its leader by another, in both metrics.
 

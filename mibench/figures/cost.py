@@ -98,7 +98,7 @@ def costed(results: pd.DataFrame) -> pd.DataFrame:
     whether no attack that costs at most as much has a higher mean. Attacks that are no longer
     registered have no known cost and are left out.
     """
-    counts = results[["shadows", "references", "distilled"]].max()
+    counts = {role: int(results[role].max()) for role in ("shadows", "references", "distilled")}
     kinds = {name: kind for name in titles(results) if (kind := kind_of(name)) is not None}
     known = list(kinds)
     table = pd.DataFrame(index=pd.Index(known, name="attack"))

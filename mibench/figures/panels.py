@@ -131,7 +131,7 @@ def _panel(
         axes.text(
             float(np.mean(places)),
             0.5,
-            "no positive predictions",
+            METRICS[metric].absent,
             rotation=90,
             fontsize=5,
             color="0.35",

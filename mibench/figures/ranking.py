@@ -212,7 +212,9 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
         raise MIBenchError(f"no heat map of {metric!r}; use one of {', '.join(ORDERED)}")
     values, title = pivot(results, metric), titles(results)
     if values.empty:
-        raise MIBenchError(f"no scenario of {setting} has values to draw")
+        raise MIBenchError(
+            f"no scenario of {setting} has {METRICS[metric].label}: {METRICS[metric].absent}"
+        )
     better = METRICS[metric].better
     order = (better * values).mean().sort_values(ascending=False, kind="stable").index
     values = values[order]

@@ -25,7 +25,8 @@ def by_setting(results: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
         ways = rows.groupby(varied, sort=False, dropna=False) if varied else [((), rows)]
         for values, part in ways:
             said = (f"{c.removeprefix('train_')} {v}" for c, v in zip(varied, values, strict=True))
-            yield ", ".join([*names, *said]), part
+            # Epochs, among others, stand in a setting and in its recipe.
+            yield ", ".join(dict.fromkeys([*names, *said])), part
 
 
 def only_setting(results: pd.DataFrame, purpose: str) -> str:

@@ -51,6 +51,13 @@ class Metric:
         """The fewest nonmembers that the metric can be had from."""
         return 1 if self.fpr is None else math.ceil(round(1 / self.fpr, 6))
 
+    @property
+    def absent(self) -> str:
+        """Why a value is NaN, in words."""
+        if self.fpr is not None:
+            return f"needs at least {self.needed:,} nonmembers"
+        return "no positive predictions" if self.ratios else "no value"
+
     def of(self, counts: FloatArray) -> FloatArray:
         """Return the metric of counts (4, ...), NaN where a ratio has no denominator."""
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -235,6 +242,7 @@ def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float) -> Estimate
     """
     members, nonmembers = np.sort(scores[is_member]), np.sort(scores[~is_member])[::-1]
     m, n = len(members), len(nonmembers)
+    # The rounding error of 1 / 0.07 must not ask for one more.
     if n < round(1 / fpr, 6):
         return Estimate(math.nan, math.nan, math.nan)
     edges = np.concatenate([[np.inf], nonmembers, [-np.inf]])

@@ -9,8 +9,8 @@ all of them together.
 from __future__ import annotations
 
 import json
-import logging
 import shutil
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -122,10 +122,10 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
         if readable(belongs_to(file)):
             by_dataset.setdefault(_said(file).get("dataset", file.parent.name), []).append(file)
         else:
-            logging.getLogger("mibench").warning(
-                "%s or its answers are damaged, or of an older version, and left out; run its "
+            warnings.warn(
+                f"{file} or its answers are damaged or of an older version, and left out; run its "
                 "parameter file again",
-                file,
+                stacklevel=2,
             )
     if not by_dataset:
         return []
@@ -356,7 +356,9 @@ def metrics_table(results: pd.DataFrame) -> pd.DataFrame:
     rows = {
         row["title"]: {
             name: f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"
-            for name in METRICS
+            if row[name] == row[name]
+            else metric.absent
+            for name, metric in METRICS.items()
             if name in row
         }
         for row in results.to_dict("records")
