@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -30,12 +32,10 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     for key, rows in ok.groupby(setting, sort=False, dropna=False):
         named = dict(zip(setting, key, strict=True))
         varied = [f for f in (*FACTORS, "seed") if rows[f].nunique() > 1]
-        averages = {f: _levels(rows, f, metric) for f in varied if f != "seed"}
+        sizes = {f: _sizes(rows, f, metric) for f in varied if f != "seed"}
         for (attack, title), own in rows.groupby(["attack", "title"], sort=False):
             for factor in varied:
-                means: pd.DataFrame | None = averages.get(factor)
-                known = means is not None and attack in means.index
-                ordered = means.loc[[attack]].squeeze() if known else pd.Series([np.nan], [None])
+                size, first, last = sizes.get(factor, {}).get(attack, (np.nan, None, None))
                 found.append(
                     {
                         **named,
@@ -43,9 +43,9 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
                         "title": title,
                         "factor": factor,
                         "eta_squared": _share(own, factor, varied, metric),
-                        "size": ordered.iloc[-1] - ordered.iloc[0],
-                        "first": ordered.index[0],
-                        "last": ordered.index[-1],
+                        "size": size,
+                        "first": first,
+                        "last": last,
                     }
                 )
     if not found:
@@ -53,14 +53,14 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _levels(rows: pd.DataFrame, factor: str, metric: str) -> pd.DataFrame | None:
-    """Return a metric's averages, attacks down and the factor's levels across, in order."""
+def _sizes(rows: pd.DataFrame, factor: str, metric: str) -> dict[Any, tuple[float, Any, Any]]:
+    """Return each attack's change from a factor's first level to its last, and both levels."""
     try:
         means = within(rows, factor, metric).drop(columns="cells")
     except MIBenchError:  # nothing differs in this factor alone
-        return None
-    order = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
-    return means[order]
+        return {}
+    first, *_, last = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
+    return {attack: (size, first, last) for attack, size in (means[last] - means[first]).items()}
 
 
 def _share(rows: pd.DataFrame, factor: str, varied: list[str], metric: str) -> float:

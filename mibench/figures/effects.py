@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -64,9 +65,10 @@ def effect_table(
         f"first level to its last ({ends}), averaged over scenarios that differ in it alone. "
         f"{counted(results)}."
     )
-    largest = shares.mean().idxmax()
+    means = {factor: float(np.nanmean(shares[factor])) for factor in order}
+    largest = max(means, key=lambda factor: means[factor])
     figure.alt = (
         f"Heat map; on average the {str(largest).replace('_', ' ')} explains most, "
-        f"{shares[largest].mean():.0%} of an attack's variance."
+        f"{means[largest]:.0%} of an attack's variance."
     )
     return figure
