@@ -236,6 +236,10 @@ class Study:
         }
 
     @property
+    def _knowledge_seed(self) -> int:
+        return self.signals.streams.seed("attacks")
+
+    @property
     def metrics_seed(self) -> int:
         """The seed of ties and of intervals by resampling."""
         return self.signals.streams.seed("metrics")
@@ -294,7 +298,7 @@ class Study:
     def _knowledge(self, attack: Attack) -> Knowledge:
         """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
         signals, needs = self.signals, attack.needs
-        known: dict[str, Any] = {"seed": signals.streams.seed("attacks")}
+        known: dict[str, Any] = {"seed": self._knowledge_seed}
         if "shadow" in needs:
             known["shadows"] = signals.shadow_outputs(needs & COPIES.keys())
         if "random" in needs:
