@@ -1,0 +1,229 @@
+"""The published target datasets, made again from the outputs of the model that they were made of.
+
+Only the pools of records can be: how their distances were computed is known to seven digits. Of
+images the outputs are not to be had, nor the generated nonmembers.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.spatial.distance import cdist
+
+from mibench.attacks import NEEDS, REGISTRY, Attack, Inference, Knowledge
+from mibench.compare import record
+from mibench.compare.record import GROUP
+from mibench.errors import MIBenchError
+from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs, check_references
+from mibench.study import audit, metrics
+
+RECORDS = ("Location30", "Purchase100", "Texas100")
+PRINTED = ("precision", "recall", "f1", "fpr", "fnr", "ma", "accuracy")
+# The published name, and ours, of the attacks whose results on records are known and can be run.
+_RUN_AS = {"class_modified_entropy": "risk_score"}
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What a file's outputs make of a published pool.
+
+    Attributes
+    ----------
+    groups : DataFrame
+        One row a group: `group`, `distance`, `differential_distance`, and both with `published_`.
+    results : DataFrame
+        One row per attack and scenario: `scenario`, `attack`, `title` and the metrics.
+    answers : DataFrame
+        What each attack said of each sample, as :mod:`mibench.compare.conflicts` takes it.
+    left_out : dict of str to str
+        Attacks that could not run, with the reason.
+    """
+
+    dataset: str
+    groups: pd.DataFrame
+    results: pd.DataFrame
+    answers: pd.DataFrame
+    left_out: dict[str, str]
+
+    @property
+    def largest_difference(self) -> tuple[float, float]:
+        """By how much a distance and a differential distance miss the published, at most."""
+        distance, differential = (
+            float((self.groups[name] - self.groups[f"published_{name}"]).abs().max())
+            for name in ("distance", "differential_distance")
+        )
+        return distance, differential
+
+    def published(self, attack: str) -> pd.DataFrame:
+        """Return the published results of one of our attacks as printed, by scenario."""
+        printed = record.table("results").query("dataset == @self.dataset")
+        return printed[printed["attack"] == _RUN_AS.get(attack)].set_index("scenario")[
+            list(PRINTED)
+        ]
+
+    @property
+    def overview(self) -> pd.DataFrame:
+        """One row an attack: means over scenarios, and of the published MA as printed and right."""
+        means = self.results.groupby(["attack", "title"], sort=False)[
+            ["recall", "fpr", "ma", "auc"]
+        ].mean()
+        printed = {name: self.published(name) for name, _ in means.index}
+        return means.assign(
+            printed=[printed[name]["ma"].mean() for name, _ in means.index],
+            counted=[record.counted(printed[name])["ma"].mean() for name, _ in means.index],
+        ).sort_values("ma", ascending=False)
+
+    def to_json(self) -> str:
+        """Return groups and results as JSON, NaN as null."""
+        table = self.results.drop(columns="title").replace({v: None for v in (np.nan, np.inf, -np.inf)})
+        rows: list[dict[str, Any]] = table.to_dict("records")
+        for attack in self.results["attack"].unique():
+            printed = self.published(attack)
+            right = record.counted(printed).to_dict("index")
+            as_printed = printed.to_dict("index")
+            for row in (r for r in rows if r["attack"] == attack):
+                row["published"] = as_printed.get(row["scenario"])
+                row["published_counted"] = right.get(row["scenario"])
+        return json.dumps({"groups": self.groups.to_dict("records"), "results": rows}, indent=1)
+
+
+def reproduce(path: str | Path, dataset: str) -> Reproduction:
+    """Make a published pool's groups and target datasets of a file's outputs, and attack them.
+
+    Parameters
+    ----------
+    path : path
+        As :func:`mibench.study.audit.audit_file` takes it, samples in the order of the pool.
+    dataset : str
+        One of :data:`RECORDS`.
+
+    Raises
+    ------
+    MIBenchError
+        If the pool is not known, the file is not what it should be or has not its samples.
+    """
+    if dataset not in RECORDS:
+        raise MIBenchError(
+            f"{dataset} cannot be reproduced; the published distances of {', '.join(RECORDS)} "
+            "follow from a model's outputs alone"
+        )
+    (target, is_member), shadow, references = audit.read(path)
+    known = record.groups(dataset)
+    sides = [np.flatnonzero(is_member), np.flatnonzero(~is_member)]
+    if any(len(side) // GROUP != len(known) for side in sides):
+        raise MIBenchError(
+            f"{path} holds {len(sides[0])} members and {len(sides[1])} nonmembers; the published "
+            f"pool of {dataset} has {len(known)} groups of {GROUP} and {GROUP}"
+        )
+    members, nonmembers = (s[: GROUP * len(known)].reshape(-1, GROUP) for s in sides)
+    groups = pd.DataFrame({"group": known.index})
+    pairs = list(zip(target.probs[members], target.probs[nonmembers], strict=True))
+    for name, values in (
+        ("distance", [distance(m, n) for m, n in pairs]),
+        ("differential_distance", [differential_distance(m, n, *pairs[0]) for m, n in pairs]),
+    ):
+        groups[name], groups[f"published_{name}"] = values, known[name].to_numpy()
+    chosen = {
+        scenario: np.concatenate([members[picked].ravel(), nonmembers[picked].ravel()])
+        for scenario, picked in record.targets(dataset).items()
+    }
+    knowledge, given = Knowledge(), set()
+    if shadow is not None:
+        knowledge, given = Knowledge(shadow=shadow[0], shadow_is_member=shadow[1]), {"shadow"}
+    if references is not None:
+        shape = (len(target), target.logits.shape[1])
+        logits, trained_on = check_references(references["logits"], references["in"], shape)
+        target = replace(target, reference_logits=logits, reference_in=trained_on)
+        given.add("references")
+    lacking = {name: sorted(kind.needs - given) for name, kind in REGISTRY.items()}
+    run = partial(_attacked, knowledge, target, is_member, chosen)
+    # NumPy computes without holding the interpreter, so that threads are enough.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        possible = [kind for name, kind in REGISTRY.items() if not lacking[name]]
+        found = list(pool.map(run, possible))
+    left_out = {n: "lacks " + "; ".join(NEEDS[w] for w in ws) for n, ws in lacking.items() if ws}
+    left_out |= {
+        kind.name: made for kind, made in zip(possible, found, strict=True) if isinstance(made, str)
+    }
+    tables = [made for made in found if not isinstance(made, str)]
+    if not tables:
+        raise MIBenchError(f"{path} allows no attack: it holds no shadow_ and no reference_ arrays")
+    results, answers = (pd.concat(part, ignore_index=True) for part in zip(*tables, strict=True))
+    return Reproduction(dataset, groups, results, answers.assign(dataset=dataset), left_out)
+
+
+def _attacked(
+    knowledge: Knowledge,
+    target: Outputs,
+    is_member: BoolArray,
+    chosen: dict[str, IntArray],
+    kind: type[Attack],
+) -> tuple[pd.DataFrame, pd.DataFrame] | str:
+    """Return an attack's results and answers in all scenarios, or why it cannot run."""
+    try:
+        attack = kind(_SEED).fit(knowledge)
+        rows, answers = [], []
+        for scenario, samples in chosen.items():
+            # Shuffled, for members come first.
+            order = np.random.default_rng(_SEED).permutation(len(samples))
+            found = attack.infer(target.take(samples[order]))
+            inference = Inference(found.scores[np.argsort(order)], found.threshold)
+            values = metrics.evaluate(inference, is_member[samples], seed=_SEED)
+            rows.append(
+                {"scenario": scenario, "attack": kind.name, "title": kind.title}
+                | metrics.as_columns(values)
+            )
+            answers.append(
+                pd.DataFrame(
+                    {
+                        "scenario": scenario,
+                        "attack": kind.name,
+                        "seed": _SEED,
+                        # Places, not the pool's numbers: a group that stands twice counts twice.
+                        "sample": np.arange(len(samples)),
+                        "is_member": is_member[samples],
+                        "answer": (inference.scores >= inference.threshold).astype(int),
+                    }
+                )
+            )
+    except MIBenchError as error:
+        return str(error)
+    return pd.DataFrame(rows), pd.concat(answers)
+
+
+def distance(members: FloatArray, nonmembers: FloatArray) -> float:
+    """Return the published distance of records: the biased MMD^2 of (m, C) and (n, C) vectors.
+
+    The kernel is a sum of five Gaussians exp(-d^2 / (b 2^(i - 2))), i = 0 to 4, b the mean squared
+    distance of two different vectors among all.
+    """
+    points, count = np.concatenate([members, nonmembers]), len(members)
+    squared = cdist(points, points, "sqeuclidean")
+    base = squared.sum() / (len(points) * (len(points) - 1))
+    kernel = np.exp(-squared[..., None] / (base * 2.0 ** np.arange(-2, 3))).sum(axis=-1)
+    within = kernel[:count, :count].mean() + kernel[count:, count:].mean()
+    return float(within - 2 * kernel[:count, count:].mean())
+
+
+def differential_distance(
+    members: FloatArray,
+    nonmembers: FloatArray,
+    first_members: FloatArray,
+    first_nonmembers: FloatArray,
+) -> float:
+    """Return the published differential distance of records, of a group and of the first group.
+
+    The posteriors of the two groups are added element by element, as was done there; a joining of
+    their samples was likely meant.
+    """
+    added = members + first_members
+    return abs(distance(added, first_members) - distance(added, nonmembers + first_nonmembers))
