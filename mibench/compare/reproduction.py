@@ -18,18 +18,19 @@ import numpy as np
 import pandas as pd
 from scipy.spatial.distance import cdist
 
-from mibench.attacks import NEEDS, REGISTRY, Attack, Inference, Knowledge
+from mibench.attacks.base import NEEDS, Attack, Inference, Knowledge, parse
 from mibench.compare import record
 from mibench.compare.record import GROUP
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs, check_references
+from mibench.outputs import FloatArray, IntArray, Labelled, check_references
+from mibench.streams import Streams
 from mibench.study import audit, metrics
 
 RECORDS = ("Location30", "Purchase100", "Texas100")
 PRINTED = ("precision", "recall", "f1", "fpr", "fnr", "ma", "accuracy")
 # The published name, and ours, of the attacks whose results on records are known and can be run.
 _RUN_AS = {"class_modified_entropy": "risk_score"}
-_SEED = 0
+_STREAMS = Streams(seed=0)
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,10 @@ class Reproduction:
 
     def to_json(self) -> str:
         """Return groups and results as JSON, NaN as null."""
-        table = self.results.drop(columns="title").replace({v: None for v in (np.nan, np.inf, -np.inf)})
-        rows: list[dict[str, Any]] = table.to_dict("records")
+        table = self.results.drop(columns="title").replace(
+            {v: None for v in (np.nan, np.inf, -np.inf)}
+        )
+        rows: list[dict[Any, Any]] = table.to_dict("records")
         for attack in self.results["attack"].unique():
             printed = self.published(attack)
             right = record.counted(printed).to_dict("index")
@@ -116,17 +119,17 @@ def reproduce(path: str | Path, dataset: str) -> Reproduction:
             f"{dataset} cannot be reproduced; the published distances of {', '.join(RECORDS)} "
             "follow from a model's outputs alone"
         )
-    (target, is_member), shadow, references = audit.read(path)
+    target, shadow, references = audit.read(path)
     known = record.groups(dataset)
-    sides = [np.flatnonzero(is_member), np.flatnonzero(~is_member)]
+    sides = [np.flatnonzero(target.is_member), np.flatnonzero(~target.is_member)]
     if any(len(side) // GROUP != len(known) for side in sides):
         raise MIBenchError(
             f"{path} holds {len(sides[0])} members and {len(sides[1])} nonmembers; the published "
             f"pool of {dataset} has {len(known)} groups of {GROUP} and {GROUP}"
         )
     members, nonmembers = (s[: GROUP * len(known)].reshape(-1, GROUP) for s in sides)
-    groups = pd.DataFrame({"group": known.index})
-    pairs = list(zip(target.probs[members], target.probs[nonmembers], strict=True))
+    groups, probs = pd.DataFrame({"group": known.index}), target.outputs.probs
+    pairs = list(zip(probs[members], probs[nonmembers], strict=True))
     for name, values in (
         ("distance", [distance(m, n) for m, n in pairs]),
         ("differential_distance", [differential_distance(m, n, *pairs[0]) for m, n in pairs]),
@@ -136,24 +139,23 @@ def reproduce(path: str | Path, dataset: str) -> Reproduction:
         scenario: np.concatenate([members[picked].ravel(), nonmembers[picked].ravel()])
         for scenario, picked in record.targets(dataset).items()
     }
-    knowledge, given = Knowledge(), set()
-    if shadow is not None:
-        knowledge, given = Knowledge(shadow=shadow[0], shadow_is_member=shadow[1]), {"shadow"}
+    given = set() if shadow is None else {"shadow"}
     if references is not None:
-        shape = (len(target), target.logits.shape[1])
+        shape = (len(target), probs.shape[1])
         logits, trained_on = check_references(references["logits"], references["in"], shape)
-        target = replace(target, reference_logits=logits, reference_in=trained_on)
-        given.add("references")
-    lacking = {name: sorted(kind.needs - given) for name, kind in REGISTRY.items()}
-    run = partial(_attacked, knowledge, target, is_member, chosen)
+        outputs = replace(target.outputs, reference_logits=logits, reference_in=trained_on)
+        target, given = Labelled(outputs, target.is_member), given | {"references"}
+    knowledge = Knowledge(_STREAMS.seed("attacks"), () if shadow is None else (shadow,))
+    asked = parse("all")
+    lacking = {attack.label: sorted(attack.needs - given) for attack in asked}
+    left_out = {n: "lacks " + "; ".join(NEEDS[w] for w in ws) for n, ws in lacking.items() if ws}
+    possible = [attack for attack in asked if attack.label not in left_out]
     # NumPy computes without holding the interpreter, so that threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        possible = [kind for name, kind in REGISTRY.items() if not lacking[name]]
-        found = list(pool.map(run, possible))
-    left_out = {n: "lacks " + "; ".join(NEEDS[w] for w in ws) for n, ws in lacking.items() if ws}
-    left_out |= {
-        kind.name: made for kind, made in zip(possible, found, strict=True) if isinstance(made, str)
-    }
+        found = list(pool.map(partial(_attacked, knowledge, target, chosen), possible))
+    for attack, made in zip(possible, found, strict=True):
+        if isinstance(made, str):
+            left_out[attack.label] = made
     tables = [made for made in found if not isinstance(made, str)]
     if not tables:
         raise MIBenchError(f"{path} allows no attack: it holds no shadow_ and no reference_ arrays")
@@ -162,39 +164,29 @@ def reproduce(path: str | Path, dataset: str) -> Reproduction:
 
 
 def _attacked(
-    knowledge: Knowledge,
-    target: Outputs,
-    is_member: BoolArray,
-    chosen: dict[str, IntArray],
-    kind: type[Attack],
+    knowledge: Knowledge, target: Labelled, chosen: dict[str, IntArray], attack: Attack
 ) -> tuple[pd.DataFrame, pd.DataFrame] | str:
     """Return an attack's results and answers in all scenarios, or why it cannot run."""
+    rows, answers = [], []
     try:
-        attack = kind(_SEED).fit(knowledge)
-        rows, answers = [], []
+        attack.fit(knowledge)
         for scenario, samples in chosen.items():
+            is_member = target.is_member[samples]
             # Shuffled, for members come first.
-            order = np.random.default_rng(_SEED).permutation(len(samples))
-            found = attack.infer(target.take(samples[order]))
+            order = _STREAMS("order").permutation(len(samples))
+            found = attack.infer(target.outputs.take(samples[order]))
             inference = Inference(found.scores[np.argsort(order)], found.threshold)
-            values = metrics.evaluate(inference, is_member[samples], seed=_SEED)
-            rows.append(
-                {"scenario": scenario, "attack": kind.name, "title": kind.title}
-                | metrics.as_columns(values)
-            )
-            answers.append(
-                pd.DataFrame(
-                    {
-                        "scenario": scenario,
-                        "attack": kind.name,
-                        "seed": _SEED,
-                        # Places, not the pool's numbers: a group that stands twice counts twice.
-                        "sample": np.arange(len(samples)),
-                        "is_member": is_member[samples],
-                        "answer": (inference.scores >= inference.threshold).astype(int),
-                    }
-                )
-            )
+            named = {"scenario": scenario, "attack": attack.label}
+            values = metrics.as_columns(metrics.evaluate(inference, is_member))
+            rows.append(named | {"title": attack.full_title} | values)
+            said = {
+                "seed": 0,
+                # Places, not the pool's numbers: a group that stands twice counts twice.
+                "sample": np.arange(len(samples)),
+                "is_member": is_member,
+                "answer": (inference.scores >= inference.threshold).astype(int),
+            }
+            answers.append(pd.DataFrame(named | said))
     except MIBenchError as error:
         return str(error)
     return pd.DataFrame(rows), pd.concat(answers)

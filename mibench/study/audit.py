@@ -238,9 +238,7 @@ def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> Aud
 
 def read(
     path: str | Path, probs: str | None = None
-) -> tuple[
-    tuple[Outputs, BoolArray], tuple[Outputs, BoolArray] | None, Mapping[str, ArrayLike] | None
-]:
+) -> tuple[Labelled, Labelled | None, Mapping[str, ArrayLike] | None]:
     """Return target, shadow and references of a file that :func:`audit_file` takes."""
     twin = probs and probs.replace("target", "shadow", 1)
     arrays = _read(Path(path), {*_USED, probs, twin})
