@@ -116,8 +116,13 @@ def beside(results: pd.DataFrame) -> pd.DataFrame:
             "no results that the published record has too; run scenarios of "
             + ", ".join(theirs()["dataset"].unique())
         )
-    at = [scenarios.find(s, d) for d, s in zip(both["dataset"], both["scenario"], strict=True)]
-    return both.assign(**{factor: [getattr(s, factor) for s in at] for factor in _FACTORS})
+    grid = [
+        scenario.to_dict()
+        for dataset in both["dataset"].unique()
+        for scenario in (*scenarios.catalogue(dataset), *scenarios.off_grid(dataset))
+    ]
+    factors = pd.DataFrame(grid).rename(columns={"id": "scenario"}).drop(columns="label")
+    return both.merge(factors, on=["dataset", "scenario"])
 
 
 def correlations(compared: pd.DataFrame) -> pd.DataFrame:

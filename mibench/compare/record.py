@@ -45,6 +45,7 @@ def groups(dataset: str) -> pd.DataFrame:
     return known[known["dataset"] == dataset].set_index("group")
 
 
+@cache
 def targets(dataset: str) -> dict[str, list[int]]:
     """Return the groups of a pool's 84 published target datasets by scenario, repeated as there."""
     rows = table("targets").query("dataset == @dataset")

@@ -40,7 +40,6 @@ def scatter(compared: pd.DataFrame, metric: str = "ma") -> Picture:
             across,
             figsize=(WIDTHS[2], 0.8 + 2.4 * down),
             squeeze=False,
-            sharex=True,
             sharey=True,
         )
         for axes, dataset in zip(grid.flat, datasets, strict=False):
@@ -57,6 +56,7 @@ def scatter(compared: pd.DataFrame, metric: str = "ma") -> Picture:
                     linewidths=0.6,
                 )
             axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
+            axes.set_xlabel(f"published {NAMES[metric]}")
             axes.set_title(dataset, loc="left")
         for axes in grid.flat[len(datasets) :]:
             axes.axis("off")
@@ -67,8 +67,8 @@ def scatter(compared: pd.DataFrame, metric: str = "ma") -> Picture:
         ]
         titles = [a if kind is None else kind.title for a, kind in kinds.items()]
         figure.legend(handles, titles, loc="outside lower center", ncols=min(len(attacks), 5))
-        figure.supxlabel(f"published {NAMES[metric]}", fontsize=7)
-        figure.supylabel(f"our {NAMES[metric]}", fontsize=7)
+        for axes in grid[:, 0]:
+            axes.set_ylabel(f"our {NAMES[metric]}")
     above = rows.assign(above=rows["ours"] > rows["theirs"]).groupby("dataset", sort=False)["above"]
     figure.caption = (
         f"Our {NAMES[metric]} against the published, one mark per attack and scenario "
