@@ -1,12 +1,15 @@
 """The published record: what is shipped of it, what it shows by itself, ours beside it."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 
 from mibench import scenarios
+from mibench.apps.cli import main
 from mibench.compare import errata, published, record, reproduction
 from mibench.errors import MIBenchError
 from mibench.figures.published import scatter
@@ -126,6 +129,28 @@ def test_location30_is_reproduced(made: reproduction.Reproduction) -> None:
     assert (ma["loss_threshold"] > ma["class_modified_entropy"]).all()
 
 
+def test_command(
+    made: reproduction.Reproduction, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(reproduction, "reproduce", lambda file, dataset: made)
+    given = ["reproduce", "file.npz", "--dataset", "Location30"]
+    said = CliRunner().invoke(main, given)
+    assert said.exit_code == 0 and max(map(len, said.output.splitlines())) <= 80
+    assert "Class mod. entropy" in said.stdout and "0.422    0.575" in said.stdout
+    found = json.loads(CliRunner().invoke(main, [*given, "--json"]).stdout)
+    assert found.keys() == {"groups", "results"} and len(found["groups"]) == 100
+    assert found["groups"][0].keys() == {
+        "group",
+        *(f"{p}{d}" for p in ("", "published_") for d in ("distance", "differential_distance")),
+    }
+    for row in found["results"]:
+        own = row["attack"] == "class_modified_entropy"
+        assert (row["published"] is not None) == own == (row["published_counted"] is not None)
+        if own:
+            assert row["published_counted"]["ma"] == pytest.approx(row["ma"], abs=1e-9)
+            assert row["published"]["recall"] == pytest.approx(row["recall"], abs=1e-9)
+
+
 def test_no_conflict_survives_a_correction(made: reproduction.Reproduction) -> None:
     found = errata.conflicts_left(made)
     assert found["conflicts"] > 1000 and found["conflicts after Holm"] == 0
@@ -162,6 +187,10 @@ def test_mistakes(tmp_path: Path) -> None:
         reproduction.reproduce(tmp_path / "few.npz", "Location30")
     with pytest.raises(MIBenchError, match="CIFAR10 cannot be reproduced"):
         reproduction.reproduce(tmp_path / "few.npz", "CIFAR10")
+    said = CliRunner().invoke(
+        main, ["reproduce", str(tmp_path / "none.npz"), "--dataset", "Location30"]
+    )
+    assert said.exit_code == 2 and said.stdout == "" and len(said.stderr.splitlines()) == 1
     many = {name: np.concatenate([value] * 50) for name, value in given.items()}
     np.savez(tmp_path / "alone.npz", **many)
     alone = reproduction.reproduce(tmp_path / "alone.npz", "Location30")

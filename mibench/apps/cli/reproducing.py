@@ -37,6 +37,6 @@ def reproduce_published(file: Path, dataset: str, as_json: bool) -> None:
         known = [f"{row[c]:.3f}" if row[c] == row[c] else "" for c in ("printed", "counted")]
         click.echo(
             f"{row['title']:26}{row['recall']:8.3f}{row['fpr']:8.3f}{row['ma']:8.3f}"
-            f"{row['auc']:8.3f}{known[0]:>13}{known[1]:>9}"
+            f"{row['auc']:8.3f}{known[0]:>13}{known[1]:>9}".rstrip()
         )
-    click.echo("\nleft out: " + ", ".join(made.left_out), err=True)
+    click.echo("\n" + click.wrap_text("left out: " + ", ".join(made.left_out), 80), err=True)
