@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from mibench import scenarios
 from mibench.apps.cli import main
+from mibench.attacks.base import parse
 from mibench.compare import errata, published, record, reproduction
 from mibench.errors import MIBenchError
 from mibench.figures.published import scatter
@@ -175,7 +176,8 @@ def test_distance_by_its_definition() -> None:
     assert reproduction.distance(a, b) == pytest.approx(wanted)
 
 
-def test_mistakes(tmp_path: Path) -> None:
+def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reproduction, "parse", lambda specs: parse(["gap", "nn_attack"]))
     rng = np.random.default_rng(0)
     given = {
         "target_probs": rng.dirichlet(np.ones(30), 40),
