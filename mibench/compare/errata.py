@@ -147,8 +147,8 @@ def conflicts_left(made: Reproduction) -> pd.Series[int]:
         {
             "compared": len(compared),
             "different": int(plain["significant"].sum()),
-            "conflicts": len(conflicts.conflicts(plain)),
+            "conflicts": len(conflicts.find(plain)),
             "different after Holm": int(tested["significant"].sum()),
-            "conflicts after Holm": len(conflicts.conflicts(tested)),
+            "conflicts after Holm": len(conflicts.find(tested)),
         }
     )

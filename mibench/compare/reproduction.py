@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
 
 from mibench.attacks.base import NEEDS, Attack, Inference, Knowledge, parse
 from mibench.compare import record
 from mibench.compare.record import GROUP
+from mibench.construction.groups import group_distances, published_differential
+from mibench.construction.kernels import five_gaussians
 from mibench.errors import MIBenchError
-from mibench.outputs import FloatArray, IntArray, Labelled, check_references
+from mibench.outputs import IntArray, Labelled, check_references
 from mibench.streams import Streams
 from mibench.study import audit, metrics
 
@@ -129,10 +130,9 @@ def reproduce(path: str | Path, dataset: str) -> Reproduction:
         )
     members, nonmembers = (s[: GROUP * len(known)].reshape(-1, GROUP) for s in sides)
     groups, probs = pd.DataFrame({"group": known.index}), target.outputs.probs
-    pairs = list(zip(probs[members], probs[nonmembers], strict=True))
     for name, values in (
-        ("distance", [distance(m, n) for m, n in pairs]),
-        ("differential_distance", [differential_distance(m, n, *pairs[0]) for m, n in pairs]),
+        ("distance", group_distances(probs[members], probs[nonmembers], five_gaussians)),
+        ("differential_distance", published_differential(probs[members], probs[nonmembers])),
     ):
         groups[name], groups[f"published_{name}"] = values, known[name].to_numpy()
     chosen = {
@@ -190,32 +190,3 @@ def _attacked(
     except MIBenchError as error:
         return str(error)
     return pd.DataFrame(rows), pd.concat(answers)
-
-
-def distance(members: FloatArray, nonmembers: FloatArray) -> float:
-    """Return the published distance of records: the biased MMD^2 of (m, C) and (n, C) vectors.
-
-    The kernel is a sum of five Gaussians exp(-d^2 / (b 2^(i - 2))), i = 0 to 4, b the mean squared
-    distance of two different vectors among all.
-    """
-    points, count = np.concatenate([members, nonmembers]), len(members)
-    squared = cdist(points, points, "sqeuclidean")
-    base = squared.sum() / (len(points) * (len(points) - 1))
-    kernel = np.exp(-squared[..., None] / (base * 2.0 ** np.arange(-2, 3))).sum(axis=-1)
-    within = kernel[:count, :count].mean() + kernel[count:, count:].mean()
-    return float(within - 2 * kernel[:count, count:].mean())
-
-
-def differential_distance(
-    members: FloatArray,
-    nonmembers: FloatArray,
-    first_members: FloatArray,
-    first_nonmembers: FloatArray,
-) -> float:
-    """Return the published differential distance of records, of a group and of the first group.
-
-    The posteriors of the two groups are added element by element, as was done there; a joining of
-    their samples was likely meant.
-    """
-    added = members + first_members
-    return abs(distance(added, first_members) - distance(added, nonmembers + first_nonmembers))

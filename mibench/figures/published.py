@@ -7,8 +7,8 @@ import pandas as pd
 
 from mibench.attacks.base import kind_of
 from mibench.errors import MIBenchError
-from mibench.figures.ranking import NAMES
-from mibench.figures.style import WIDTHS, Picture, look, picture, style
+from mibench.figures.style import WIDTHS, Picture, attack_style, picture, style
+from mibench.study.metrics import METRICS
 
 
 def scatter(compared: pd.DataFrame, metric: str = "ma") -> Picture:
@@ -45,7 +45,7 @@ def scatter(compared: pd.DataFrame, metric: str = "ma") -> Picture:
         for axes, dataset in zip(grid.flat, datasets, strict=False):
             axes.plot([low, high], [low, high], color="0.6", lw=0.8)
             for attack, own in rows[rows["dataset"] == dataset].groupby("attack", sort=False):
-                drawn = look(str(attack))
+                drawn = attack_style(str(attack))
                 axes.scatter(
                     own["theirs"],
                     own["ours"],
@@ -56,22 +56,22 @@ def scatter(compared: pd.DataFrame, metric: str = "ma") -> Picture:
                     linewidths=0.6,
                 )
             axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
-            axes.set_xlabel(f"published {NAMES[metric]}")
+            axes.set_xlabel(f"published {METRICS[metric].label}")
             axes.set_title(dataset, loc="left")
         for axes in grid.flat[len(datasets) :]:
             axes.axis("off")
         kinds = {attack: kind_of(attack) for attack in attacks}
         handles = [
-            grid[0, 0].plot([], [], look(a).marker, color=look(a).colour, ms=3.5)[0]
+            grid[0, 0].plot([], [], attack_style(a).marker, color=attack_style(a).colour, ms=3.5)[0]
             for a in attacks
         ]
         titles = [a if kind is None else kind.title for a, kind in kinds.items()]
         figure.legend(handles, titles, loc="outside lower center", ncols=min(len(attacks), 5))
         for axes in grid[:, 0]:
-            axes.set_ylabel(f"our {NAMES[metric]}")
+            axes.set_ylabel(f"our {METRICS[metric].label}")
     above = rows.assign(above=rows["ours"] > rows["theirs"]).groupby("dataset", sort=False)["above"]
     figure.caption = (
-        f"Our {NAMES[metric]} against the published, one mark per attack and scenario "
+        f"Our {METRICS[metric].label} against the published, one mark per attack and scenario "
         f"({len(rows)} in all); on the diagonal both are equal. Hollow: the published value has a "
         "caveat (another unit, other samples, or a curve that is none). Networks, training and "
         "samples differ."
