@@ -18,14 +18,13 @@ class NumberedStreams:
     With these a pool of pairs also keeps all its members and nonmembers, however unequal.
     """
 
-    _NUMBERS = {"typical": 7, "bandwidth": 7, "order": 8, "matching": 9, "preference": 10}
-
     def __init__(self, seed: int):
         self._seed = seed
+        self._numbers = {"typical": 7, "bandwidth": 7, "order": 8, "matching": 9, "preference": 10}
 
     def __call__(self, role: str) -> np.random.Generator:
         """Return the stream of a role, always from its beginning."""
-        return np.random.default_rng([self._seed, self._NUMBERS[role]])
+        return np.random.default_rng([self._seed, self._numbers[role]])
 
 
 def pool(
