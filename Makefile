@@ -1,9 +1,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
-TORCH  ?= torch==2.13.0
+TORCH  ?= $(shell grep ^torch== requirements.lock)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lab clean
+.PHONY: demo test lab docs lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mibench run parameters/demo.yaml
@@ -17,14 +17,27 @@ test: $(VENV)/.installed
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab notebooks/explore.ipynb
 
-# Torch first and pinned: a bare requirement would bring its newest CUDA build.
-$(VENV)/.installed: pyproject.toml
+docs: $(VENV)/.installed
+	$(BIN)/python -m pip install -q -c requirements.lock -e ".[docs]"
+	$(BIN)/mkdocs build
+
+# Torch first, so that a build of one's own choice stands: make TORCH=path/to/torch.whl
+$(VENV)/.installed: pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "MIBench needs Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install -q "$(TORCH)"
-	$(BIN)/python -m pip install -q -e ".[dev]"
+	$(BIN)/python -m pip install -q -c requirements.lock $(TORCH)
+	$(BIN)/python -m pip install -q -r requirements.lock
+	$(BIN)/python -m pip install -q --no-deps -e .
 	@touch $@
+
+# Needs uv; versions that still fit are kept. What torch pins itself is left to torch: its CPU build
+# has none of it.
+lock:
+	uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --quiet \
+		--no-emit-index-url --no-annotate --custom-compile-command "make lock" -o requirements.lock
+	grep -vE '^(cuda-|nvidia-|triton=)' requirements.lock > requirements.lock.new
+	mv requirements.lock.new requirements.lock
 
 clean:
 	rm -rf $(VENV)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Generic, TypeVar
 
+from mibench import code
 from mibench.errors import MIBenchError
 
 T = TypeVar("T")
@@ -102,23 +103,21 @@ def load_plugins(files: Iterable[str | Path]) -> None:
     for file in files:
         path = Path(file).expanduser().resolve()
         try:
-            changed = path.stat().st_mtime_ns
+            source = path.read_bytes()
         except OSError as error:
             raise MIBenchError(f"plugin {path} cannot be read: {error.strerror}") from None
-        _run(path, changed)
+        _run(path, source)
 
 
 @cache
-def _run(path: Path, changed: int) -> None:
+def _run(path: Path, source: bytes) -> None:
     # A module of its own name, so that two files called attack.py are two.
-    name = f"mibench_plugin_{plain(str(path))}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise MIBenchError(f"plugin {path} is no Python file; its name must end in .py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    module = ModuleType(f"mibench_plugin_{plain(str(path))}")
+    module.__file__ = str(path)
+    sys.modules[module.__name__] = module
+    code.note(path, source)
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, str(path), "exec"), vars(module))
     except MIBenchError:
         raise
     except Exception as error:  # a user's file may raise anything

@@ -13,6 +13,13 @@ from functools import cache
 from pathlib import Path
 
 _ROOT = Path(__file__).parent
+# As they were when this process began: what is edited while it runs is not what it does.
+_SOURCES = {path: path.read_bytes() for path in _ROOT.rglob("*.py")}
+
+
+def note(path: Path, source: bytes) -> None:
+    """Take note of the source of a file outside the package that is about to be run."""
+    _SOURCES[path] = source
 
 
 def digests(*modules: str) -> dict[str, str]:
@@ -34,7 +41,7 @@ def digests(*modules: str) -> dict[str, str]:
         path = left.pop()
         if path is None or (name := _shown(path)) in found:
             continue
-        found[name], imported = _read(path, path.stat().st_mtime_ns)
+        found[name], imported = _read(_SOURCES[path])
         left += [_file(module) for module in imported]
     return dict(sorted(found.items()))
 
@@ -55,9 +62,9 @@ def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
 
 
 @cache
-def _read(path: Path, _: int) -> tuple[str, frozenset[str]]:
-    """Return a file's digest and the modules of this package that it imports."""
-    tree = ast.parse(path.read_bytes())
+def _read(source: bytes) -> tuple[str, frozenset[str]]:
+    """Return the digest of a file's source and the modules of this package that it imports."""
+    tree = ast.parse(source)
     imported = frozenset(_imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
@@ -67,8 +74,10 @@ def _read(path: Path, _: int) -> tuple[str, frozenset[str]]:
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16], imported
 
 
-def _imports(tree: ast.AST) -> Iterable[str]:
-    for node in ast.walk(tree):
+def _imports(tree: ast.Module) -> Iterable[str]:
+    # Under TYPE_CHECKING nothing is run.
+    run = [n for n in tree.body if not isinstance(n, ast.If) or not _for_types(n.test)]
+    for node in (inner for outer in run for inner in ast.walk(outer)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
@@ -80,6 +89,10 @@ def _imports(tree: ast.AST) -> Iterable[str]:
                 yield node.module
 
 
+def _for_types(test: ast.expr) -> bool:
+    return isinstance(test, ast.Name) and test.id == "TYPE_CHECKING"
+
+
 def _file(module: str) -> Path | None:
     if module in sys.modules and module.startswith("mibench_plugin_"):
         return Path(str(sys.modules[module].__file__))
@@ -87,10 +100,8 @@ def _file(module: str) -> Path | None:
     if first != "mibench":
         return None
     path = _ROOT.joinpath(*rest)
-    for file in (path.with_suffix(".py") if rest else path, path / "__init__.py"):
-        if file.is_file():
-            return file
-    return None
+    files = (path.with_suffix(".py") if rest else path, path / "__init__.py")
+    return next((file for file in files if file in _SOURCES), None)
 
 
 def _shown(path: Path) -> str:

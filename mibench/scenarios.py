@@ -15,16 +15,16 @@ Two anomalies of the published panels are kept visible:
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
-from importlib.resources import files
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 
+from mibench.catalogue import plain
+from mibench.data.base import DATASETS, Levels, Published
 from mibench.errors import MIBenchError
 
 DISTRIBUTIONS = ("normal", "uniform", "bernoulli")
@@ -49,71 +49,8 @@ RESEARCH_QUESTIONS = {
     "RQ4": "withheld ratio",
 }
 
-# The scenario numbers of the published panels.
-_PANELS: dict[str, dict[str, tuple[str, ...]]] = {
-    "CIFAR100": {
-        "RQ1": ("ES01", "ES29", "ES57"),
-        "RQ2": ("ES02", "ES10", "ES22"),
-        "RQ3": ("ES03", "ES05", "ES07"),
-        "RQ4": ("ES37", "ES38", "ES39", "ES40"),
-    },
-    "CIFAR10": {
-        "RQ1": ("ES13", "ES41", "ES69"),
-        "RQ2": ("ES02", "ES10", "ES22"),
-        "RQ3": ("ES51", "ES53", "ES55"),
-        "RQ4": ("ES57", "ES58", "ES59", "ES60x"),
-    },
-    "CH_MNIST": {
-        "RQ1": ("ES21", "ES49", "ES77"),
-        "RQ2": ("ES04", "ES14", "ES24"),
-        "RQ3": ("ES03", "ES05", "ES07"),
-        "RQ4": ("ES73", "ES74", "ES75", "ES76"),
-    },
-    "ImageNet": {
-        "RQ1": ("ES02", "ES30", "ES58"),
-        "RQ2": ("ES34", "ES44", "ES54"),
-        "RQ3": ("ES79", "ES81", "ES83"),
-        "RQ4": ("ES13", "ES14", "ES15", "ES16"),
-    },
-    "Location30": {
-        "RQ1": ("ES01", "ES29", "ES57"),
-        "RQ2": ("ES32", "ES42", "ES52"),
-        "RQ3": ("ES23", "ES25", "ES27"),
-        "RQ4": ("ES73", "ES74", "ES75", "ES76"),
-    },
-    "Purchase100": {
-        "RQ1": ("ES01", "ES29", "ES57"),
-        "RQ2": ("ES04", "ES14", "ES24"),
-        "RQ3": ("ES51", "ES53", "ES55"),
-        "RQ4": ("ES69", "ES70", "ES71", "ES72"),
-    },
-    "Texas100": {
-        "RQ1": ("ES01", "ES29", "ES57"),
-        "RQ2": ("ES04", "ES14", "ES24"),
-        "RQ3": ("ES51", "ES53", "ES55"),
-        "RQ4": ("ES69", "ES70", "ES71", "ES72"),
-    },
-}
-PUBLISHED = tuple(_PANELS)
-
-
-@dataclass(frozen=True)
-class Levels:
-    """The levels of one dataset's factors.
-
-    ``distance`` and ``differential_distance`` are nominal: positions that a pool of samples maps
-    onto its own range (see :mod:`mibench.construction`). ``distance_quantiles`` holds the
-    published distribution of the distances as (threshold, probability) points; a dataset
-    without one has its levels given as quantiles already.
-    """
-
-    distance: tuple[float, ...]
-    differential_distance: tuple[float, ...]
-    withheld_ratio: tuple[float, ...]
-    distance_quantiles: tuple[tuple[float, float], ...] | None = None
-
-
 GENERIC_LEVELS = Levels((0.2, 0.5, 0.75), (0.0, 0.5, 1.0), (0.05, 0.1, 0.2, 0.4))
+_FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 
 
 @dataclass(frozen=True)
@@ -138,11 +75,10 @@ class Scenario:
     @property
     def distance_quantile(self) -> float:
         """The quantile of its dataset's distances at which the nominal distance lies."""
-        points = levels(self.dataset).distance_quantiles
-        if points is None:
+        thresholds = levels(self.dataset).distance_quantiles
+        if thresholds is None:
             return self.distance
-        thresholds, probabilities = zip(*points, strict=True)
-        return float(np.interp(self.distance, thresholds, probabilities))
+        return float(np.interp(self.distance, thresholds, np.arange(1, 10) / 10))
 
     @property
     def differential_position(self) -> float:
@@ -156,47 +92,42 @@ class Scenario:
         return {"id": fields.pop("id"), "label": self.label, **fields}
 
 
-def _read_table(name: str) -> list[dict[str, str]]:
-    with files("mibench").joinpath("data", "facts", name).open(encoding="utf-8") as lines:
-        return list(csv.DictReader(lines))
+def published() -> tuple[str, ...]:
+    """Return the names of the datasets that have levels of their own."""
+    return tuple(name for name, known in DATASETS.items() if known.levels is not None)
 
 
-@cache
 def levels(dataset: str) -> Levels:
     """Return the published levels of `dataset`, or the generic ones of any other name."""
-    for row in _read_table("factor_levels.csv"):
-        if row["dataset"] == spelled(dataset):
-            return Levels(
-                tuple(float(row[f"distance_{i}"]) for i in (1, 2, 3)),
-                tuple(float(row[f"differential_{i}"]) for i in (1, 2, 3)),
-                tuple(float(row[f"withheld_{i}"]) for i in (1, 2, 3, 4)),
-                tuple(
-                    (float(point[row["dataset"]]), float(point["p"]))
-                    for point in _read_table("bernoulli_thresholds.csv")
-                ),
-            )
-    return GENERIC_LEVELS
+    known = DATASETS.get(spelled(dataset))
+    return known.levels if known and known.levels else GENERIC_LEVELS
 
 
-@cache
 def catalogue(dataset: str) -> tuple[Scenario, ...]:
     """Return the 84 scenarios of `dataset` in the order of their ids."""
     dataset = spelled(dataset)
-    at = levels(dataset)
+    return tuple(_by_id(dataset, DATASETS.get(dataset)).values())[:84]
+
+
+def off_grid(dataset: str) -> tuple[Scenario, ...]:
+    """Return the published scenarios of `dataset` that are not among its 84."""
+    dataset = spelled(dataset)
+    return tuple(_by_id(dataset, DATASETS.get(dataset)).values())[84:]
+
+
+@cache
+def _by_id(dataset: str, known: Published | None) -> dict[str, Scenario]:
+    """Return the scenarios of a dataset by id, those off the grid last."""
+    at = known.levels if known and known.levels else GENERIC_LEVELS
     factors = [
         (shape, at.distance[d], at.differential_distance[g], at.withheld_ratio[r])
         for shape in DISTRIBUTIONS
         for d, g, withheld in _GRID
         for r in withheld
     ]
-    return tuple(Scenario(f"ES{i:02d}", dataset, *f) for i, f in enumerate(factors, start=1))
-
-
-def off_grid(dataset: str) -> tuple[Scenario, ...]:
-    """Return the published scenarios of `dataset` that are not among its 84."""
-    if spelled(dataset) != "CIFAR10":
-        return ()
-    return (Scenario("ES60x", "CIFAR10", "bernoulli", 1.908, 0.155, 0.49),)
+    numbered = {f"ES{i:02d}": f for i, f in enumerate(factors, start=1)}
+    numbered |= known.off_grid if known else {}
+    return {name: Scenario(name, dataset, *f) for name, f in numbered.items()}
 
 
 def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
@@ -209,21 +140,26 @@ def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
     MIBenchError
         If `question` is none of RQ1 to RQ4.
     """
-    if question.upper() not in RESEARCH_QUESTIONS:
-        raise MIBenchError(f"unknown research question {question!r}; use RQ1, RQ2, RQ3 or RQ4")
-    ids = _PANELS.get(spelled(dataset), _PANELS["CIFAR100"])[question.upper()]
-    return tuple(find(i, dataset) for i in ids)
+    _factor(question)
+    known = DATASETS.get(spelled(dataset))
+    panels = (known and known.panels) or DATASETS["CIFAR100"].panels
+    return tuple(find(i, dataset) for i in panels[question.upper()])
 
 
 def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
     """Return the catalogue's scenarios that differ from `base` only in the question's factor."""
-    if question.upper() not in RESEARCH_QUESTIONS:
-        raise MIBenchError(f"unknown research question {question!r}; use RQ1, RQ2, RQ3 or RQ4")
-    factors = ("distribution", "distance", "differential_distance", "withheld_ratio")
-    fixed = [f for i, f in enumerate(factors) if i != int(question[-1]) - 1]
+    fixed = [f for f in _FACTORS if f != _factor(question)]
     return tuple(
         s for s in catalogue(base.dataset) if all(getattr(s, f) == getattr(base, f) for f in fixed)
     )
+
+
+def _factor(question: str) -> str:
+    try:
+        return dict(zip(RESEARCH_QUESTIONS, _FACTORS, strict=True))[question.upper()]
+    except KeyError:
+        known = ", ".join(RESEARCH_QUESTIONS)
+        raise MIBenchError(f"unknown research question {question!r}; known are {known}") from None
 
 
 # Underscore or space after the dataset, which may hold either itself; a ratio as per cent or share.
@@ -248,12 +184,7 @@ def find(text: str, dataset: str | None = None) -> Scenario:
     MIBenchError
         If there is no such scenario, or label and `dataset` disagree.
     """
-    match = _LABEL.fullmatch(text) or _ID.fullmatch(text)
-    if match is None:
-        raise MIBenchError(
-            f"{text!r} is neither a scenario id such as ES24 nor a label such as "
-            "'CIFAR100_Normal + 4.325 + 0.119 + 40%'"
-        )
+    match = _parsed(text)
     dataset = dataset and spelled(dataset)
     named = match["dataset"] and spelled(match["dataset"], dataset)
     if named and dataset and named != dataset:
@@ -266,7 +197,7 @@ def find(text: str, dataset: str | None = None) -> Scenario:
     if match.re is _ID:
         return _find_id(match, dataset)
     wanted = _numbers(match, text)
-    for scenario in (*catalogue(dataset), *off_grid(dataset)):
+    for scenario in _by_id(dataset, DATASETS.get(dataset)).values():
         numbers = (scenario.distance, scenario.differential_distance, scenario.withheld_ratio)
         if scenario.distribution == match["shape"].lower() and np.allclose(
             numbers, wanted, atol=1e-6
@@ -281,25 +212,38 @@ def find(text: str, dataset: str | None = None) -> Scenario:
     )
 
 
+@lru_cache(1024)
+def _parsed(text: str) -> re.Match[str]:
+    match = _LABEL.fullmatch(text) or _ID.fullmatch(text)
+    if match is None:
+        raise MIBenchError(
+            f"{text!r} is neither a scenario id such as ES24 nor a label such as "
+            "'CIFAR100_Normal + 4.325 + 0.119 + 40%'"
+        )
+    return match
+
+
 def spelled(dataset: str, *known: str | None) -> str:
     """Return a dataset's name as the catalogue spells it; of an unknown one, the name itself.
 
     Case and punctuation do not matter: ``ch-mnist`` is CH_MNIST.
     """
-    plain = _plain(dataset)
-    return next((d for d in (*PUBLISHED, *known) if d and _plain(d) == plain), dataset)
+    return _spelled(dataset, (*DATASETS, *filter(None, known)))
 
 
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
+@lru_cache(1024)
+def _spelled(dataset: str, known: tuple[str, ...]) -> str:
+    return next((name for name in known if plain(name) == plain(dataset)), dataset)
 
 
 def _find_id(match: re.Match[str], dataset: str) -> Scenario:
     wanted = f"ES{int(match['number']):02d}{match['extra'].lower()}"
-    for scenario in (*catalogue(dataset), *off_grid(dataset)):
-        if scenario.id == wanted:
-            return scenario
-    raise MIBenchError(f"{dataset} has no scenario {wanted}; its ids run from ES01 to ES84")
+    try:
+        return _by_id(dataset, DATASETS.get(dataset))[wanted]
+    except KeyError:
+        raise MIBenchError(
+            f"{dataset} has no scenario {wanted}; its ids run from ES01 to ES84"
+        ) from None
 
 
 def _numbers(match: re.Match[str], text: str) -> tuple[float, float, float]:

@@ -12,9 +12,18 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import pooch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationError,
+)
 from pydantic_core import ErrorDetails
 
+from mibench.catalogue import load_plugins
 from mibench.errors import MIBenchError
 
 
@@ -36,6 +45,11 @@ def _folder(variable: str) -> Path | None:
 
 
 Even = Annotated[int, BeforeValidator(_whole_pairs)]
+Sizes = Annotated[
+    Annotated[Literal["published"], Tag("word")]
+    | Annotated[dict[str, Annotated[int, Field(ge=2)]], Tag("counts")],
+    Discriminator(lambda given: "word" if isinstance(given, str) else "counts"),
+]
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
@@ -60,7 +74,7 @@ class _Fields(BaseModel):
         try:
             return cls(**{str(name): value for name, value in given.items()})
         except ValidationError as error:
-            said = "; ".join(dict.fromkeys(_sentence(e, cls) for e in error.errors()))
+            said = told(error, cls.model_fields)
             raise MIBenchError(f"{where}: {said}" if where else said) from None
 
 
@@ -73,33 +87,42 @@ class Setting(_Fields):
         If a name or value is wrong; :meth:`read` raises MIBenchError in one sentence.
     """
 
-    dataset: str = Field("digits", min_length=1, description="A dataset's name, or a path to data.")
-    model: str = Field("MLP", description="The attacked network.")
-    defence: str = Field("none", description="How the models are defended.")
-    seed: int = Field(0, ge=0, lt=2**32, description="Of splits, training and construction.")
-    epochs: int = Field(50, ge=1, description="Passes of every training.")
-    references: Even = Field(16, ge=6, description="Reference models; even.")
-    shadows: int = Field(1, ge=1, description="Shadow models.")
-    distilled: Even = Field(16, ge=2, description="Models distilled from the target; even.")
-    recipe: dict[str, bool | int | float | str | None] = Field(
-        {}, description="Changes to the network's recipe."
+    dataset: str = Field(
+        default="digits", min_length=1, description="A dataset's name, or a path to data."
     )
-    sizes: dict[str, Annotated[int, Field(ge=2)]] = Field(
-        {}, description="Samples of each role that differ from the dataset's own."
+    model: str = Field(default="MLP", description="The attacked network.")
+    defence: str = Field(default="none", description="How the models are defended.")
+    seed: int = Field(
+        default=0, ge=0, lt=2**32, description="Of splits, training and construction."
+    )
+    epochs: int = Field(default=50, ge=1, description="Passes of every training.")
+    references: Even = Field(default=16, ge=6, description="Reference models; even.")
+    shadows: int = Field(default=1, ge=1, description="Shadow models.")
+    distilled: Even = Field(default=16, ge=2, description="Models distilled from the target; even.")
+    recipe: dict[str, bool | int | float | str | None] = Field(
+        default={}, description="Changes to the network's recipe."
+    )
+    sizes: Sizes = Field(
+        default={},
+        description="Samples of each role that differ from the dataset's own; or published.",
     )
     construction: Literal["groups", "pairs"] = Field(
-        "groups", description="How target datasets are made; groups: as published."
+        default="groups", description="How target datasets are made; groups: as published."
     )
     space: Literal["log_probs", "logits", "probs", "inputs"] = Field(
-        "log_probs", description="Where pairs' distances are measured."
+        default="log_probs", description="Where pairs' distances are measured."
     )
     levels: Literal["quantile", "absolute"] = Field(
-        "quantile", description="Whether published levels are mapped onto the pool, or numbers."
+        default="quantile",
+        description="Whether published levels are mapped onto the pool, or numbers.",
     )
     withholding: Literal["groups", "attack"] = Field(
-        "groups", description="Who withholds: the construction leaves out groups, or the attack."
+        default="groups",
+        description="Who withholds: the construction leaves out groups, or the attack.",
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where models are trained.")
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        default="auto", description="Where models are trained."
+    )
 
     @property
     def withheld_by(self) -> str:
@@ -124,7 +147,7 @@ class Place(_Fields):
         "then the user's cache).",
     )
     plugins: tuple[AbsolutePath, ...] = Field(
-        (), strict=False, description="Python files that add attacks, models or datasets."
+        default=(), strict=False, description="Python files that add attacks, models or datasets."
     )
 
     @classmethod
@@ -132,11 +155,19 @@ class Place(_Fields):
         """Return a place from names and values; None stands for the default."""
         return super().read({k: v for k, v in given.items() if v is not None}, where)
 
+    def load_plugins(self) -> None:
+        """Let the plugins add to the catalogues; see :func:`mibench.catalogue.load_plugins`."""
+        load_plugins(self.plugins)
 
-def _sentence(error: ErrorDetails, fields: type[BaseModel]) -> str:
-    """Return in plain words what is wrong with one value."""
-    place, value, kind = [str(p) for p in error["loc"]], error["input"], error["type"]
-    known: Iterable[str] = fields.model_fields
+
+def told(error: ValidationError, known: Iterable[str]) -> str:
+    """Return in one sentence what is wrong with some values; `known` are the fields' names."""
+    return "; ".join(dict.fromkeys(_sentence(e, known) for e in error.errors()))
+
+
+def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
+    place = [str(p) for p in error["loc"] if p not in ("word", "counts")]
+    value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
         return f"there is no setting {place[0]!r}; known are {', '.join(known)}"
     name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes") else place[0]
@@ -147,6 +178,8 @@ def _sentence(error: ErrorDetails, fields: type[BaseModel]) -> str:
     else:
         said = {
             "int_type": "it must be a whole number",
+            "float_type": "it must be a number",
+            "bool_type": "it must be true or false",
             "string_type": "it must be a text",
             "dict_type": "give names with values",
             "string_too_short": "it must not be empty",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pooch
 from filelock import FileLock
 from numpy.typing import NDArray
 
@@ -20,11 +20,16 @@ from mibench.errors import MIBenchError
 
 Arrays = dict[str, NDArray[Any]]
 
+_ABOUT = "about this file"
+
+
+class NotMade(Exception):
+    """A store that makes nothing lacks what was asked for."""
+
 
 def digest(key: Mapping[str, Any]) -> str:
     """Return a short name for a key; equal keys, and only those, give equal names."""
-    text = json.dumps(key, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:20]
+    return hashlib.sha256(_text(key).encode()).hexdigest()[:20]
 
 
 @contextmanager
@@ -41,20 +46,33 @@ def replacing(path: Path) -> Iterator[Path]:
 class Store:
     """A directory of array files, each made once, also when several processes ask for it.
 
+    A file holds its key and the SHA-256 of each array; both are compared on reading, and what is
+    damaged is made anew.
+
     Parameters
     ----------
-    directory : path, optional
-        Defaults to `MIBENCH_CACHE`, then to the user's cache directory.
+    directory : path
+    makes : bool
+        Whether what is lacking is made; if not, :class:`NotMade` is raised, without waiting for
+        a process that is making it.
+
+    Attributes
+    ----------
+    asked : set of str
+        The files that were asked for, below the directory.
+    made : bool
+        Whether any of them had to be made.
 
     Raises
     ------
     MIBenchError
-        If it is a file.
+        If the directory is a file.
     """
 
-    def __init__(self, directory: str | Path | None = None):
-        default = os.environ.get("MIBENCH_CACHE") or pooch.os_cache("mibench") / "signals"
-        self.directory = Path(directory or default)
+    def __init__(self, directory: Path, makes: bool = True):
+        self.directory, self.makes = directory, makes
+        self.asked: set[str] = set()
+        self.made = False
         if self.directory.is_file():
             raise MIBenchError(
                 f"the cache {self.directory} is a file; name a folder with --cache-dir or "
@@ -68,27 +86,48 @@ class Store:
         return path
 
     def get(self, kind: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
-        """Return the arrays stored under `key`, made by `make` where there are none.
-
-        A file that cannot be read is made anew.
-        """
+        """Return the arrays stored under `key`, made by `make` where there are none."""
         path = self.file(kind, key, ".npz")
-        if (found := _read(path)) is not None:
+        self.asked.add(str(path.relative_to(self.directory)))
+        if (found := _read(path, key)) is not None:
             return found
+        if not self.makes:
+            raise NotMade(kind)
         with FileLock(f"{path}.lock"):
-            if (found := _read(path)) is not None:
+            if (found := _read(path, key)) is not None:
                 return found
-            arrays = make()
+            self.made, arrays = True, make()
+            about = {"key": _text(key), "sha256": {n: _sha256(a) for n, a in arrays.items()}}
+            said = np.frombuffer(json.dumps(about).encode(), np.uint8)
             with replacing(path) as temporary, temporary.open("wb") as file:
-                np.savez(file, **arrays)  # type: ignore[arg-type]
-            with replacing(path.with_suffix(".json")) as temporary:
-                temporary.write_text(json.dumps(key, indent=1, default=str))
+                np.savez(file, **{_ABOUT: said}, **arrays)  # type: ignore[arg-type]
             return arrays
 
 
-def _read(path: Path) -> Arrays | None:
+def _text(key: Mapping[str, Any]) -> str:
+    return json.dumps(key, sort_keys=True, default=str)
+
+
+def _sha256(array: NDArray[Any]) -> str:
+    said = f"{array.dtype.str} {array.shape} ".encode()
+    return hashlib.sha256(said + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _read(path: Path, key: Mapping[str, Any]) -> Arrays | None:
+    if not path.exists():
+        return None
     try:
         with np.load(path, allow_pickle=False) as file:
-            return dict(file)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile):
+            arrays = dict(file)
+        about = json.loads(arrays.pop(_ABOUT).tobytes())
+        sound = about["key"] == _text(key)
+        sound &= about["sha256"] == {name: _sha256(array) for name, array in arrays.items()}
+    # A damaged file makes the readers of ZIP, NPY and JSON raise almost anything.
+    except (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError):
+        sound = False
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, SyntaxError, MemoryError):
+        sound = False
+    if not sound:
+        warnings.warn(f"{path} is damaged; it is made anew", stacklevel=3)
         return None
+    return arrays

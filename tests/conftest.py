@@ -1,10 +1,18 @@
-"""Data and experiments that tests share."""
+"""Data and studies that tests share."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mibench.study.study import Experiment
+from mibench import Study
+
+
+def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting: Any) -> Study:
+    """Return a study whose files lie where a test wants them."""
+    return Study.read(
+        {"dataset": dataset, **setting}, {"cache_dir": cache_dir, "data_dir": data_dir}
+    )
 
 
 @pytest.fixture(scope="session")
@@ -22,10 +30,10 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits(cache_dir: Path) -> Experiment:
-    return Experiment("digits", cache_dir=cache_dir)
+def digits(cache_dir: Path) -> Study:
+    return study("digits", cache_dir)
 
 
 @pytest.fixture(scope="session")
-def location30(shared_data: Path, cache_dir: Path) -> Experiment:
-    return Experiment("Location30", data_dir=shared_data, cache_dir=cache_dir)
+def location30(shared_data: Path, cache_dir: Path) -> Study:
+    return study("Location30", cache_dir, shared_data)

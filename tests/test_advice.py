@@ -174,4 +174,4 @@ def test_agreement_with_the_published_table() -> None:
         published.beside(ours("same").assign(dataset="digits"))
     with pytest.raises(MIBenchError, match="one model"):
         published.beside(pd.concat([ours("same"), ours("same").assign(model="VGG16")]))
-    assert len(scenarios.PUBLISHED) == 7
+    assert len(scenarios.published()) == 7

@@ -10,9 +10,8 @@ from sklearn.metrics import roc_auc_score
 
 from mibench import scenarios
 from mibench.apps.cli import main
-from mibench.study import results
+from mibench.study import Study, results
 from mibench.study.metrics import METRICS
-from mibench.study.study import Experiment
 
 
 def mibench(*arguments: str) -> tuple[int, str, str]:
@@ -41,7 +40,7 @@ def test_scenarios_as_text() -> None:
     assert code == 0 and len(out.splitlines()) == 84 and out.startswith("ES01   Location30_Normal")
 
 
-def test_attack_as_json_agrees_with_scikit_learn(digits: Experiment, cache_dir: Path) -> None:
+def test_attack_as_json_agrees_with_scikit_learn(digits: Study, cache_dir: Path) -> None:
     label = scenarios.find("ES05", "digits").label
     arguments = ("attack", "Loss-Threshold", "--cache-dir", str(cache_dir), "--json")
     code, out, _ = mibench(*arguments, "--scenario", label)
@@ -49,7 +48,7 @@ def test_attack_as_json_agrees_with_scikit_learn(digits: Experiment, cache_dir: 
     [row] = json.loads(out)
     assert row["attack"] == "loss_threshold" and set(METRICS) <= row.keys()
     target = digits.construct("ES05")
-    loss = digits.signals.outputs("target", target.samples).loss
+    loss = digits.signals.outputs(target.samples).loss
     assert row["auc"] == pytest.approx(roc_auc_score(target.is_member, -loss), abs=1e-9)
 
 
@@ -69,8 +68,8 @@ def test_attack_as_text(cache_dir: Path) -> None:
         (("attack", "gap", "--scenario", "digits_Normal + 9 + 0 + 5%"), "no scenario"),
         (("attack", "gap", "--dataset", "Location30", "--data-dir", "nowhere"), "holds none of"),
         (("attack", "gap", "--model", "VGG99"), "unknown model 'VGG99'"),
-        (("attack", "gap", "--references", "5"), "even number"),
-        (("attack", "gap", "--epochs", "0"), "at least 1"),
+        (("attack", "gap", "--references", "5"), "it must be even"),
+        (("attack", "gap", "--epochs", "0"), "epochs is 0; it must be greater than or equal to 1"),
         (("attack", "gap", "--dataset", ""), "the dataset's name is empty; known are digits"),
         (("scenarios", "--dataset", ""), "the dataset's name is empty"),
         (("scenarios", "--dataset", "a.csv", "--data-dir", "nowhere"), "does not exist"),

@@ -16,8 +16,7 @@ from sklearn.svm import OneClassSVM
 
 from mibench import attacks, scenarios
 from mibench.apps.cli import main
-from mibench.attacks import REGISTRY, Inference, Knowledge
-from mibench.attacks.base import best_threshold, precise_threshold, sure_ppv
+from mibench.attacks import ATTACKS, Inference, Knowledge
 from mibench.attacks.blindmi import (
     BlindMIDiffWith,
     BlindMIDiffWithout,
@@ -38,13 +37,15 @@ from mibench.attacks.quantile import AttackD, AttackP, AttackR, QuantileRegressi
 from mibench.attacks.risk_score import RiskScore
 from mibench.attacks.rmia import RMIA
 from mibench.attacks.shapley import knn_shapley
+from mibench.attacks.thresholds import best_threshold, precise_threshold, sure_ppv
 from mibench.construction.kernels import blindmi_features, mean_kernel
-from mibench.construction.pool import NumberedStreams, pool
+from mibench.construction.pool import pool
 from mibench.construction.target import TargetDataset
 from mibench.errors import MIBenchError
 from mibench.outputs import Copies, Labelled, Outputs
+from mibench.streams import Streams
+from mibench.study import Study
 from mibench.study.metrics import auc
-from mibench.study.study import Experiment
 
 
 def outputs(seed: int, n: int = 40, classes: int = 4, references: int = 8) -> Outputs:
@@ -235,7 +236,7 @@ def test_class_metrics_by_hand() -> None:
     p = np.array([[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]])
     given = Outputs(np.log(p), np.array([0, 2]))
     shadow = Outputs(np.log(p[[0, 1, 1]]), np.array([0, 2, 2]))
-    knowledge = Knowledge(shadow=shadow, shadow_is_member=np.array([True, True, False]))
+    knowledge = Knowledge(shadows=(Labelled(shadow, np.array([True, True, False])),))
     for kind, metric in (
         (ClassConfidence, [0.7, 0.5]),
         (ClassEntropy, (p * np.log(p)).sum(axis=1)),
@@ -250,7 +251,7 @@ def test_class_metrics_by_hand() -> None:
 def test_risk_score_by_counting() -> None:
     shadow, target = outputs(0, 300), outputs(1, 50)
     is_member = np.random.default_rng(2).random(300) < 0.5
-    attack = RiskScore().fit(Knowledge(shadow=shadow, shadow_is_member=is_member))
+    attack = RiskScore().fit(Knowledge(shadows=(Labelled(shadow, is_member),)))
     found = attack.infer(target).scores
     entropy = np.log10(np.maximum(modified_entropy(shadow), 1e-10))
     wanted = np.log10(np.maximum(modified_entropy(target), 1e-10))
@@ -412,7 +413,7 @@ def test_morgan_against_every_interval() -> None:
         raised = np.where(np.arange(10)[:, None] < shares * 10 - 0.5, np.inf, -np.inf)
         copies = {"noisy": Copies(raised, np.zeros((10, 200), dtype=int))}
         shadow = replace(plain, copies=copies)
-        fitted = Morgan().fit(Knowledge(shadow=shadow, shadow_is_member=is_member))
+        fitted = Morgan().fit(Knowledge(shadows=(Labelled(shadow, is_member),)))
         found = fitted.infer(shadow)
         called = found.scores >= found.threshold
 
@@ -435,7 +436,7 @@ def test_a_model_that_tells_nothing_makes_morgan_call_nobody() -> None:
     shadow = Outputs(np.zeros((40, 3)), np.zeros(40, dtype=int), copies=copies)
     is_member = np.arange(40) % 2 == 0
     for kind in (Merlin, Morgan):
-        fitted = kind().fit(Knowledge(shadow=shadow, shadow_is_member=is_member))
+        fitted = kind().fit(Knowledge(shadows=(Labelled(shadow, is_member),)))
         found = fitted.infer(shadow)
         assert (found.scores < found.threshold).all(), kind
 
@@ -454,7 +455,7 @@ def test_where_blindmi_without_generated_samples_starts() -> None:
 def test_blindmi_with_generated_samples_compares_batches_of_20() -> None:
     rng = np.random.default_rng(0)
     target, generated = outputs(0, 50), outputs(1, 300)
-    attack = BlindMIDiffWith(seed=7).fit(Knowledge(generated=generated))
+    attack = BlindMIDiffWith().fit(Knowledge(seed=7, generated=generated))
     found = attack.infer(target)
     again = np.random.default_rng(7).permutation(300)[:20]
     drawn, features = blindmi_features(generated)[again], blindmi_features(target)
@@ -516,15 +517,15 @@ def test_quantile_regression_passes_a_tenth_of_nonmembers_everywhere() -> None:
 
 
 def test_what_is_lacking_is_named() -> None:
-    for kind in REGISTRY.values():
+    for kind in ATTACKS.values():
         if not kind.needs:
             continue
         with pytest.raises(MIBenchError, match=r"needs|without"):
             kind().fit(Knowledge()).infer(Outputs(np.zeros((4, 3)), np.zeros(4, dtype=int)))
 
 
-@pytest.mark.parametrize("name", REGISTRY)
-def test_every_attack_works_on_a_model_that_memorises(location30: Experiment, name: str) -> None:
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_works_on_a_model_that_memorises(location30: Study, name: str) -> None:
     result = location30.attack(name, "ES10")
     assert result.metrics["auc"].low > 0.5, result.metrics["auc"]
     again = location30.attack(name, "ES10").inference
@@ -532,18 +533,18 @@ def test_every_attack_works_on_a_model_that_memorises(location30: Experiment, na
 
 
 @pytest.fixture(scope="module")
-def posing(location30: Experiment) -> list[TargetDataset]:
+def posing(location30: Study) -> list[TargetDataset]:
     """Target datasets of nonmembers, half of which pose as members."""
     nonmembers = location30.signals.roles["nonmembers"]
-    outputs = location30.signals.outputs("target", nonmembers)
+    outputs = location30.signals.outputs(nonmembers)
     rng, found = np.random.default_rng(0), []
     for seed in range(12):
         members = rng.permutation(len(nonmembers)) < len(nonmembers) // 2
         posed = pool(
             "pairs",
             Labelled(outputs, members),
-            location30._generated(),
-            NumberedStreams(seed),
+            location30.signals.generated(),
+            Streams(seed=seed),
             samples=np.arange(len(nonmembers)),
             kind="binary",
             pairs=150,
@@ -552,18 +553,18 @@ def posing(location30: Experiment) -> list[TargetDataset]:
     return found
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_no_attack_tells_nonmembers_from_nonmembers(
-    location30: Experiment, posing: list[TargetDataset], name: str
+    location30: Study, posing: list[TargetDataset], name: str
 ) -> None:
     """Nonmembers posing as members, from the construction on: a 95% interval misses 0.5 seldom.
 
     Of 12 random halves at most 3 may miss, which a leak of membership would far exceed (by chance
     4 or more happen with probability 0.002).
     """
-    kind = attacks.find(name)
-    seen = location30._seen(kind, location30.signals.roles["nonmembers"])
-    fitted = location30._fit(kind)
+    attack = attacks.named(name)
+    seen = location30.signals.outputs(location30.signals.roles["nonmembers"], attack.needs)
+    fitted = location30._fit(attack)
     missed = 0
     for target in posing:
         area = auc(fitted.infer(seen.take(target.samples)).scores, target.is_member)
@@ -571,9 +572,9 @@ def test_no_attack_tells_nonmembers_from_nonmembers(
     assert missed <= 3
 
 
-@pytest.mark.parametrize("name", REGISTRY)
+@pytest.mark.parametrize("name", ATTACKS)
 def test_another_truth_changes_no_attack(
-    location30: Experiment, name: str, monkeypatch: pytest.MonkeyPatch
+    location30: Study, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the target dataset to scores and threshold, with the truth of T shuffled or not."""
     target = location30.construct("ES10")
@@ -599,7 +600,7 @@ def test_every_attack_has_its_row_in_the_docs() -> None:
             assert len(cells) == 7, line
             rows[cells[0].strip("`")] = cells
     listed = json.loads(CliRunner().invoke(main, ["attacks", "--json"]).stdout)
-    assert {item["name"] for item in listed} == rows.keys() == REGISTRY.keys()
+    assert {item["name"] for item in listed} == rows.keys() == ATTACKS.keys()
     for item in listed:
         _, _, _, needs, queries, models, source = rows[item["name"]]
         assert set(needs.split(", ")) == set(item["needs"] or ["nothing"])
@@ -608,12 +609,12 @@ def test_every_attack_has_its_row_in_the_docs() -> None:
         assert item["source"] in source or item["source"].split(";")[0] in source
 
 
-def test_an_attack_receives_nothing_that_tells_membership(location30: Experiment) -> None:
+def test_an_attack_receives_nothing_that_tells_membership(location30: Study) -> None:
     target = location30.construct("ES10")
-    kind = attacks.find("rmia")
-    seen = location30._seen(kind, target.samples)
+    attack = attacks.named("rmia")
+    seen = location30.signals.outputs(target.samples, attack.needs)
     assert not any("member" in name for name in vars(seen))
-    assert isinstance(location30._fit(kind).infer(seen), Inference)
+    assert isinstance(location30._fit(attack).infer(seen), Inference)
     # Nor does the order of the samples: members are spread evenly over it.
     place = np.flatnonzero(target.is_member).mean() / len(target.samples)
     assert place == pytest.approx(0.5, abs=0.05)

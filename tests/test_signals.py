@@ -1,23 +1,30 @@
+"""Signals: what is trained, when, and what stored answers follow from."""
+
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mibench import data as datasets
-from mibench import signals, training
-from mibench.data import SplitSizes
-from mibench.study.study import Experiment
+from mibench import training
+from mibench.signals import owner, perturbations, signals
+from tests.conftest import study
 
-TINY = SplitSizes(40, 40, 40, 40, 30, pairs=10)
+TINY = {
+    "members": 40,
+    "nonmembers": 40,
+    "shadow_members": 40,
+    "shadow_nonmembers": 40,
+    "auxiliary": 30,
+    "pairs": 10,
+}
+OWNERS = ("target", "shadows", "references", "distilled")
 
 
 @pytest.fixture
 def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
     """Return what is trained when target, shadow and references are asked for."""
-    monkeypatch.setitem(datasets.SPLIT_SIZES, "digits", TINY)
     calls: list[str] = []
     train = training.train
 
@@ -29,10 +36,10 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
 
     def run(owners: tuple[str, ...] = ("target",), **settings: Any) -> list[str]:
         calls.clear()
-        settings = {"epochs": 1, "references": 6, "cache_dir": tmp_path} | settings
-        made = Experiment("digits", **settings).signals
-        for owner in owners:
-            made.logits(owner, made.samples)
+        settings = {"epochs": 1, "references": 6, "sizes": TINY} | settings
+        made = study("digits", tmp_path, **settings).signals
+        for name in owners:
+            getattr(made, name).logits(made.samples)
         return list(calls)
 
     return run
@@ -53,34 +60,30 @@ def test_what_was_made_with_other_settings_is_never_served(
     ):
         assert trained(**settings) == ["training target"], settings
         assert trained(**settings) == []
-    monkeypatch.setitem(datasets.SPLIT_SIZES, "digits", SplitSizes(41, 40, 40, 40, 30, pairs=10))
-    assert trained() == ["training target"]
-    monkeypatch.setitem(datasets.SPLIT_SIZES, "digits", TINY)
-    load = datasets.load
-    monkeypatch.setattr(
-        datasets, "load", lambda *given: replace(load(*given), checksum="other data")
-    )
+    assert trained(sizes=TINY | {"members": 41}) == ["training target"]
+    assert trained() == []
+    # What the digest of code or data says is not what made the weights.
+    monkeypatch.setattr(owner.code, "digest", lambda *modules: "other code")
     assert trained() == ["training target"]
 
 
 def test_a_device_has_models_of_its_own(
     trained: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = Experiment("digits", cache_dir=tmp_path, epochs=1).signals
-    key = made._training_key
+    key = study("digits", tmp_path, epochs=1, sizes=TINY).signals.target.key
     monkeypatch.setattr(training, "find", lambda wanted: training.Device("cuda"))
-    other = Experiment("digits", cache_dir=tmp_path, epochs=1).signals._training_key
+    other = study("digits", tmp_path, epochs=1, sizes=TINY).signals.target.key
     assert {n for n in key if key[n] != other[n]} == {"device"}
 
 
 def test_output_noise_shares_the_weights_but_not_the_answers(
     trained: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    plain = Experiment("digits", cache_dir=tmp_path, epochs=1).signals
-    before = plain.logits("target", plain.samples)
+    plain = study("digits", tmp_path, epochs=1, sizes=TINY).signals
+    before = plain.target.logits(plain.samples)
     assert trained(defence="memguard") == []
-    guarded = Experiment("digits", cache_dir=tmp_path, epochs=1, defence="memguard").signals
-    after = guarded.logits("target", guarded.samples)
+    guarded = study("digits", tmp_path, epochs=1, sizes=TINY, defence="memguard").signals
+    after = guarded.target.logits(guarded.samples)
     assert (before != after).any() and (before.argmax(-1) == after.argmax(-1)).all()
 
 
@@ -95,13 +98,13 @@ def test_more_references_keep_those_that_were_trained_alone(
 def test_only_samples_with_a_role_are_answered(
     trained: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    made = Experiment("digits", cache_dir=tmp_path, epochs=1, references=6).signals
+    made = study("digits", tmp_path, epochs=1, references=6, sizes=TINY).signals
     assert len(made.samples) == 190 < len(made.dataset.labels)
     own = made.roles["auxiliary"][::-1]
-    weights = next(made._trained("references"))
+    weights = next(made.references.weights())
     direct = training.predict(made.recipe, weights, made.dataset.take(own), 10)
-    np.testing.assert_allclose(made.logits("references", own), direct, atol=1e-5)
-    assert made.logits("references", own).shape == (6, 30, 10)
+    np.testing.assert_allclose(made.references.logits(own), direct, atol=1e-5)
+    assert made.references.logits(own).shape == (6, 30, 10)
 
 
 @pytest.mark.parametrize("defence", training.DEFENCES)
@@ -115,43 +118,45 @@ def test_answers_are_those_of_the_trained_weights_under_every_defence(
     if defence == "dp_sgd":
         pytest.importorskip("opacus")
         # So few members learn nothing under the noise of the default.
-        monkeypatch.setitem(training.DEFENCES, "dp_sgd", {"dp_noise": 0.1, "learning_rate": 0.01})
-    made = Experiment(
+        weak = {"dp_noise": 0.1, "learning_rate": 0.01}
+        monkeypatch.setitem(training.DEFENCES._things, "dp_sgd", weak)
+    made = study(
         "digits",
-        cache_dir=tmp_path,
+        tmp_path,
         epochs=30,
         references=6,
         distilled=2,
         defence=defence,
         recipe={"batch_size": 8},
+        sizes=TINY,
     ).signals
     labels = made.dataset.labels[made.samples]
-    for owner in ("target", "shadow", "references", "distilled"):
-        answers = made.logits(owner, made.samples).argmax(axis=-1)
-        assert ((answers == labels).mean(axis=1) > 0.3).all(), owner
+    for name in OWNERS:
+        answers = getattr(made, name).logits(made.samples).argmax(axis=-1)
+        assert ((answers == labels).mean(axis=1) > 0.3).all(), name
 
 
 def test_copies_in_parts_are_copies_of_the_right_samples(
     trained: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(signals, "_AT_ONCE", 32)
+    monkeypatch.setattr(signals, "AT_ONCE", 32)
     monkeypatch.setattr(
-        signals.perturbations,
+        perturbations,
         "noisy_copies",
-        lambda inputs, kind, count, seed: (inputs + 0.0 for _ in range(count)),
+        lambda inputs, kind, count, rng: (inputs + 0.0 for _ in range(count)),
     )
-    made = Experiment("digits", cache_dir=tmp_path, epochs=3).signals
-    seen = made.outputs("target", made.pool[10:70], needs={"noisy"})
+    made = study("digits", tmp_path, epochs=3, sizes=TINY).signals
+    seen = made.outputs(made.pool[10:70], needs={"noisy"})
     np.testing.assert_allclose(seen.copies["noisy"].loss[5], seen.loss, atol=1e-4)
 
 
 def test_rows_say_how_the_target_was_trained_and_how_good_it_is(cache_dir: Path) -> None:
-    made = Experiment("digits", cache_dir=cache_dir, defence="label_smoothing")
+    made = study("digits", cache_dir, defence="label_smoothing")
     table, answers = made.run(["ES01"], ["gap"])
     [row] = table.to_dict("records")
     assert row["defence"] == "label_smoothing" and row["device"] == made.signals.device.type
     assert row["train_label_smoothing"] == 0.1 and row["target_epsilon"] == np.inf
     for role, column in (("members", "train"), ("nonmembers", "test")):
-        seen = made.signals.outputs("target", made.signals.roles[role])
+        seen = made.signals.outputs(made.signals.roles[role])
         assert row[f"target_{column}_accuracy"] == (seen.predicted == seen.labels).mean()
     assert set(answers["defence"]) == {"label_smoothing"} and set(answers["model"]) == {"MLP"}

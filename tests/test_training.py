@@ -1,3 +1,4 @@
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -6,17 +7,19 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
+from tqdm import tqdm
 
-from mibench import data as datasets
-from mibench import training
+from mibench import models, training
 from mibench.errors import MIBenchError
 from mibench.signals import memguard
-from mibench.training import Recipe, predict, recipe, single, train
-from mibench.training.device import Device, check_memory
+from mibench.training import Recipe, fitting, predict, recipe, single, stacked, train
+from mibench.training.device import Device
+from mibench.training.memory import check_memory
 
-DATA = datasets.load("digits")
-X, Y = DATA.inputs[:260], DATA.labels[:260]
+DIGITS = load_digits()
+X, Y = (DIGITS.images[:260, None] / 16).astype(np.float32), DIGITS.target[:260]
 SUBSETS = np.stack([np.arange(60), np.arange(60, 120)])
 
 
@@ -28,7 +31,7 @@ def trained_alone(made: Recipe, x: Any, y: Any, subset: Any, seed: int) -> singl
     torch.manual_seed(seed)
     network = training.network(made, x.shape[1:], 10)
     given = map(torch.from_numpy, (x, y, subset))
-    return single.fit(made, network, *given, seed, Device("cpu"), "")
+    return single.fit(made, network, *given, seed, Device("cpu"), tqdm(disable=True))
 
 
 def accuracy(made: Recipe, weights: training.Weights) -> tuple[float, float]:
@@ -53,6 +56,13 @@ def test_a_stack_equals_models_trained_alone(changes: dict[str, Any]) -> None:
             np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
 
 
+def test_what_a_perceptron_is() -> None:
+    assert fitting.is_perceptron(models.build("MLP", (3, 8, 8), 2))
+    assert fitting.is_perceptron(models.build("StandDNN", (20,), 2))
+    assert not fitting.is_perceptron(models.build("StandDNN", (1, 8, 8), 2))
+    assert not fitting.is_perceptron(nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)))
+
+
 def test_many_deep_perceptrons_learn_from_a_teacher_as_each_would_alone() -> None:
     """More than are trained at once, with several hidden layers, from posteriors."""
     made = recipe("StandDNN", 2, {"optimizer": "adam", "batch_size": 25})
@@ -61,6 +71,7 @@ def test_many_deep_perceptrons_learn_from_a_teacher_as_each_would_alone() -> Non
     subsets = np.stack([np.random.default_rng(k).permutation(120)[:60] for k in range(35)])
     assert training.stacks(made, records.shape[1:], 10)
     stack = train(made, records, posteriors, subsets, 10, range(35))
+    assert stacked.AT_ONCE < 31
     for k in (0, 31, 32, 34):
         for name, value in trained_alone(made, records, posteriors, subsets[k], k).items():
             np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
@@ -102,7 +113,8 @@ def test_a_killed_training_ends_with_the_same_weights(
         pytest.importorskip("opacus")
     given: dict[str, Any] = {"validation": (X[120:160], Y[120:160])}
     whole = fitted(made, **given)
-    save = single._Run.save
+    monkeypatch.setattr(single, "SECONDS", 0.0)
+    save, pass_over = single._Run.save, single._Run.pass_over
 
     def killed_after_two(run: Any, path: Path) -> None:
         save(run, path)
@@ -117,21 +129,79 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert torch.load(left, weights_only=True)["epoch"] == 2
     epochs: list[int] = []
 
-    def counted(run: Any, path: Path) -> None:
+    def counted(run: Any, *given: Any) -> float:
         epochs.append(run.epoch)
-        save(run, path)
+        return pass_over(run, *given)
 
-    monkeypatch.setattr(single._Run, "save", counted)
+    monkeypatch.setattr(single._Run, "pass_over", counted)
     resumed = fitted(made, checkpoint=file, **given)
-    assert epochs[0] == 3 and not list(tmp_path.iterdir())
+    assert epochs[0] == 2 and not list(tmp_path.iterdir())
     assert all((resumed[name] == whole[name]).all() for name in whole)
 
 
-def test_a_broken_checkpoint_is_passed_over(tmp_path: Path) -> None:
-    made = recipe("StandDNN", 1)
-    (tmp_path / "c.0.pt").write_bytes(b"PK broken")
-    again = fitted(made, checkpoint=tmp_path / "c")
-    assert all((again[n] == v).all() for n, v in fitted(made).items())
+def damaged(file: Path, how: str) -> None:
+    """Damage a sound checkpoint in one way."""
+    if how == "cut":
+        file.write_bytes(file.read_bytes()[:-100])
+        return
+    if how == "a byte":
+        content = bytearray(file.read_bytes())
+        with zipfile.ZipFile(file) as records:
+            largest = max(records.infolist(), key=lambda record: record.file_size)
+        content[largest.header_offset + 1000] ^= 1
+        file.write_bytes(content)
+        return
+    state = torch.load(file, weights_only=True)
+    if how == "of another seed":
+        state["made"] = state["made"].replace(" 7", " 8")
+    elif how == "other tensors":
+        state["network"] = {n: torch.zeros(3) for n in state["network"]}
+    elif how == "other moments":
+        state["optimizer"]["param_groups"] = []
+    elif how == "nothing but a number":
+        state = 5
+    torch.save(state, file)
+
+
+@pytest.mark.parametrize(
+    "how",
+    ["cut", "a byte", "of another seed", "other tensors", "other moments", "nothing but a number"],
+)
+def test_a_damaged_checkpoint_is_passed_over_with_a_line(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = recipe("StandDNN", 2)
+    whole, file = fitted(made), tmp_path / "c.0.pt"
+    save = single._Run.save
+
+    def killed(run: Any, path: Path) -> None:
+        save(run, path)
+        raise Killed
+
+    with monkeypatch.context() as patched, pytest.raises(Killed):
+        patched.setattr(single, "SECONDS", 0.0)
+        patched.setattr(single._Run, "save", killed)
+        fitted(made, checkpoint=tmp_path / "c")
+    damaged(file, how)
+    with pytest.warns(UserWarning, match=r"c\.0\.pt is damaged; training starts anew"):
+        again = fitted(made, checkpoint=tmp_path / "c")
+    assert all((again[name] == value).all() for name, value in whole.items())
+
+
+def test_checkpoints_are_saved_by_the_minute_and_never_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, saved = [0.0], []
+
+    def pass_over(run: Any, *_: Any) -> float:
+        now[0] += 25.0
+        return 0.0
+
+    monkeypatch.setattr(single, "monotonic", lambda: now[0])
+    monkeypatch.setattr(single._Run, "pass_over", pass_over)
+    monkeypatch.setattr(single._Run, "save", lambda run, _: saved.append(run.epoch))
+    fitted(recipe("StandDNN", 9), checkpoint=tmp_path / "c")
+    assert saved == [3, 6]
 
 
 def test_the_default_recipe_overfits() -> None:
@@ -170,7 +240,7 @@ def test_devices() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"optimizer": "lion"}, "use adam or adamw or sgd"),
+        ({"optimizer": "lion"}, "it must be 'adam', 'adamw' or 'sgd'"),
         ({"momentum": 0.5}, "a recipe has no 'momentum'"),
         ({"learning_rate": 0}, "learning_rate is 0"),
         ({"batch_size": "many"}, "batch_size is 'many'; it must be a whole number"),
@@ -178,12 +248,14 @@ def test_devices() -> None:
         ({"batch_size": True}, "batch_size is True; it must be a whole number"),
         ({"learning_rate": "1e-3"}, "must be a number; YAML takes 1e-3 for a text, write 1.0e-3"),
         ({"learning_rate": None}, "learning_rate is None; it must be a number"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be at least"),
-        ({"weight_decay": float("inf")}, "weight_decay is inf; it must be at least 0"),
-        ({"augmentation": "no"}, "augmentation is 'no'; use true or false"),
-        ({"optimizer": ["sgd"]}, "use adam or adamw or sgd"),
-        ({"patience": 0}, "patience is 0"),
-        ({"patience": 1.5}, "patience is 1.5"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan; it must be a finite number"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf; it must be a finite number"),
+        ({"augmentation": "no"}, "augmentation is 'no'; it must be true or false"),
+        ({"optimizer": ["sgd"]}, "optimizer is .* it must be 'adam', 'adamw' or 'sgd'"),
+        ({"patience": 0}, "patience is 0; it must be greater than or equal to 1"),
+        ({"patience": 1.5}, "patience is 1.5; it must be a whole number"),
+        ({"dropout": 1.0, "dp_clip": 0}, "dropout is 1.0; .*; dp_clip is 0; it must be greater"),
+        ({"epochs": 3}, "a recipe has no 'epochs'"),
     ],
 )
 def test_mistaken_recipes_are_refused(changes: dict[str, Any], says: str) -> None:
@@ -293,3 +365,13 @@ def test_dp_sgd_clips_and_accounts() -> None:
 def test_an_unknown_defence_is_refused() -> None:
     with pytest.raises(MIBenchError, match="unknown defence 'armour'; known are none, early"):
         recipe("MLP", 1, defence="armour")
+
+
+def test_a_defence_of_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training.DEFENCES, "_things", dict(training.DEFENCES))
+    training.DEFENCES.add("both", {"weight_decay": 0.1, "patience": 2})
+    made = recipe("MLP", 1, {"patience": 9}, "both")
+    assert (made.weight_decay, made.patience) == (0.1, 2)
+    training.DEFENCES.add("wrong", {"weight_decay": -1.0})
+    with pytest.raises(MIBenchError, match=r"weight_decay is -1\.0; it must be greater than"):
+        recipe("MLP", 1, defence="wrong")

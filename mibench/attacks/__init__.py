@@ -1,51 +1,31 @@
-"""The attacks. To add one: a class in a file here, its import below, a row in docs/attacks.md."""
+"""The attacks: every file of this folder is read, and registers its own."""
 
-from mibench.attacks import (
-    blindmi,
-    calibrated,
-    class_threshold,
-    label_only,
-    lira,
-    loss_threshold,
-    nn,
-    ppv,
-    quantile,
-    risk_score,
-    rmia,
-    shapley,
-    top1_threshold,
-)
+import pkgutil
+from importlib import import_module
+
 from mibench.attacks.base import (
+    ATTACKS,
     NEEDS,
-    REGISTRY,
     Attack,
     Inference,
     Knowledge,
-    check_seed,
-    find,
+    kind_of,
+    named,
+    parse,
     register,
 )
 
 __all__ = [
+    "ATTACKS",
     "NEEDS",
-    "REGISTRY",
     "Attack",
     "Inference",
     "Knowledge",
-    "blindmi",
-    "calibrated",
-    "check_seed",
-    "class_threshold",
-    "find",
-    "label_only",
-    "lira",
-    "loss_threshold",
-    "nn",
-    "ppv",
-    "quantile",
+    "kind_of",
+    "named",
+    "parse",
     "register",
-    "risk_score",
-    "rmia",
-    "shapley",
-    "top1_threshold",
 ]
+
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

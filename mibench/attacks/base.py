@@ -1,24 +1,27 @@
-"""What an attack is, what it may see, and the register of all attacks."""
+"""What an attack is, what it may see, and the catalogue of all attacks."""
 
 from __future__ import annotations
 
-import difflib
+import json
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar, Self, TypeVar
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from itertools import product
+from typing import Annotated, Any, ClassVar, Self, TypeVar, get_type_hints
 
-import numpy as np
-from numpy.typing import ArrayLike
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError
 
+from mibench.catalogue import Catalogue
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
+from mibench.outputs import FloatArray, Labelled, Outputs
 
-# The false positive rate of attacks that know nonmembers only, and the most of those that are to be
-# precise.
-FPR = 0.1
+# A share such as a false positive rate, and a number of things, as parameters.
+Rate = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
 
 NEEDS = {
-    "shadow": "a shadow model's outputs on its own members and nonmembers",
+    "shadow": "shadow models' outputs on their own members and nonmembers",
     "references": "outputs of reference models on the target dataset, and what they trained on",
     "random": "the target's outputs on random inputs",
     "generated": "the target's outputs on generated nonmembers",
@@ -36,25 +39,45 @@ class Knowledge:
 
     Attributes
     ----------
-    shadow : Outputs, optional
-        The shadow model's outputs on its own members and nonmembers.
-    shadow_is_member : bool array, optional
+    seed : int
+        Of the attack's own randomness. Nothing else can be told from it: neither the order of a
+        target dataset nor the splits.
+    shadows : tuple of Labelled
+        Each shadow model's outputs on its own members and nonmembers.
     random : Outputs, optional
         The target's outputs on random inputs, labelled with what it answers.
     generated : Outputs, optional
         The target's outputs on generated nonmembers, labelled as the samples they came from.
     auxiliary : Outputs, optional
         The target's outputs on labelled nonmembers that the attacker owns.
-    shadow_auxiliary : Outputs, optional
-        The shadow model's outputs on the same.
+    shadow_auxiliary : tuple of Outputs
+        Each shadow model's outputs on the same.
     """
 
-    shadow: Outputs | None = None
-    shadow_is_member: BoolArray | None = None
+    seed: int = 0
+    shadows: tuple[Labelled, ...] = ()
     random: Outputs | None = None
     generated: Outputs | None = None
     auxiliary: Outputs | None = None
-    shadow_auxiliary: Outputs | None = None
+    shadow_auxiliary: tuple[Outputs, ...] = ()
+
+    @property
+    def shadow(self) -> Labelled:
+        """All shadow models' outputs together; MIBenchError where there are none."""
+        if not self.shadows:
+            raise _lacking("shadow")
+        return Labelled.joined(self.shadows)
+
+    def given(self, need: str) -> Outputs:
+        """Return what is known under a need's name, or raise MIBenchError where it is lacking."""
+        found: Outputs | None = getattr(self, need)
+        if found is None:
+            raise _lacking(need)
+        return found
+
+
+def _lacking(need: str) -> MIBenchError:
+    return MIBenchError(f"this attack needs {NEEDS[need]}, which was not given")
 
 
 @dataclass(frozen=True)
@@ -68,18 +91,19 @@ class Inference:
     threshold: float
 
 
+@dataclass
 class Attack(ABC):
-    """A membership inference attack.
+    """A membership inference attack; its fields are its parameters.
 
     Subclasses set the class attributes, implement :meth:`infer`, override :meth:`fit` where they
     learn something beforehand, and are registered with :func:`register`. An attack never
     receives the membership of the target dataset: :class:`mibench.outputs.Outputs` has no
-    place for it.
+    place for it. A field may state its range as ``Annotated[float, pydantic.Field(gt=0)]``.
 
     Attributes
     ----------
     name : str
-        How it is called on the command line.
+        How it is called in parameter files and on the command line.
     title : str
         How it is written in tables and figures.
     source : str
@@ -96,9 +120,6 @@ class Attack(ABC):
     needs: ClassVar[frozenset[str]]
     labels_only: ClassVar[bool] = False
 
-    def __init__(self, seed: int = 0):
-        self.seed = seed
-
     def fit(self, knowledge: Knowledge) -> Self:
         """Learn what does not depend on the target dataset."""
         return self
@@ -107,120 +128,121 @@ class Attack(ABC):
     def infer(self, target: Outputs) -> Inference:
         """Score the samples of a target dataset."""
 
+    @property
+    def label(self) -> str:
+        """The name with the parameters that are not the default, such as ``rmia[gamma=2]``."""
+        return self.name + self._changed()
+
+    @property
+    def full_title(self) -> str:
+        """The title with the parameters that are not the default."""
+        return f"{self.title} {self._changed()}".strip()
+
+    def _changed(self) -> str:
+        said = ",".join(
+            f"{field.name}={_shown(value)}"
+            for field in fields(self)
+            if (value := getattr(self, field.name)) != _default(field)
+        )
+        return f"[{said}]" if said else ""
+
+
+def _default(field: Any) -> Any:
+    return field.default if field.default is not MISSING else field.default_factory()
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, float) and value == int(value):
+        return str(int(value))
+    return value if isinstance(value, str) else json.dumps(value)
+
 
 AttackType = TypeVar("AttackType", bound=type[Attack])
-REGISTRY: dict[str, type[Attack]] = {}
+ATTACKS: Catalogue[type[Attack]] = Catalogue("attack", lambda kind: kind.title)
 
 
 def register(attack: AttackType) -> AttackType:
-    """Make an attack known by its name; use as a class decorator."""
+    """Make an attack known by its name; use as a class decorator, above ``@dataclass``."""
     unknown = attack.needs - NEEDS.keys()
     if unknown:
-        raise ValueError(f"{attack.name} needs {unknown}, which nothing provides")
-    REGISTRY[attack.name] = attack
+        raise MIBenchError(f"{attack.name} needs {', '.join(unknown)}, which nothing provides")
+    ATTACKS.add(attack.name, attack)
     return attack
 
 
-def find(name: str) -> type[Attack]:
-    """Return the attack with a name or title; case and punctuation do not matter.
+def parse(specs: str | Iterable[str | Mapping[str, Any] | Attack]) -> list[Attack]:
+    """Return the attacks that are asked for, each once.
+
+    Parameters
+    ----------
+    specs : "all", one name, or a list
+        Of names or titles, of labels such as ``rmia[gamma=2]``, and of mappings with `name` and
+        parameters, a list of values for one of which stands for one attack each:
+        ``{name: rmia, gamma: [1, 2]}``.
 
     Raises
     ------
     MIBenchError
-        If there is none.
+        If an attack is unknown or has no such parameter, or a value is not what it must be.
     """
-    plain = _plain(name)
-    for attack in REGISTRY.values():
-        if plain in (_plain(attack.name), _plain(attack.title)):
-            return attack
-    close = difflib.get_close_matches(name.lower(), REGISTRY, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
-    raise MIBenchError(f"unknown attack {name!r}; {hint}known are {', '.join(REGISTRY)}")
+    if isinstance(specs, str):
+        specs = list(ATTACKS) if specs == "all" else [specs]
+    if isinstance(specs, Mapping) or not isinstance(specs, Iterable):
+        raise MIBenchError(f"attacks is {specs!r}; give 'all' or a list of names")
+    found: dict[str, Attack] = {}
+    for spec in specs:
+        for attack in [spec] if isinstance(spec, Attack) else _parsed(spec):
+            found[attack.label] = attack
+    if not found:
+        raise MIBenchError("attacks is an empty list; give 'all' or a list of names")
+    return list(found.values())
 
 
-def check_seed(seed: int) -> None:
-    """Raise MIBenchError if a seed is none that every library takes."""
-    whole = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
-    if not whole or not 0 <= seed < 2**32:
-        raise MIBenchError(f"the seed is {seed!r}; it must be a whole number from 0 to {2**32 - 1}")
+def named(label: str) -> Attack:
+    """Return the attack of one name, title or label; see :func:`parse`."""
+    [attack] = _parsed(label)
+    return attack
 
 
-def given(value: Outputs | None, need: str) -> Outputs:
-    """Return a part of the knowledge, or raise MIBenchError where it is lacking."""
-    if value is None:
-        raise MIBenchError(f"this attack needs {NEEDS[need]}, which was not given")
-    return value
+def kind_of(label: str) -> type[Attack] | None:
+    """Return the kind of attack that a label of results is of, None of one no longer known."""
+    return ATTACKS.get(label.partition("[")[0])
 
 
-def shadow_of(knowledge: Knowledge) -> tuple[Outputs, BoolArray]:
-    """Return the shadow model's outputs and membership, or raise MIBenchError."""
-    shadow = given(knowledge.shadow, "shadow")
-    if knowledge.shadow_is_member is None:
-        raise MIBenchError("the shadow outputs come without their membership")
-    return shadow, knowledge.shadow_is_member
+def _parsed(spec: Any) -> list[Attack]:
+    if isinstance(spec, str):
+        spec = _from_label(spec)
+    if not isinstance(spec, Mapping) or not isinstance(spec.get("name"), str):
+        raise MIBenchError(f"attack {spec!r} has no name; give a name, or name and parameters")
+    kind = ATTACKS[ATTACKS.find(spec["name"])]
+    known = [field.name for field in fields(kind)]
+    swept = {k: v if isinstance(v, list) else [v] for k, v in spec.items() if k != "name"}
+    for name in swept:
+        if name not in known:
+            has = f"it has {', '.join(known)}" if known else "it has none"
+            raise MIBenchError(f"{kind.name} has no parameter {name!r}; {has}")
+    return [
+        _made(kind, dict(zip(swept, values, strict=True))) for values in product(*swept.values())
+    ]
 
 
-def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = True) -> float:
-    """Return the threshold of the highest membership advantage, or of the highest accuracy.
-
-    One sort. Of several equally good thresholds the highest is taken; it is the lowest score that
-    is called a member's, or lies just above all where nobody is best called one.
-
-    Parameters
-    ----------
-    scores : float array, (n,)
-    is_member : bool array, (n,)
-    balanced : bool
-        True for max MA = TPR - FPR, False for max accuracy.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    descending, members = values[order], is_member[order]
-    gain = np.where(members, 1.0, -1.0)
-    if balanced:
-        gain = np.where(members, 1 / is_member.sum(), -1 / (~is_member).sum())
-    totals = np.concatenate([[0.0], np.cumsum(gain)])
-    edges = np.concatenate([[True], descending[1:] < descending[:-1], [True]])
-    # Rounding makes equal totals differ in their last digits; without it ties break by chance.
-    best = int(np.where(edges, np.round(totals, 12), -np.inf).argmax())
-    return _cut(descending, best)
+def _made(kind: type[Attack], parameters: dict[str, Any]) -> Attack:
+    types = get_type_hints(kind, include_extras=True)
+    for name, value in parameters.items():
+        try:
+            parameters[name] = TypeAdapter(types[name]).validate_python(value, strict=True)
+        except ValidationError as error:
+            said = error.errors()[0]["msg"].replace("Input should be", "it must be")
+            raise MIBenchError(f"{kind.name}: {name} is {value!r}; {said}") from None
+    return kind(**parameters)
 
 
-def precise_threshold(scores: ArrayLike, is_member: BoolArray, max_fpr: float) -> float:
-    """Return the threshold of the highest PPV among those whose FPR is at most `max_fpr`.
-
-    PPV is judged by :func:`sure_ppv`. One sort. Of equally good thresholds the lowest is taken,
-    which finds the most members.
-    """
-    values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
-    descending, members = values[order], is_member[order]
-    ends = np.concatenate([descending[1:] < descending[:-1], [True]])
-    ppv = np.where(ends, sure_ppv(np.cumsum(members), np.cumsum(~members), is_member, max_fpr), -1)
-    if ppv.max() < 0:
-        return _cut(descending, 0)
-    return _cut(descending, len(ppv) - int(ppv[::-1].argmax()))
-
-
-def sure_ppv(tp: IntArray, fp: IntArray, is_member: BoolArray, max_fpr: float) -> FloatArray:
-    """Return the lower end of the PPV's 95% interval (Wilson), -1 where the FPR is too high.
-
-    PPV = TPR / (TPR + FPR), for as many members as nonmembers. By the PPV itself a single
-    member with the highest score of all would win, and the threshold would find nobody else.
-    """
-    tpr, fpr = tp / is_member.sum(), fp / (~is_member).sum()
-    allowed = (fpr <= max_fpr) & (tp > 0)
-    ppv = tpr / np.maximum(tpr + fpr, 1e-12)
-    count, z = np.maximum(tp + fp, 1), 1.959964
-    spread = z * np.sqrt(ppv * (1 - ppv) / count + z**2 / (4 * count**2))
-    low = (ppv + z**2 / (2 * count) - spread) / (1 + z**2 / count)
-    return np.where(allowed, np.round(low, 12), -1.0)
-
-
-def _cut(descending: FloatArray, count: int) -> float:
-    """Return a threshold that the first `count` scores reach and the others do not."""
-    return float(descending[count - 1] if count else np.nextafter(descending[0], np.inf))
-
-
-def _plain(name: str) -> str:
-    return "".join(c for c in name.lower() if c.isalnum())
+def _from_label(text: str) -> dict[str, Any]:
+    name, bracket, inside = text.partition("[")
+    spec: dict[str, Any] = {"name": name}
+    if not bracket or text in ATTACKS:
+        return {"name": text}
+    for part in inside.rstrip("] ").split(","):
+        key, _, value = part.partition("=")
+        spec[key.strip()] = yaml.safe_load(value)
+    return spec

@@ -1,12 +1,13 @@
 """Blind membership inference: no shadow model, only generated nonmembers."""
 
+from dataclasses import dataclass
 from itertools import product
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from sklearn.svm import OneClassSVM
 
-from mibench.attacks.base import Attack, Inference, Knowledge, given, register
+from mibench.attacks.base import Attack, Count, Inference, Knowledge, Rate, register
 from mibench.construction.kernels import blindmi_features, gaussians
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, Outputs
@@ -40,6 +41,7 @@ class Differential(Attack):
 
 
 @register
+@dataclass
 class BlindMIDiffWith(Differential):
     """Differential comparison with generated nonmembers (BlindMI-Diff-w).
 
@@ -51,26 +53,28 @@ class BlindMIDiffWith(Differential):
     title = "BlindMI-Diff-w"
     needs = frozenset({"generated"})
 
-    BATCH = 20
+    batch: Count = 20
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Draw the generated nonmembers."""
-        features = blindmi_features(given(knowledge.generated, "generated"))
-        drawn = np.random.default_rng(self.seed).permutation(len(features))[: self.BATCH]
+        self.seed_ = knowledge.seed
+        features = blindmi_features(knowledge.given("generated"))
+        drawn = np.random.default_rng(self.seed_).permutation(len(features))[: self.batch]
         self.generated_ = features[drawn]
         return self
 
     def infer(self, target: Outputs) -> Inference:
         """Move samples of each batch to the generated nonmembers."""
         features, scores = blindmi_features(target), np.empty(len(target))
-        order = np.random.default_rng(self.seed).permutation(len(target))
-        for batch in np.array_split(order, -(-len(target) // self.BATCH)):
+        order = np.random.default_rng(self.seed_).permutation(len(target))
+        for batch in np.array_split(order, -(-len(target) // self.batch)):
             nobody = np.zeros(len(batch), dtype=bool)
             scores[batch] = self.scores(features[batch], self.generated_, nobody, False)
         return Inference(scores, 0.0)
 
 
 @register
+@dataclass
 class BlindMIDiffWithoutSingle(Differential):
     """Differential comparison with the least confident fifth of the target dataset for G.
 
@@ -81,28 +85,29 @@ class BlindMIDiffWithoutSingle(Differential):
     title = "BlindMI-Diff-w/o (single)"
     needs = frozenset[str]()
 
-    SHARE = 0.2
-    BOTH_WAYS = False
+    share: Rate = 0.2
+    both_ways: ClassVar[bool] = False
 
     def infer(self, target: Outputs) -> Inference:
         """Move samples between the more and the less confident part."""
         confidence = target.probs.max(axis=1)
         order = np.argsort(confidence, kind="stable")
         in_g = np.zeros(len(target), dtype=bool)
-        in_g[order[: max(1, round(self.SHARE * len(target)))]] = True
+        in_g[order[: max(1, round(self.share * len(target)))]] = True
         features = blindmi_features(target)
-        return Inference(self.scores(features, features[:0], in_g, self.BOTH_WAYS), 0.0)
+        return Inference(self.scores(features, features[:0], in_g, self.both_ways), 0.0)
 
 
 @register
+@dataclass
 class BlindMIDiffWithout(BlindMIDiffWithoutSingle):
     """Differential comparison with the less confident half for G, moving both ways."""
 
     name = "blindmi_diff_wo"
     title = "BlindMI-Diff-w/o"
 
-    SHARE = 0.5
-    BOTH_WAYS = True
+    share: Rate = 0.5
+    both_ways: ClassVar[bool] = True
 
 
 @register
@@ -123,7 +128,7 @@ class BlindMIOneClass(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Train the SVM on the generated nonmembers."""
-        self.svm_ = OneClassSVM().fit(blindmi_features(given(knowledge.generated, "generated")))
+        self.svm_ = OneClassSVM().fit(blindmi_features(knowledge.given("generated")))
         return self
 
     def infer(self, target: Outputs) -> Inference:

@@ -6,14 +6,8 @@ from typing import Self
 import numpy as np
 from scipy.special import xlogy
 
-from mibench.attacks.base import (
-    Attack,
-    Inference,
-    Knowledge,
-    best_threshold,
-    register,
-    shadow_of,
-)
+from mibench.attacks.base import Attack, Inference, Knowledge, register
+from mibench.attacks.thresholds import best_threshold
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 
@@ -54,7 +48,7 @@ class ClassThreshold(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Choose each class's threshold on the shadow model."""
-        shadow, is_member = shadow_of(knowledge)
+        shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         classes = shadow.logits.shape[1]
         self.thresholds_ = class_thresholds(self.metric(shadow), shadow.labels, is_member, classes)
         return self

@@ -2,14 +2,8 @@
 
 from typing import ClassVar, Self
 
-from mibench.attacks.base import (
-    Attack,
-    Inference,
-    Knowledge,
-    best_threshold,
-    register,
-    shadow_of,
-)
+from mibench.attacks.base import Attack, Inference, Knowledge, register
+from mibench.attacks.thresholds import best_threshold
 from mibench.outputs import FloatArray, Outputs
 
 
@@ -34,7 +28,7 @@ class LabelOnly(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Choose the threshold on the shadow model."""
-        shadow, is_member = shadow_of(knowledge)
+        shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         self.threshold_ = best_threshold(self._robustness(shadow), is_member, balanced=False)
         return self
 

@@ -1,9 +1,11 @@
 """Likelihood ratio attack."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import norm
 
-from mibench.attacks.base import register
+from mibench.attacks.base import Count, register
 from mibench.attacks.reference import ReferenceAttack
 from mibench.outputs import BoolArray, FloatArray, IntArray, scaled_logit
 
@@ -12,8 +14,17 @@ from mibench.outputs import BoolArray, FloatArray, IntArray, scaled_logit
 MODELS_FOR_OWN_VARIANCE = 64
 
 
+@dataclass
 class LiRA(ReferenceAttack):
-    """The signal of both modes: c = log(p_y / (1 - p_y))."""
+    """The signal of both modes: c = log(p_y / (1 - p_y)).
+
+    Attributes
+    ----------
+    own_variance_from : int
+        Reference models from which on each sample has variances of its own.
+    """
+
+    own_variance_from: Count = MODELS_FOR_OWN_VARIANCE
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return scaled logits."""
@@ -22,12 +33,12 @@ class LiRA(ReferenceAttack):
     def gaussian(
         self, values: FloatArray, side: BoolArray, stand_in: int | None
     ) -> tuple[FloatArray, FloatArray]:
-        """Fit the models of one side; with fewer than 64 in all they share one deviation.
+        """Fit the models of one side; with few in all they share one deviation.
 
         A stand-in is one of them, so that its scores are made as the target's are.
         """
         models = len(values) + (stand_in is not None)
-        return gaussian(values, side, shared=models < MODELS_FOR_OWN_VARIANCE)
+        return gaussian(values, side, shared=models < self.own_variance_from)
 
 
 @register

@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from mibench.attacks.base import Attack, Inference, Knowledge, register, shadow_of
+from mibench.attacks.base import Attack, Inference, Knowledge, register
 from mibench.outputs import Outputs
 
 
@@ -26,7 +26,7 @@ class LossThreshold(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Take the mean loss of the shadow's members."""
-        shadow, is_member = shadow_of(knowledge)
+        shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         self.threshold_ = -float(shadow.loss[is_member].mean())
         return self
 

@@ -1,6 +1,7 @@
 """Attack networks on posteriors."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
@@ -8,10 +9,11 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mibench.attacks.base import Attack, Inference, Knowledge, register, shadow_of
+from mibench.attacks.base import Attack, Count, Inference, Knowledge, register
 from mibench.outputs import FloatArray, Outputs
 
 
+@dataclass
 class AttackNetwork(Attack):
     """A network told apart the shadow's members and nonmembers by a view of their posteriors.
 
@@ -21,14 +23,16 @@ class AttackNetwork(Attack):
 
     needs = frozenset({"shadow"})
 
+    hidden: Count = 64
+
     @abstractmethod
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the network's view of each sample, (n, d)."""
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Train the network on the shadow model's outputs."""
-        shadow, is_member = shadow_of(knowledge)
-        network = MLPClassifier((64,), max_iter=100, tol=1e-3, random_state=self.seed)
+        shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
+        network = MLPClassifier((self.hidden,), max_iter=100, tol=1e-3, random_state=knowledge.seed)
         self.network_ = make_pipeline(StandardScaler(), network)
         self.network_.fit(self.features(shadow), is_member)
         return self

@@ -1,17 +1,19 @@
 """Attacks that bound their false positive rate by a quantile of nonmembers' or models' losses."""
 
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from sklearn.ensemble import HistGradientBoostingRegressor
 
-from mibench.attacks.base import FPR, Attack, Inference, Knowledge, given, register
+from mibench.attacks.base import Attack, Inference, Knowledge, Rate, register
 from mibench.attacks.reference import references_of
 from mibench.errors import MIBenchError
 from mibench.outputs import FloatArray, Outputs, cross_entropy, scaled_logit
 
 
 @register
+@dataclass
 class AttackP(Attack):
     """One quantile of the target's losses on a population of nonmembers.
 
@@ -28,9 +30,11 @@ class AttackP(Attack):
     source = "Ye et al. 2022"
     needs = frozenset({"auxiliary"})
 
+    fpr: Rate = 0.1
+
     def fit(self, knowledge: Knowledge) -> Self:
         """Take the quantile over the auxiliary nonmembers."""
-        self.threshold_ = -float(np.quantile(given(knowledge.auxiliary, "auxiliary").loss, FPR))
+        self.threshold_ = -float(np.quantile(knowledge.given("auxiliary").loss, self.fpr))
         return self
 
     def infer(self, target: Outputs) -> Inference:
@@ -39,6 +43,7 @@ class AttackP(Attack):
 
 
 @register
+@dataclass
 class AttackR(Attack):
     """Each sample's quantile of losses over reference models trained without it.
 
@@ -54,6 +59,8 @@ class AttackR(Attack):
     source = "Ye et al. 2022"
     needs = frozenset({"references"})
 
+    fpr: Rate = 0.1
+
     def infer(self, target: Outputs) -> Inference:
         """Score by the share of out-models with a higher loss."""
         logits, trained_on = references_of(self.title, target)
@@ -61,10 +68,11 @@ class AttackR(Attack):
         if out.sum(axis=0).min() < 1:
             raise MIBenchError(f"{self.title} needs a reference model without each sample")
         higher = out & (cross_entropy(logits, target.labels) > target.loss)
-        return Inference(higher.sum(axis=0) / out.sum(axis=0), 1 - FPR)
+        return Inference(higher.sum(axis=0) / out.sum(axis=0), 1 - self.fpr)
 
 
 @register
+@dataclass
 class AttackD(Attack):
     """Each sample's quantile of losses over models distilled from the target.
 
@@ -80,15 +88,18 @@ class AttackD(Attack):
     source = "Ye et al. 2022"
     needs = frozenset({"distilled"})
 
+    fpr: Rate = 0.1
+
     def infer(self, target: Outputs) -> Inference:
         """Score by the share of distilled models with a higher loss."""
         if target.distilled_logits is None:
             raise MIBenchError(f"{self.title} needs distilled models, which were not given")
         higher = cross_entropy(target.distilled_logits, target.labels) > target.loss
-        return Inference(higher.mean(axis=0), 1 - FPR)
+        return Inference(higher.mean(axis=0), 1 - self.fpr)
 
 
 @register
+@dataclass
 class QuantileRegression(Attack):
     """The sample's own quantile of nonmembers' confidence, regressed on the sample.
 
@@ -105,11 +116,13 @@ class QuantileRegression(Attack):
     source = "Bertran et al. 2023"
     needs = frozenset({"auxiliary", "inputs"})
 
+    fpr: Rate = 0.1
+
     def fit(self, knowledge: Knowledge) -> Self:
         """Regress the quantile on inputs and labels of the auxiliary nonmembers."""
-        own = given(knowledge.auxiliary, "auxiliary")
+        own = knowledge.given("auxiliary")
         self.model_ = HistGradientBoostingRegressor(
-            loss="quantile", quantile=1 - FPR, max_iter=50, random_state=self.seed
+            loss="quantile", quantile=1 - self.fpr, max_iter=50, random_state=knowledge.seed
         )
         self.model_.fit(self._features(own), scaled_logit(own.logits, own.labels))
         return self

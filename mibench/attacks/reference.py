@@ -1,21 +1,24 @@
 """Attacks that compare the target with reference models."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from mibench.attacks.base import FPR, Attack, Inference, best_threshold
+from mibench.attacks.base import Attack, Inference, Rate
+from mibench.attacks.thresholds import best_threshold
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 
+@dataclass
 class ReferenceAttack(Attack):
     """An attack whose threshold is found by attacking the reference models themselves.
 
     The auditor knows what those were trained on: each in turn stands in for the target and is
     scored against the others; the threshold of highest MA over all these scores is used. Where
-    none was trained on any of the samples, it is the one that 10% of the scores reach.
+    none was trained on any of the samples, it is the one that a share `fpr` of the scores reaches.
 
     Attributes
     ----------
@@ -25,6 +28,8 @@ class ReferenceAttack(Attack):
 
     needs = frozenset({"references"})
     reads_in: ClassVar[bool] = True
+
+    fpr: Rate = 0.1
 
     def infer(self, target: Outputs) -> Inference:
         """Score the target against the references."""
@@ -51,7 +56,7 @@ class ReferenceAttack(Attack):
         if trained_on.any():
             threshold = best_threshold(scores, trained_on.ravel())
         else:
-            threshold = float(np.quantile(scores, 1 - FPR))
+            threshold = float(np.quantile(scores, 1 - self.fpr))
         return Inference(self.score(own, references, trained_on), threshold)
 
     @abstractmethod

@@ -1,20 +1,24 @@
 """Privacy risk score."""
 
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
-from mibench.attacks.base import Attack, Inference, Knowledge, register, shadow_of
+from mibench.attacks.base import Attack, Count, Inference, Knowledge, register
 from mibench.attacks.class_threshold import modified_entropy
 from mibench.outputs import FloatArray, IntArray, Outputs
 
+_LOWEST = 1e-10
+
 
 @register
+@dataclass
 class RiskScore(Attack):
     """The probability of being a member, given class and modified entropy.
 
     Score: P(bin | member) / (P(bin | member) + P(bin | nonmember)) with histograms of the shadow's
-    modified entropies, five bins a class on a log scale. Threshold: 0.5.
+    modified entropies, `bins` for each class on a log scale. Threshold: 0.5.
 
     References
     ----------
@@ -27,20 +31,19 @@ class RiskScore(Attack):
     source = "Song & Mittal 2021"
     needs = frozenset({"shadow"})
 
-    BINS = 5
-    LOWEST = 1e-10
+    bins: Count = 5
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Count the shadow's members and nonmembers in each class's bins."""
-        shadow, is_member = shadow_of(knowledge)
+        shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         classes = shadow.logits.shape[1]
         values = self._log_entropy(shadow)
-        self.edges_ = np.empty((classes, self.BINS + 1))
+        self.edges_ = np.empty((classes, self.bins + 1))
         for label in range(classes):
             own = values[shadow.labels == label]
-            self.edges_[label] = np.linspace(*_range(own if len(own) else values), self.BINS + 1)
+            self.edges_[label] = np.linspace(*_range(own if len(own) else values), self.bins + 1)
         bins = self._bins(shadow)
-        counts = np.zeros((2, classes, self.BINS))
+        counts = np.zeros((2, classes, self.bins))
         np.add.at(counts, (is_member.astype(int), shadow.labels, bins), 1)
         self.shares_ = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
         return self
@@ -53,7 +56,7 @@ class RiskScore(Attack):
         return Inference(score, 0.5)
 
     def _log_entropy(self, outputs: Outputs) -> FloatArray:
-        return np.log10(np.maximum(modified_entropy(outputs), self.LOWEST))
+        return np.log10(np.maximum(modified_entropy(outputs), _LOWEST))
 
     def _bins(self, outputs: Outputs) -> IntArray:
         inner = self.edges_[outputs.labels, 1:-1]

@@ -1,15 +1,18 @@
 """Robust membership inference attack."""
 
-from typing import Self
+from dataclasses import dataclass
+from typing import Annotated, Self
 
 import numpy as np
+from pydantic import Field
 
-from mibench.attacks.base import Knowledge, given, register
+from mibench.attacks.base import Knowledge, register
 from mibench.attacks.reference import ReferenceAttack, references_of
 from mibench.outputs import BoolArray, FloatArray, IntArray, cross_entropy
 
 
 @register
+@dataclass
 class RMIA(ReferenceAttack):
     """How often a sample's likelihood ratio exceeds that of a population sample.
 
@@ -29,11 +32,11 @@ class RMIA(ReferenceAttack):
     source = "Zarifzadeh et al. 2024"
     needs = frozenset({"references", "auxiliary"})
 
-    GAMMA = 1.0
+    gamma: Annotated[float, Field(gt=0)] = 1.0
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Take the population's likelihoods under the target and the references."""
-        population = given(knowledge.auxiliary, "auxiliary")
+        population = knowledge.given("auxiliary")
         logits, _ = references_of(self.title, population)
         self.target_ = self.signal(population.logits, population.labels)
         self.references_ = self.signal(logits, population.labels)
@@ -62,4 +65,4 @@ class RMIA(ReferenceAttack):
         ratio_x = own / np.maximum((sides[0] + sides[1]) / 2, 1e-300)
         ratio_z = np.sort(own_z / np.maximum(others_z.mean(axis=0), 1e-300))
         # One binary search a sample in place of a comparison with every z.
-        return np.searchsorted(ratio_z, ratio_x / self.GAMMA, side="right") / len(ratio_z)
+        return np.searchsorted(ratio_z, ratio_x / self.gamma, side="right") / len(ratio_z)

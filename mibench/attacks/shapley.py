@@ -1,11 +1,12 @@
 """Shapley value attack."""
 
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from mibench.attacks.base import Attack, Inference, Knowledge, given, register, shadow_of
+from mibench.attacks.base import Attack, Count, Inference, Knowledge, register
 from mibench.attacks.class_threshold import class_thresholds
 from mibench.outputs import FloatArray, IntArray, Outputs
 
@@ -13,6 +14,7 @@ _AT_ONCE = 16
 
 
 @register
+@dataclass
 class ShapleyValues(Attack):
     """A sample is a member where it is worth much to a nearest-neighbour classifier.
 
@@ -32,13 +34,14 @@ class ShapleyValues(Attack):
     source = "Jia et al. 2019; Duddu et al. 2021"
     needs = frozenset({"shadow", "auxiliary"})
 
-    NEIGHBOURS = 5
+    neighbours: Count = 5
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Choose each class's threshold on the shadow model."""
-        shadow, is_member = shadow_of(knowledge)
-        self.auxiliary_ = given(knowledge.auxiliary, "auxiliary")
-        values = self._values(shadow, given(knowledge.shadow_auxiliary, "auxiliary"))
+        shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
+        self.auxiliary_ = knowledge.given("auxiliary")
+        pairs = zip(knowledge.shadows, knowledge.shadow_auxiliary, strict=True)
+        values = np.concatenate([self._values(own.outputs, other) for own, other in pairs])
         classes = shadow.logits.shape[1]
         self.thresholds_ = class_thresholds(values, shadow.labels, is_member, classes)
         return self
@@ -54,7 +57,7 @@ class ShapleyValues(Attack):
             outputs.labels,
             auxiliary.log_probs,
             auxiliary.labels,
-            self.NEIGHBOURS,
+            self.neighbours,
         )
         # Values of n samples share out one accuracy, so they shrink as 1/n.
         return len(outputs) * values

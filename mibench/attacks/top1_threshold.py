@@ -4,7 +4,7 @@ from typing import Self
 
 import numpy as np
 
-from mibench.attacks.base import Attack, Inference, Knowledge, given, register
+from mibench.attacks.base import Attack, Inference, Knowledge, register
 from mibench.outputs import Outputs
 
 
@@ -27,7 +27,7 @@ class Top1Threshold(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Take the 90th percentile over random inputs."""
-        random = given(knowledge.random, "random")
+        random = knowledge.given("random")
         self.threshold_ = float(np.percentile(random.probs.max(axis=1), 90))
         return self
 

@@ -43,7 +43,7 @@ def allowed(
         raise MIBenchError(f"queries is {queries}; each sample takes at least 1")
     names = [
         name
-        for name, kind in attacks.REGISTRY.items()
+        for name, kind in attacks.ATTACKS.items()
         if kind.needs <= set(given)
         and (kind.labels_only or not labels_only)
         and (queries is None or costs.queries(kind) <= queries)
@@ -68,8 +68,9 @@ def advise(
     An attack is beaten in a scenario where another allowed one is significantly better on the
     same samples, after correction for all comparisons among the allowed (see
     :func:`mibench.compare.conflicts.differences` and
-    :func:`~mibench.compare.conflicts.significant`). "Never beaten" is a statement about these scenarios and samples: with few of either, little can be
-    told apart and much is never beaten. It is dominated where some other attack beats it
+    :func:`~mibench.compare.conflicts.significant`). "Never beaten" is a statement
+    about these scenarios and samples: with few of either, little can be told apart and much is
+    never beaten. It is dominated where some other attack beats it
     somewhere and it beats that one nowhere.
 
     Parameters
@@ -105,7 +106,7 @@ def advise(
     sign = -1 if metric in conflicts.ERRORS else 1
     worst = value.min() if sign > 0 else value.max()
     wins = _wins(answers[answers["attack"].isin(names)], names, metric, correction, alpha)
-    titles = {name: attacks.find(name).title for name in names}
+    titles = {name: attacks.named(name).full_title for name in names}
     found = []
     for name in names:
         mine = wins[wins["loser"] == name]
@@ -122,8 +123,8 @@ def advise(
                 "beaten_by": [titles[str(other)] for other in by.index],
                 "dominated_by": [titles[str(other)] for other in by.index if other not in back],
                 "never_beaten": mine.empty,
-                "queries": costs.queries(attacks.find(name)),
-                "needs": sorted(attacks.find(name).needs),
+                "queries": costs.queries(attacks.named(name)),
+                "needs": sorted(attacks.named(name).needs),
             }
         )
     table = pd.DataFrame(found).assign(order=lambda t: -sign * t["mean"])

@@ -363,7 +363,7 @@ def strongest(found: pd.DataFrame, count: int = 10, type: int = 1) -> pd.DataFra
 
 def sentence(conflict: Mapping[Any, Any], metric: str = "ma") -> str:
     """Tell a conflict, a row of :func:`conflicts`, in words."""
-    first, second = (attacks.find(str(conflict[c])).title for c in ("attack", "other"))
+    first, second = (attacks.named(str(conflict[c])).full_title for c in ("attack", "other"))
     dataset = str(conflict["dataset"])
     one, two = (scenarios.find(str(conflict[c]), dataset) for c in ("scenario", "other_scenario"))
     factors = str(conflict["factor"]).split(" and ")

@@ -60,7 +60,7 @@ def missing() -> list[str]:
     listed = set(top3()[["dataset", "scenario"]].itertuples(index=False, name=None))
     return [
         f"{s.id} {s.label}"
-        for dataset in scenarios.PUBLISHED
+        for dataset in scenarios.published()
         for s in scenarios.catalogue(dataset)
         if (dataset, s.id) not in listed
     ]
@@ -127,7 +127,7 @@ def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     if not found:
         raise MIBenchError(
             "no results of a scenario of the published table; run one of "
-            + ", ".join(scenarios.PUBLISHED)
+            + ", ".join(scenarios.published())
         )
     return pd.DataFrame(found)
 

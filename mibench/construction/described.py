@@ -16,6 +16,14 @@ FACTORS = {
     "differential_distance": "the differential distance",
     "withheld_ratio": "the withheld ratio",
 }
+DESCRIBED = (
+    "member_loss",
+    "nonmember_loss",
+    "member_accuracy",
+    "nonmember_accuracy",
+    "classes",
+    "difficulty_auc",
+)
 # A factor's levels that lie nearer than this move little, whatever share of it is theirs.
 _LEAST_SPREAD = 0.1
 _DIFFICULTY_TOLERANCE = 0.05

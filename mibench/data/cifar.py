@@ -13,6 +13,16 @@ from mibench.data.base import Parsed
 from mibench.data.files import Files
 from mibench.errors import MIBenchError
 
+PAGE = "https://www.cs.toronto.edu/~kriz/cifar.html"
+# The published order: the test images are the rows from 50,000 on. The record tells no auxiliary
+# samples.
+FIRST_ROWS = {
+    "members": 40_000,
+    "nonmembers": 50_000,
+    "shadow_members": 0,
+    "shadow_nonmembers": 10_000,
+    "auxiliary": 20_000,
+}
 _PIXELS = 3 * 32 * 32
 _TEN = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 
@@ -63,58 +73,65 @@ class _Unpickler(pickle.Unpickler):
 
 def ten_python(files: Files) -> Parsed:
     """Read the pickled batches of CIFAR-10."""
-    return _images([_unpickle(files, name, b"labels") for name in _TEN])
+    return _pickled(files, _TEN, b"labels")
 
 
 def hundred_python(files: Files) -> Parsed:
     """Read the pickled batches of CIFAR-100, with its fine labels."""
-    return _images([_unpickle(files, name, b"fine_labels") for name in ("train", "test")])
+    return _pickled(files, ("train", "test"), b"fine_labels")
 
 
 def ten_binary(files: Files) -> Parsed:
     """Read the binary batches of CIFAR-10: a byte of label before each image."""
-    return _images([_rows(files, f"{name}.bin", 1) for name in _TEN])
+    return _binary(files, _TEN, 1)
 
 
 def hundred_binary(files: Files) -> Parsed:
     """Read the binary batches of CIFAR-100: bytes of coarse and fine label before each image."""
-    return _images([_rows(files, f"{name}.bin", 2) for name in ("train", "test")])
+    return _binary(files, ("train", "test"), 2)
 
 
-def _unpickle(files: Files, name: str, key: bytes) -> tuple[NDArray[Any], NDArray[Any]]:
-    content = files.content(name)
-    where = f"{files.path}: {name}"
-    try:
-        batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
-    except Exception as error:  # a malformed pickle can raise anything
-        raise MIBenchError(
-            f"{where} is not a CIFAR batch ({error}); do not trust this file"
-        ) from None
-    if not isinstance(batch, dict) or not isinstance(batch.get(b"data"), _Array):
-        raise MIBenchError(f"{where} holds no array 'data'; download it again")
-    pixels, labels = batch[b"data"].values, batch.get(key)
-    if pixels.shape[1:] != (_PIXELS,):
-        raise MIBenchError(f"{where}: 'data' is not rows of {_PIXELS} bytes; download it again")
-    if (
-        not isinstance(labels, list)
-        or len(labels) != len(pixels)
-        or not all(isinstance(label, int) for label in labels)
-    ):
-        raise MIBenchError(f"{where}: {key.decode()!r} is not a label a row; download it again")
-    return pixels, np.array(labels)
+def _pickled(files: Files, names: tuple[str, ...], key: bytes) -> Parsed:
+    batches = []
+    for name, content in zip(names, files.contents(names), strict=True):
+        where = f"{files.path}: {name}"
+        try:
+            batch = _Unpickler(io.BytesIO(content), encoding="bytes").load()
+        except Exception as error:  # a malformed pickle can raise anything
+            raise MIBenchError(
+                f"{where} is not a CIFAR batch ({error}); do not trust this file"
+            ) from None
+        if not isinstance(batch, dict) or not isinstance(batch.get(b"data"), _Array):
+            raise MIBenchError(f"{where} holds no array 'data'; download it again")
+        pixels, labels = batch[b"data"].values, batch.get(key)
+        if pixels.shape[1:] != (_PIXELS,):
+            raise MIBenchError(f"{where}: 'data' is not rows of {_PIXELS} bytes; download it again")
+        if (
+            not isinstance(labels, list)
+            or len(labels) != len(pixels)
+            or not all(isinstance(label, int) for label in labels)
+        ):
+            raise MIBenchError(f"{where}: {key.decode()!r} is not a label a row; download it again")
+        batches.append((pixels, np.array(labels)))
+    return _images(batches)
 
 
-def _rows(files: Files, name: str, labels: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    content = np.frombuffer(files.content(name), np.uint8)
-    if len(content) % (labels + _PIXELS):
-        raise MIBenchError(
-            f"{files.path}: {name} is not rows of {labels + _PIXELS} bytes; download it again"
-        )
-    rows = content.reshape(-1, labels + _PIXELS)
-    return rows[:, labels:], rows[:, labels - 1]
+def _binary(files: Files, names: tuple[str, ...], labels: int) -> Parsed:
+    batches = []
+    for name, read in zip(names, files.contents(f"{n}.bin" for n in names), strict=True):
+        content = np.frombuffer(read, np.uint8)
+        if len(content) % (labels + _PIXELS):
+            raise MIBenchError(
+                f"{files.path}: {name}.bin is not rows of {labels + _PIXELS} bytes; download it "
+                "again"
+            )
+        rows = content.reshape(-1, labels + _PIXELS)
+        batches.append((rows[:, labels:], rows[:, labels - 1]))
+    return _images(batches)
 
 
 def _images(batches: list[tuple[NDArray[Any], NDArray[Any]]]) -> Parsed:
+    """Join batches in the published order: training images, then test images."""
     pixels, labels = zip(*batches, strict=True)
     inputs = np.concatenate(pixels).reshape(-1, 3, 32, 32)
     return Parsed(inputs, np.concatenate(labels).astype(np.int64), "image")

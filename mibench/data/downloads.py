@@ -1,17 +1,17 @@
-"""Downloads with progress, checksum and resumption."""
+"""Downloads over https, with progress, checksum and resumption."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pooch
-import requests
 from filelock import FileLock
-from tqdm.auto import tqdm
 
 from mibench.errors import MIBenchError
+
+if TYPE_CHECKING:
+    import requests
 
 _TIMEOUT = 30
 
@@ -25,6 +25,7 @@ def fetch(url: str, known_hash: str, directory: Path) -> Path:
     Parameters
     ----------
     url : str
+        Of https, as is every address that it is redirected to.
     known_hash : str
         The published checksum, as "algorithm:hexadecimal".
     directory : Path
@@ -34,6 +35,8 @@ def fetch(url: str, known_hash: str, directory: Path) -> Path:
     MIBenchError
         If the file cannot be had, or is not the published one.
     """
+    import pooch
+
     name = url.rsplit("/", 1)[-1]
     part = directory / f"{name}.part"
     lock = directory / f".{name}.lock"
@@ -54,10 +57,25 @@ def fetch(url: str, known_hash: str, directory: Path) -> Path:
         ) from None
 
 
+def _session() -> requests.Session:
+    """Return a session that knows no way to speak plain http, also after a redirect."""
+    import requests
+
+    session = requests.Session()
+    del session.adapters["http://"]
+    return session
+
+
 def _continue(url: str, part: Path) -> None:
+    import requests
+    from tqdm.auto import tqdm
+
     have = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
-    with requests.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer:
+    with (
+        _session() as session,
+        session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as answer,
+    ):
         if answer.status_code == requests.codes.requested_range_not_satisfiable:
             # All of it is there, or more: the checksum decides.
             return

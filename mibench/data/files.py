@@ -1,20 +1,27 @@
-"""Files of a folder or an archive, read in memory: nothing is ever extracted."""
+"""Files of a folder or an archive, read in memory, in one pass: nothing is ever extracted."""
 
 from __future__ import annotations
 
+import hashlib
 import lzma
 import os
+import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mibench.errors import MIBenchError
 
 ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".zip")
+
+# An archive may hold so many times its own size, and this much in any case: what is published
+# takes up to 60 times its archive's size, a bomb 1,000 times and more.
+_MOST_TIMES = 200
+_MOST_ANYWAY = 64 << 20
+_MOST_FILES = 1_000_000
 
 _UNREADABLE = (
     OSError,
@@ -40,55 +47,91 @@ class Files:
     def __init__(self, path: Path):
         self.path = path
 
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """The names of all files, relative to the path.
+    def read(self, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+        """Yield name and content of each file whose name is wanted; each is asked for once.
+
+        Names are relative to the path, in the order in which the files lie there.
 
         Raises
         ------
         MIBenchError
-            If the archive cannot be read, or holds a member that lies outside of it.
+            If something cannot be read, is no regular file, lies outside of its archive, or
+            unpacks to much more than its archive.
         """
         with readable(self.path):
-            names = tuple(_list(self.path))
-        for name in names:
-            if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
-                raise MIBenchError(
-                    f"{self.path} holds {name!r}, which lies outside of it; do not trust this file"
-                )
-        return names
+            if self.path.is_dir():
+                for name in sorted(filter(wanted, _list_folder(self.path))):
+                    yield name, _regular(self.path / name).read_bytes()
+            elif not is_archive(self.path):
+                if wanted(self.path.name):
+                    yield self.path.name, _regular(self.path).read_bytes()
+            elif self.path.name.lower().endswith(".zip"):
+                with zipfile.ZipFile(_regular(self.path)) as archive:
+                    for info in zip_members(self.path, archive):
+                        if _inside(self.path, info.filename) and wanted(info.filename):
+                            yield info.filename, archive.read(info)
+            else:
+                with tarfile.open(_regular(self.path)) as tar:
+                    # Links are no files here: where they lead is not what was published.
+                    for member in filter(tarfile.TarInfo.isfile, _members(self.path, tar)):
+                        if _inside(self.path, member.name) and wanted(member.name):
+                            file = tar.extractfile(member)
+                            assert file is not None
+                            yield member.name, file.read()
 
-    def find(self, ending: str) -> str:
-        """Return the one name that is `ending` or ends with it below some folder.
+    def contents(self, endings: Iterable[str]) -> list[bytes]:
+        """Return the content of the one file each that has or ends with such a name.
 
         Raises
         ------
         MIBenchError
             If there is none, or more than one.
         """
-        found = [n for n in self.names if n == ending or n.endswith(f"/{ending}")]
-        if len(found) != 1:
-            what = "no file" if not found else f"{len(found)} files"
-            raise MIBenchError(f"{self.path} holds {what} {ending!r}; download it again")
-        return found[0]
+        found: dict[str, list[bytes]] = {ending: [] for ending in endings}
 
-    def read(self, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
-        """Yield name and content of the named files, in the order in which they lie there."""
+        def which(name: str) -> str | None:
+            return next((e for e in found if name == e or name.endswith(f"/{e}")), None)
+
+        for name, content in self.read(lambda name: which(name) is not None):
+            found[str(which(name))].append(content)
+        for ending, contents in found.items():
+            if len(contents) != 1:
+                what = f"{len(contents)} files" if contents else "no file"
+                raise MIBenchError(f"{self.path} holds {what} {ending!r}; download it again")
+        return [content for [content] in found.values()]
+
+    def names(self) -> list[str]:
+        """Return the names of a folder's files, or the one of a plain file."""
         with readable(self.path):
-            yield from _read(self.path, frozenset(names))
-
-    def content(self, ending: str) -> bytes:
-        """Return the content of the file that :meth:`find` finds."""
-        [(_, content)] = self.read([self.find(ending)])
-        return content
+            return [*_list_folder(self.path)] if self.path.is_dir() else [self.path.name]
 
     def stamp(self) -> list[tuple[str, int, int, int]]:
         """Return what changes whenever a file does: names, sizes, times of change in ns."""
-        single = not self.path.is_dir()
-        paths = [self.path] if single else [self.path / name for name in self.names]
+        inside = self.path if self.path.is_dir() else self.path.parent
         with readable(self.path):
-            stats = [(str(p), os.stat(p)) for p in paths]
+            stats = [(str(p), _regular(p).stat()) for p in (inside / n for n in self.names())]
         return [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats]
+
+    def check(self, known: Mapping[str, str]) -> None:
+        """Compare files with their known digests, "algorithm:hexadecimal" by name.
+
+        Raises
+        ------
+        MIBenchError
+            If one is another.
+        """
+        inside = self.path if self.path.is_dir() else self.path.parent
+        for name in self.names():
+            if (expected := known.get(PurePosixPath(name).name)) is None:
+                continue
+            algorithm, _, digest = expected.partition(":")
+            with readable(self.path), _regular(inside / name).open("rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+            if found != digest:
+                raise MIBenchError(
+                    f"{inside / name} is not the published file ({algorithm} {found}, published "
+                    f"{digest}); download it again, or give it another name as data of your own"
+                )
 
 
 @contextmanager
@@ -116,36 +159,57 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVES)
 
 
-def _list(path: Path) -> Iterator[str]:
-    if path.is_dir():
-        yield from _list_folder(path)
-    elif not is_archive(path):
-        yield path.name
-    elif path.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            yield from (info.filename for info in archive.infolist() if not info.is_dir())
-    else:
-        with tarfile.open(path) as archive:
-            # Links are no files here: where they lead is not what was published.
-            yield from (member.name for member in _members(archive) if member.isfile())
+def zip_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    """Return the files of a zip archive, which together are no bomb."""
+    members = [info for info in archive.infolist() if not info.is_dir()]
+    _bound(path, sum(info.file_size for info in members))
+    return members
+
+
+def _bound(path: Path, size: int) -> None:
+    if size > _MOST_ANYWAY + _MOST_TIMES * path.stat().st_size:
+        raise MIBenchError(
+            f"{path} unpacks to more than {_MOST_TIMES} times its size; do not trust this file"
+        )
+
+
+def _regular(path: Path) -> Path:
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise MIBenchError(f"{path} is no regular file; give a file or folder of data")
+    return path
+
+
+def _inside(path: Path, name: str) -> bool:
+    if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        raise MIBenchError(
+            f"{path} holds {name!r}, which lies outside of it; do not trust this file"
+        )
+    return True
 
 
 def _list_folder(path: Path) -> Iterator[str]:
     def fail(error: OSError) -> None:
         raise error
 
-    seen = set()
+    if path == path.parent:
+        raise MIBenchError(f"{path} is the folder of all files; give that of the data")
+    seen: set[str] = set()
+    listed = 0
     for folder, _, files in os.walk(path, onerror=fail, followlinks=True):
         if (real := os.path.realpath(folder)) in seen:
             raise OSError(f"the link {folder} leads to {real}, which is in it already")
         seen.add(real)
+        if (listed := listed + len(files)) + len(seen) > _MOST_FILES:
+            raise MIBenchError(f"{path} holds over {_MOST_FILES} files; give the data's folder")
         below = PurePosixPath(Path(folder).relative_to(path).as_posix())
         yield from (str(below / file) for file in files)
 
 
-def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
+def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield a tar archive's members; raise ReadError where it does not end as one does."""
-    yield from archive
+    for member in archive:
+        _bound(path, member.offset_data + member.size)
+        yield member
     file = archive.fileobj
     assert file is not None
     # The module takes whatever is no header for the end.
@@ -153,23 +217,5 @@ def _members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     if file.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise tarfile.ReadError(f"it breaks off at byte {archive.offset}")
     # What is compressed is checked against its checksum where it ends.
-    while file.read(1 << 20):
-        pass
-
-
-def _read(path: Path, names: frozenset[str]) -> Iterator[tuple[str, bytes]]:
-    if path.is_dir():
-        for name in sorted(names):
-            yield name, (path / name).read_bytes()
-    elif not is_archive(path):
-        yield path.name, path.read_bytes()
-    elif path.name.lower().endswith(".zip"):
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.filename in names:
-                    yield info.filename, archive.read(info)
-    else:
-        with tarfile.open(path) as archive:
-            for member in _members(archive):
-                if member.name in names and (file := archive.extractfile(member)) is not None:
-                    yield member.name, file.read()
+    while block := file.read(1 << 20):
+        _bound(path, archive.offset + len(block))

@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
-from tqdm.auto import tqdm
 
-from mibench.data.base import Parsed
+from mibench.data.base import Parsed, unit_pixels
 from mibench.data.files import Files
 from mibench.errors import MIBenchError
 
-ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+if TYPE_CHECKING:
+    from PIL import Image
 
-# Of the published files: tiles of CH_MNIST, images of Tiny-ImageNet, and what both become.
-_TILE = (150, 150)
-_SMALL = (64, 64)
+_ENDINGS = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
+_PARTS = ("train", "val", "test")
 _MOST_BYTES = 4 << 30
-_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "RGBA": "RGB", "CMYK": "RGB", "LA": "L"}
-
-
-def ch_mnist(files: Files) -> Parsed:
-    """Read the tiles of Kather et al. 2016, resized from 150 x 150 to 64 x 64 (bilinear)."""
-    return _decode(files, _labelled(files, 1), _SMALL, "RGB", _TILE)
-
-
-def tiny_imagenet(files: Files) -> Parsed:
-    """Read Tiny-ImageNet's training images; its greyscale ones are given three channels."""
-    names = [n for n in _image_names(files) if "train" in PurePosixPath(n).parts]
-    return _decode(files, _labelled(files, 2, names), _SMALL, "RGB", _SMALL)
+_MOST_PIXELS = 1 << 26
+_GREY = ("1", "L", "LA")
+_MODES = (*_GREY, "P", "RGB", "RGBA", "CMYK")
 
 
 def image_folder(files: Files) -> Parsed:
     """Read a user's images; the class of each is the name of the folder it lies in.
 
-    All are given the size that most of them have (of several such, the smallest) and, unless
-    all are grey, three channels.
+    A folder ``images`` is passed over, as in Tiny-ImageNet's ``train/CLASS/images``. All images
+    are given the size that most of them have (of several such, the smallest) and, unless all are
+    grey, three channels.
 
     Raises
     ------
@@ -49,102 +39,126 @@ def image_folder(files: Files) -> Parsed:
         If there are no images, one is not in a folder or cannot be read, or they are too many
         and too large for 4 GiB.
     """
-    labels = _labelled(files, 1)
-    found: Counter[tuple[int, int]] = Counter()
-    modes = set()
-    for name, content in files.read(labels):
-        image = _open(files, name, content)
-        found[image.size] += 1
-        modes.add(_mode(files, name, image))
-    size = min(found, key=lambda s: (-found[s], s[0] * s[1], s))
-    return _decode(files, labels, size, "L" if modes == {"L"} else "RGB")
+    found = read_images(files)
+    inputs, scaled = unit_pixels(found.inputs)
+    return Parsed(inputs, found.labels, found.kind, (*found.notes, scaled))
 
 
-def _image_names(files: Files) -> list[str]:
-    # Hidden files and __MACOSX/ are what an archiver left, not images.
-    return [
-        name
-        for name in files.names
-        if name.lower().endswith(ENDINGS)
-        and not any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(name).parts)
-    ]
-
-
-def _labelled(files: Files, up: int, names: Iterable[str] | None = None) -> dict[str, int]:
-    """Return name -> label, in order of names; the class is the folder `up` levels up."""
-    folders = {}
-    for name in sorted(_image_names(files) if names is None else names):
-        parts = PurePosixPath(name).parts
-        if len(parts) <= up:
-            raise MIBenchError(
-                f"{files.path}: image {name!r} lies in no folder of a class; arrange images as "
-                "CLASS/IMAGE or train/CLASS/IMAGE and test/CLASS/IMAGE"
-            )
-        folders[name] = parts[-1 - up]
-    if not folders:
-        raise MIBenchError(f"{files.path} holds no images in class folders ({', '.join(ENDINGS)})")
-    classes = {folder: label for label, folder in enumerate(sorted(set(folders.values())))}
-    return {name: classes[folder] for name, folder in folders.items()}
-
-
-def _decode(
+def read_images(
     files: Files,
-    labels: dict[str, int],
-    size: tuple[int, int],
-    mode: str,
+    wanted: Callable[[str], bool] = lambda name: True,
     published: tuple[int, int] | None = None,
+    size: tuple[int, int] | None = None,
 ) -> Parsed:
-    """Return images in one size and mode; those of a published size must have it."""
-    width, height = size
-    shape = (len(labels), 3 if mode == "RGB" else 1, height, width)
-    if np.prod(shape, dtype=float) > _MOST_BYTES:
+    """Read the wanted images in one pass; see :func:`image_folder`.
+
+    Parameters
+    ----------
+    files : Files
+    wanted : callable, optional
+        Told a name, it says whether that image belongs to the dataset.
+    published : tuple of int, optional
+        Width and height that all must have; they are then given three channels.
+    size : tuple of int, optional
+        Width and height that all are given (bilinear).
+    """
+    from PIL import Image
+    from tqdm.auto import tqdm
+
+    left_out: Counter[str] = Counter()
+
+    def taken(name: str) -> bool:
+        # Hidden files and __MACOSX/ are what an archiver left, not images.
+        if any(p.startswith(".") or p == "__MACOSX" for p in PurePosixPath(name).parts):
+            return False
+        if not name.lower().endswith(_ENDINGS):
+            left_out[f"{PurePosixPath(name).suffix.lower() or 'other'} files"] += 1
+            return False
+        if not _class(files, name):
+            left_out["images in no folder of a class"] += 1
+            return False
+        return wanted(name)
+
+    pixels: dict[str, NDArray[np.uint8]] = {}
+    held = 0
+    for name, content in tqdm(
+        files.read(taken), f"reading {files.path.name}", unit="image", leave=False
+    ):
+        image = _opened(files, name, content, published)
+        if size is not None and image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR)
+        pixels[name] = np.asarray(image)
+        if (held := held + pixels[name].nbytes) > _MOST_BYTES:
+            raise MIBenchError(
+                f"{files.path}: its images are more than {_MOST_BYTES >> 30} GiB of pixels; "
+                "scale them down first"
+            )
+    if not pixels:
+        raise MIBenchError(f"{files.path} holds no images in class folders ({', '.join(_ENDINGS)})")
+    sizes = Counter(p.shape[:2] for p in pixels.values())
+    height, width = min(sizes, key=lambda s: (-sizes[s], s[0] * s[1], s[::-1]))
+    channels = 1 if all(p.ndim == 2 for p in pixels.values()) else 3
+    inputs: NDArray[Any] = np.empty((len(pixels), channels, height, width), np.uint8)
+    if inputs.nbytes > _MOST_BYTES:
         raise MIBenchError(
-            f"{files.path}: {shape[0]} images of {width} x {height} are more than "
+            f"{files.path}: {len(pixels)} images of {width} x {height} are more than "
             f"{_MOST_BYTES >> 30} GiB; scale them down first"
         )
-    inputs: NDArray[Any] = np.empty(shape, np.uint8)
-    place = {name: i for i, name in enumerate(labels)}
-    for name, content in tqdm(
-        files.read(labels), f"reading {files.path.name}", len(labels), unit="image", leave=False
-    ):
-        image = _open(files, name, content)
-        if published is not None and image.size != published:
-            raise MIBenchError(
-                f"{files.path}: image {name!r} has {image.size[0]} x {image.size[1]} pixels where "
-                f"the published ones have {published[0]} x {published[1]}; download it again"
-            )
-        try:
-            image = image.convert(mode)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise _broken(files, name, error) from None
-        if image.size != size:
-            image = image.resize(size, Image.Resampling.BILINEAR)
-        pixels = np.asarray(image)
-        inputs[place[name]] = pixels.transpose(2, 0, 1) if mode == "RGB" else pixels
-    return Parsed(inputs, np.array(list(labels.values()), np.int64), "image")
+    names = sorted(pixels)
+    for i, name in enumerate(names):
+        values = pixels.pop(name)
+        if values.shape[:2] != (height, width):
+            resized = Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR)
+            values = np.asarray(resized)
+        inputs[i] = values if values.ndim == 2 else values.transpose(2, 0, 1)
+    classes, labels = np.unique([_class(files, n) for n in names], return_inverse=True)
+    notes = [f"{len(names)} images in the folders of {len(classes)} classes"]
+    if (others := len(names) - sizes[height, width]) > 0:
+        notes.append(f"{others} images of other sizes resized to {width} x {height}")
+    notes += [f"left out: {count} {what}" for what, count in left_out.items()]
+    return Parsed(inputs, labels.astype(np.int64), "image", tuple(notes))
 
 
-def _open(files: Files, name: str, content: bytes) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF"))
-    except (
-        UnidentifiedImageError,
-        Image.DecompressionBombError,
-        OSError,
-        ValueError,
-        SyntaxError,
-    ) as error:
-        raise _broken(files, name, error) from None
-
-
-def _mode(files: Files, name: str, image: Image.Image) -> str:
-    if image.mode not in _MODES:
+def _class(files: Files, name: str) -> str:
+    """Return the name of the folder that an image lies in; nothing for one of no class."""
+    folders = list(PurePosixPath(name).parts[:-1])
+    if len(folders) > 1 and folders[-1] == "images":
+        folders.pop()
+        # Tiny-ImageNet's val/images are of all classes; a class of CIFAR-100 is called train.
+        if folders[-1] in _PARTS:
+            return ""
+    if not folders:
         raise MIBenchError(
-            f"{files.path}: image {name!r} has pixels of mode {image.mode}; convert it to 8 bits"
+            f"{files.path}: image {name!r} lies in no folder of a class; arrange images as "
+            "CLASS/IMAGE or train/CLASS/IMAGE and test/CLASS/IMAGE"
         )
-    return _MODES[image.mode]
+    return folders[-1]
 
 
-def _broken(files: Files, name: str, error: Exception) -> MIBenchError:
-    reason = "no PNG, JPEG or TIFF" if isinstance(error, UnidentifiedImageError) else str(error)
-    return MIBenchError(f"{files.path}: image {name!r} cannot be read ({reason})")
+def _opened(
+    files: Files, name: str, content: bytes, published: tuple[int, int] | None
+) -> Image.Image:
+    """Return an image, grey or in three channels; a published one is of its size, in three."""
+    from PIL import Image, UnidentifiedImageError
+
+    where = f"{files.path}: image {name!r}"
+    try:
+        image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF"))
+        width, height = image.size
+        if published not in (None, image.size):
+            raise MIBenchError(
+                f"{where} has {width} x {height} pixels where the published ones have "
+                f"{' x '.join(map(str, published or ()))}; download it again"
+            )
+        if width * height > _MOST_PIXELS:
+            raise MIBenchError(
+                f"{where} has {width} x {height} pixels, more than {_MOST_PIXELS >> 20} Mi; scale "
+                "it down first"
+            )
+        if image.mode not in _MODES:
+            raise MIBenchError(f"{where} has pixels of mode {image.mode}; convert it to 8 bits")
+        return image.convert("L" if image.mode in _GREY and published is None else "RGB")
+    except UnidentifiedImageError:
+        raise MIBenchError(f"{where} cannot be read (no PNG, JPEG or TIFF)") from None
+    except (Image.DecompressionBombError, OSError, ValueError, SyntaxError) as error:
+        raise MIBenchError(f"{where} cannot be read ({error})") from None

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import csv
 import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mibench.data.base import Parsed
-from mibench.data.files import Files, is_archive, stem
+from mibench.data.base import Parsed, unit_pixels
+from mibench.data.files import Files, is_archive, stem, zip_members
 from mibench.data.images import image_folder
 from mibench.errors import MIBenchError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = (".csv", ".parquet")
 _MOST_TEXTS = 100
+_MOST_NAMED = 8
+_HELD_IN_A_CLASS = 10
+_ALWAYS_CLASSES = 20
 
 
 def split_column(text: str) -> tuple[Path, str]:
@@ -40,19 +46,27 @@ def read(files: Files, column: str) -> Parsed:
     MIBenchError
         If it is of no known form, or what it holds cannot serve.
     """
-    path = files.path
-    if path.is_dir() or is_archive(path):
+    path, ending = files.path, files.path.suffix.lower()
+    if path.is_dir() and any(name.lower().endswith(".parquet") for name in files.names()):
+        parsed = _table(path, column)
+    elif path.is_dir() or is_archive(path):
         parsed = image_folder(files)
-    elif path.suffix.lower() == ".npz":
+    elif ending == ".npz":
         parsed = _npz(path)
-    elif path.suffix.lower() in TABLES:
+    elif ending in (".csv", ".parquet"):
         parsed = _table(path, column)
     else:
         raise MIBenchError(
             f"{path} is no image folder, archive of one, .npz, .csv or .parquet file"
         )
-    if len(np.unique(parsed.labels)) < 2:
+    classes, rows = len(np.unique(parsed.labels)), len(parsed.labels)
+    if classes < 2:
         raise MIBenchError(f"{path} holds one class only; give at least two")
+    if classes > max(_ALWAYS_CLASSES, rows // _HELD_IN_A_CLASS):
+        raise MIBenchError(
+            f"{path}: its labels have {classes} values in {rows} samples, as a number to predict "
+            f"has; give classes of {_HELD_IN_A_CLASS} samples and more"
+        )
     return parsed
 
 
@@ -61,9 +75,12 @@ def _npz(path: Path) -> Parsed:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise ValueError("it holds a single array")
-        with file:
+        with file, zipfile.ZipFile(path) as archive:
+            zip_members(path, archive)
             names = file.files
             arrays = {n: np.asarray(file[n]) for n in ("inputs", "labels") if n in names}
+    except MIBenchError:
+        raise
     except Exception as error:  # a damaged file makes the readers of ZIP and NPY raise anything
         raise MIBenchError(f"{path} is not a readable .npz file ({_reason(error)})") from None
     if missing := {"inputs", "labels"} - arrays.keys():
@@ -77,9 +94,11 @@ def _npz(path: Path) -> Parsed:
         )
     if not inputs.size:
         raise MIBenchError(f"{path} holds no features")
+    notes = [f"arrays left out: {', '.join(sorted(set(names) - set(arrays)))}"]
+    notes = notes if set(names) > set(arrays) else []
     classes = _classes(path, labels)
     if inputs.ndim == 2:
-        return _records(path, inputs, [str(i) for i in range(inputs.shape[1])], classes)
+        return _records(path, inputs, [str(i) for i in range(inputs.shape[1])], classes, notes)
     if inputs.ndim == 3:
         inputs = inputs[:, None]
     elif inputs.ndim == 4 and inputs.shape[1] not in (1, 3) and inputs.shape[3] in (1, 3):
@@ -89,47 +108,83 @@ def _npz(path: Path) -> Parsed:
             f"{path}: inputs have shape {inputs.shape}; records are (n, features), images "
             "(n, height, width), (n, channels, height, width) or (n, height, width, channels)"
         )
-    if inputs.dtype != np.uint8:
+    if inputs.dtype == np.uint8:
+        inputs, scaled = unit_pixels(inputs)
+        notes.append(scaled)
+    else:
         inputs = inputs.astype(np.float32)
         # The comparison is false for NaN too.
         if not (inputs.min() >= 0 and inputs.max() <= 1):
             raise MIBenchError(f"{path}: images must be uint8, or numbers in [0, 1]")
-    return Parsed(np.ascontiguousarray(inputs), classes, "image")
+    return Parsed(np.ascontiguousarray(inputs), classes, "image", tuple(notes))
 
 
 def _table(path: Path, column: str) -> Parsed:
     import pandas as pd
 
     try:
-        is_csv = path.suffix.lower() == ".csv"
-        table = pd.read_csv(path) if is_csv else pd.read_parquet(path)
+        table = _csv(path, column) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+    except MIBenchError:
+        raise
     except Exception as error:  # a damaged file makes the readers raise anything
         raise MIBenchError(
-            f"{path} is not a readable {path.suffix} file ({_reason(error)})"
+            f"{path} is not a readable {path.suffix or '.parquet'} file ({_reason(error)})"
         ) from None
     columns = [str(c) for c in table.columns]
-    if len(set(columns)) < len(columns):
-        raise MIBenchError(f"{path} has several columns of one name; rename them")
+    _check_names(path, columns)
     table.columns = pd.Index(columns)
     if column not in columns:
         raise MIBenchError(
             f"{path} has no label column {column!r}; name one as {path}::COLUMN of "
             f"{', '.join(columns)}"
         )
+    notes = [] if table.index.equals(pd.RangeIndex(len(table))) else ["left out: row names"]
+    if columns[0] in ("", "Unnamed: 0") and _counts_rows(table.iloc[:, 0]):
+        table = table.iloc[:, 1:]
+        notes.append("left out: the first column, row numbers without a name")
     labels = table.pop(column)
     _check_column(path, labels)
-    for name in table:
-        texts = _check_column(path, table[name])
-        if texts > _MOST_TEXTS:
+    texts = {name: _check_column(path, table[name]) for name in table}
+    for name, count in texts.items():
+        if count > _MOST_TEXTS:
             raise MIBenchError(
-                f"{path}: column {name!r} has {texts} different texts; drop or encode it"
+                f"{path}: column {name!r} has {count} different texts"
+                f"{_odd_text(table[name])}; drop or encode it"
             )
     if table.empty:
         raise MIBenchError(f"{path} holds no features")
     features = pd.get_dummies(table, dtype=np.uint8)
-    return _records(
-        path, features.to_numpy(), list(features.columns), _classes(path, labels.to_numpy())
-    )
+    classes = _classes(path, labels.to_numpy())
+    shown = sorted({(int(c), str(t)) for c, t in zip(classes, labels, strict=True)})
+    notes.append(f"label {column!r}: {_listed(text for _, text in shown)}")
+    if encoded := [f"{n!r} ({count})" for n, count in texts.items() if count]:
+        notes.append(f"texts, a bit for each: {_listed(encoded)}")
+    if numbers := [repr(n) for n, count in texts.items() if not count]:
+        notes.append(f"numbers: {_listed(numbers)}")
+    return _records(path, features.to_numpy(), list(features.columns), classes, notes)
+
+
+def _csv(path: Path, column: str) -> pd.DataFrame:
+    import pandas as pd
+
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    # pandas would give the second of two columns of one name another name.
+    _check_names(path, header)
+    # Classes are read as the texts they are: 01 is not 1, and NA is a country.
+    return pd.read_csv(path, dtype={column: str}, keep_default_na=False, na_values=[""])
+
+
+def _check_names(path: Path, columns: list[str]) -> None:
+    [(name, count)] = Counter(columns).most_common(1) or [("", 0)]
+    if count > 1:
+        raise MIBenchError(f"{path} has several columns of one name, {name!r}; rename them")
+
+
+def _counts_rows(column: pd.Series[Any]) -> bool:
+    values = column.to_numpy()
+    rows = np.arange(len(values))
+    return values.dtype.kind in "iu" and any(np.array_equal(values, rows + i) for i in (0, 1))
 
 
 def _check_column(path: Path, column: pd.Series[Any]) -> int:
@@ -150,6 +205,20 @@ def _check_column(path: Path, column: pd.Series[Any]) -> int:
     raise MIBenchError(f"{path}: column {column.name!r} holds neither numbers nor texts; drop it")
 
 
+def _odd_text(column: pd.Series[Any]) -> str:
+    """Return what keeps a column of numbers from being one, in words."""
+    import pandas as pd
+
+    odd = column[pd.to_numeric(column, errors="coerce").isna()]
+    return f" for {odd.iloc[0]!r} among its numbers" if 0 < len(odd) < len(column) else ""
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = len(names) - _MOST_NAMED
+    return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
 def _reason(error: Exception) -> str:
     reason = " ".join(str(error).split())[:200] or type(error).__name__
     # NumPy's own words advise to load them all the same.
@@ -157,21 +226,35 @@ def _reason(error: Exception) -> str:
 
 
 def _classes(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:
-    if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.round(labels))).all():
-        raise MIBenchError(f"{path}: labels are no whole numbers; give classes")
+    """Return classes 0 to C-1, in the order of numbers where all labels are numbers."""
     if labels.dtype.kind not in "biufUSO":
         raise MIBenchError(f"{path}: labels are of type {labels.dtype}; give numbers or texts")
-    return np.unique(
+    values, classes = np.unique(
         labels.astype(str) if labels.dtype.kind == "O" else labels, return_inverse=True
-    )[1].astype(np.int64)
+    )
+    try:
+        numbers = values.astype(np.float64)
+    except ValueError:
+        return classes.astype(np.int64)
+    if values.dtype.kind == "U" and not np.isfinite(numbers).all():
+        return classes.astype(np.int64)
+    if not (np.isfinite(numbers) & (numbers == np.round(numbers))).all():
+        raise MIBenchError(f"{path}: labels are no whole numbers; give classes")
+    # Texts such as 1 and 01 stay apart; a stable sort keeps their order.
+    return np.argsort(np.argsort(numbers, kind="stable"))[classes].astype(np.int64)
 
 
 def _records(
-    path: Path, values: NDArray[Any], columns: list[str], labels: NDArray[np.int64]
+    path: Path,
+    values: NDArray[Any],
+    columns: list[str],
+    labels: NDArray[np.int64],
+    notes: list[str],
 ) -> Parsed:
     """Keep bits as they are; scale each column of anything else to [0, 1]."""
     if np.isin(values, (0, 1)).all():
-        return Parsed(values.astype(np.uint8), labels, "binary")
+        said = "zeros and ones, kept as bits"
+        return Parsed(values.astype(np.uint8), labels, "binary", (*notes, said))
     values = values.astype(np.float64)
     low, high = values.min(axis=0), values.max(axis=0)
     finite = np.isfinite(low) & np.isfinite(high)
@@ -180,4 +263,5 @@ def _records(
         raise MIBenchError(f"{path}: column {bad!r} holds numbers that are not finite")
     # Of halves, since the largest number less the smallest may be none.
     span = np.where(high > low, high / 2 - low / 2, 1)
-    return Parsed(((values / 2 - low / 2) / span).astype(np.float32), labels, "real")
+    scaled = ((values / 2 - low / 2) / span).astype(np.float32)
+    return Parsed(scaled, labels, "real", (*notes, "each column scaled to [0, 1] over all rows"))

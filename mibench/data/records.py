@@ -12,43 +12,36 @@ from mibench.data.base import Parsed
 from mibench.data.files import Files
 from mibench.errors import MIBenchError
 
+PAGE = "https://github.com/privacytrustlab/datasets"
 _CHUNK = 5000
 
 
-def location30(files: Files) -> Parsed:
-    """Read `bangkok`: a label 1-30, then 446 bits a row."""
-    return _labelled_bits(files, "bangkok")
-
-
-def purchase100(files: Files) -> Parsed:
-    """Read `dataset_purchase`: a label 1-100, then 600 bits a row."""
-    return _labelled_bits(files, "dataset_purchase")
-
-
-def texas100(files: Files) -> Parsed:
-    """Read `100/feats`, bits, and `100/labels`, a label 1-100 a row."""
-    bits = _table(files, "100/feats")
-    labels = _table(files, "100/labels")
-    if labels.shape != (len(bits), 1):
-        raise MIBenchError(
-            f"{files.path}: 100/labels has {labels.shape[0]} rows of {labels.shape[1]} values for "
-            f"the {len(bits)} rows of 100/feats; download it again"
-        )
-    return _checked(files, "100/feats", bits, labels[:, 0])
-
-
-def _labelled_bits(files: Files, name: str) -> Parsed:
-    table = _table(files, name)
+def labelled_bits(files: Files, name: str) -> Parsed:
+    """Read a table of a label, from 1 on, then bits a row."""
+    [content] = files.contents([name])
+    table = _table(files, name, content)
     return _checked(files, name, np.ascontiguousarray(table[:, 1:]), table[:, 0])
 
 
-def _table(files: Files, name: str) -> NDArray[np.uint8]:
-    # Imported here, so that naming a dataset stays quick.
+def bits_and_labels(files: Files, bits: str, labels: str) -> Parsed:
+    """Read a table of bits, and another of a label, from 1 on, a row."""
+    read = zip((bits, labels), files.contents([bits, labels]), strict=True)
+    values, classes = (_table(files, name, content) for name, content in read)
+    if classes.shape != (len(values), 1):
+        raise MIBenchError(
+            f"{files.path}: {labels} has {classes.shape[0]} rows of {classes.shape[1]} values for "
+            f"the {len(values)} rows of {bits}; download it again"
+        )
+    return _checked(files, bits, values, classes[:, 0])
+
+
+def _table(files: Files, name: str, content: bytes) -> NDArray[np.uint8]:
     import pandas as pd
 
-    content = io.BytesIO(files.content(name))
     try:
-        with pd.read_csv(content, header=None, dtype=np.uint8, chunksize=_CHUNK) as chunks:
+        with pd.read_csv(
+            io.BytesIO(content), header=None, dtype=np.uint8, chunksize=_CHUNK
+        ) as chunks:
             return np.concatenate([chunk.to_numpy() for chunk in chunks])
     except (ValueError, OverflowError, TypeError) as error:
         reason = " ".join(str(error).split())

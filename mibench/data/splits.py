@@ -3,95 +3,71 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mibench.data.base import Dataset, Published, SplitSizes
 from mibench.errors import MIBenchError
-
-if TYPE_CHECKING:
-    from mibench.data.base import Dataset
 
 ROLES = ("members", "nonmembers", "shadow_members", "shadow_nonmembers", "auxiliary")
 
-_OWN_SHARE = 5
 _FEWEST_ROWS = 50
-_MOST_PAIRS = 1000
 
 
-@dataclass(frozen=True)
-class SplitSizes:
-    """How many samples each role gets; `pairs` is the number of member-nonmember pairs drawn."""
-
-    members: int
-    nonmembers: int
-    shadow_members: int
-    shadow_nonmembers: int
-    auxiliary: int
-    pairs: int
-
-
-# Numbers of members and shadow members are the published ones where there are such. Nonmembers
-# are as many as members, so that a reference model, trained on half of both, is trained on as
-# many samples as the target; small datasets have more of them, from which to select.
-SPLIT_SIZES = {
-    "digits": SplitSizes(300, 700, 250, 250, 297, pairs=80),
-    "Location30": SplitSizes(1000, 2000, 700, 700, 610, pairs=300),
-    "CIFAR100": SplitSizes(10_000, 10_000, 10_000, 10_000, 10_000, pairs=1000),
-    "CIFAR10": SplitSizes(10_000, 10_000, 10_000, 10_000, 10_000, pairs=1000),
-    "CH_MNIST": SplitSizes(1250, 1250, 1000, 1000, 500, pairs=300),
-    "ImageNet": SplitSizes(10_000, 10_000, 10_000, 10_000, 10_000, pairs=1000),
-    "Purchase100": SplitSizes(19_732, 19_732, 19_732, 19_732, 19_732, pairs=1000),
-    "Texas100": SplitSizes(10_000, 10_000, 10_000, 10_000, 10_000, pairs=1000),
-}
-
-
-def sizes_of(name: str, rows: int, changed: Mapping[str, int] | None = None) -> SplitSizes:
+def sizes_of(
+    name: str,
+    rows: int,
+    changed: Literal["published"] | Mapping[str, int] | None = None,
+    known: Published | None = None,
+) -> SplitSizes:
     """Return the sizes of a dataset's roles.
 
-    A dataset that :data:`SPLIT_SIZES` does not hold gives each role a fifth of its rows. Pairs
-    that are not given are at most three in ten of the smaller of members and nonmembers, and
-    of a user's own dataset at most 1,000.
+    A dataset of one's own, and a part of a published one that is too small for its sizes, gives
+    each role a fifth of its rows. Pairs that are not given are at most three in ten of the
+    smaller of members and nonmembers, and at most 1,000.
 
     Parameters
     ----------
     name : str
     rows : int
-    changed : mapping of str to int, optional
-        Counts that differ, by role or `pairs`.
+    changed : "published" or mapping of str to int, optional
+        Sizes as the public record tells them, or counts that differ, by role or `pairs`.
+    known : Published, optional
+        What is published of the dataset.
 
     Raises
     ------
     MIBenchError
         If a name or count is impossible, or the dataset has too few rows.
     """
-    if not isinstance(changed, Mapping | None):
-        raise MIBenchError(f"sizes is {changed!r}; give roles with counts")
-    changed = dict(changed or {})
-    known = [field.name for field in fields(SplitSizes)]
-    for role, count in changed.items():
-        if role not in known:
-            raise MIBenchError(f"sizes: there is no {role!r}; known are {', '.join(known)}")
-        if not isinstance(count, int) or isinstance(count, bool) or count < 2:
-            raise MIBenchError(f"sizes: {role} is {count!r}; give a whole number of at least 2")
-    if name in SPLIT_SIZES:
-        sizes = SPLIT_SIZES[name]
+    if changed == "published" and (known is None or known.published_sizes is None):
+        raise MIBenchError(
+            f"sizes: no published sizes of {name} can be had; give roles with counts"
+        )
+    counts = {} if changed is None or isinstance(changed, str) else dict(changed)
+    roles = [*ROLES, "pairs"]
+    if unknown := set(counts) - set(roles):
+        raise MIBenchError(f"sizes: there is no {min(unknown)!r}; known are {', '.join(roles)}")
+    if known is not None and changed == "published":
+        sizes = known.published_sizes or known.sizes
+    elif known is not None and _total(known.sizes) <= rows:
+        sizes = known.sizes
     elif rows < _FEWEST_ROWS:
         raise MIBenchError(f"{name} has {rows} samples; at least {_FEWEST_ROWS} are needed")
     else:
-        sizes = SplitSizes(**dict.fromkeys(ROLES, rows // _OWN_SHARE), pairs=_MOST_PAIRS)
-    sizes = replace(sizes, **changed)
-    wanted = sum(getattr(sizes, role) for role in ROLES)
-    if wanted > rows:
+        sizes = SplitSizes.equal(rows // len(ROLES))
+    sizes = replace(sizes, **counts)
+    if _total(sizes) > rows:
         stated = ", ".join(f"{role} {count}" for role, count in asdict(sizes).items())
         raise MIBenchError(
-            f"{name} has {rows} samples but its splits ask for {wanted} ({stated}); lower some by "
-            "the parameter sizes (--size ROLE=COUNT)"
+            f"{name} has {rows} samples but its splits ask for {_total(sizes)} ({stated}); lower "
+            "some by the parameter sizes (--sizes ROLE=COUNT)"
         )
     smaller = min(sizes.members, sizes.nonmembers)
-    if "pairs" not in changed:
+    if "pairs" not in counts:
         sizes = replace(sizes, pairs=max(2, min(sizes.pairs, 3 * smaller // 10)))
     if sizes.pairs > smaller:
         raise MIBenchError(
@@ -101,15 +77,22 @@ def sizes_of(name: str, rows: int, changed: Mapping[str, int] | None = None) -> 
     return sizes
 
 
-def split(dataset: Dataset, seed: int) -> dict[str, NDArray[np.int64]]:
+def split(dataset: Dataset, rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     """Share out a dataset's samples among the roles of :data:`ROLES`, disjointly.
 
     Returns
     -------
     dict of str to int array
-        Sample indices of each role, in shuffled order.
+        Sample indices of each role: in an order drawn by `rng`, or in the published one.
     """
-    counts = [getattr(dataset.sizes, role) for role in ROLES]
-    order = np.random.default_rng([seed, 1]).permutation(len(dataset.labels))
-    parts = np.split(order, np.cumsum(counts))
+    counts = {role: getattr(dataset.sizes, role) for role in ROLES}
+    if dataset.first_rows:
+        first = dataset.first_rows
+        return {role: np.arange(first[role], first[role] + counts[role]) for role in ROLES}
+    order = rng.permutation(len(dataset.labels))
+    parts = np.split(order, np.cumsum([*counts.values()]))
     return dict(zip(ROLES, parts, strict=False))
+
+
+def _total(sizes: SplitSizes) -> int:
+    return sum(getattr(sizes, role) for role in ROLES)

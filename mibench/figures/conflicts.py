@@ -35,13 +35,15 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     """
     if found.empty:
         raise MIBenchError("there are no conflicts to draw")
-    names = [n for n in attacks.REGISTRY if n in {*found["attack"], *found["other"]}]
+    present = {*found["attack"], *found["other"]}
+    order = list(attacks.ATTACKS)
+    names = sorted(present, key=lambda n: (order.index(n.partition("[")[0]), n))
     place = {name: i for i, name in enumerate(names)}
     matrix = np.zeros((len(names), len(names)), dtype=int)
     for row in found.to_dict("records"):
         low, high = sorted((place[row["attack"]], place[row["other"]]))
         matrix[(low, high) if row["type"] == 1 else (high, low)] += 1
-    titles = [attacks.find(name).title for name in names]
+    titles = [attacks.named(name).full_title for name in names]
     table = pd.DataFrame(matrix, titles, titles)
     with style():
         figure, axes = picture(figsize=(7.16, 6.4))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mibench.attacks import REGISTRY
+from mibench.attacks import kind_of
 from mibench.figures.ranking import NAMES
 from mibench.figures.rows import (
     complete,
@@ -95,15 +95,15 @@ def costed(results: pd.DataFrame) -> pd.DataFrame:
     """Return each attack's cost and mean metrics, cheapest first, then by mean AUC.
 
     `models` and `queries` are those of :mod:`mibench.study.costs`; `unbeaten_<metric>` says
-    whether no
-    attack that costs at most as much has a higher mean. Attacks that are no longer registered
-    have no known cost and are left out.
+    whether no attack that costs at most as much has a higher mean. Attacks that are no longer
+    registered have no known cost and are left out.
     """
-    references = int(results["references"].max())
-    known = [name for name in titles(results) if name in REGISTRY]
+    counts = results[["shadows", "references", "distilled"]].max().to_dict()
+    kinds = {name: kind for name in titles(results) if (kind := kind_of(name)) is not None}
+    known = list(kinds)
     table = pd.DataFrame(index=pd.Index(known, name="attack"))
-    table["models"] = [costs.models(REGISTRY[name], references) for name in known]
-    table["queries"] = [costs.queries(REGISTRY[name]) for name in known]
+    table["models"] = [costs.models(kind, counts) for kind in kinds.values()]
+    table["queries"] = [costs.queries(kind) for kind in kinds.values()]
     for metric in METRICS:
         table[metric] = complete(results, metric)[known].mean()
     table = table.dropna(subset=[*METRICS])

@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
-from mibench.attacks import REGISTRY, Attack
+from mibench.attacks import ATTACKS, Attack
 from mibench.store import replacing
 
 # Okabe & Ito's palette, which people of every colour vision can tell apart.
@@ -52,14 +52,14 @@ def look(name: str) -> Look:
     own, blue a shadow model, sky blue a shadow model and more, vermilion reference models, purple
     distilled ones. Marker and line tell attacks of one colour apart.
     """
-    return _looks(tuple(REGISTRY)).get(name, Look("0.5", "o", "-", False))
+    return _looks(tuple(ATTACKS)).get(name.partition("[")[0], Look("0.5", "o", "-", False))
 
 
 @cache
 def _looks(names: tuple[str, ...]) -> dict[str, Look]:
     looks: dict[str, Look] = {}
     for name in names:
-        colour = _colour(REGISTRY[name])
+        colour = _colour(ATTACKS[name])
         place = sum(other.colour == colour for other in looks.values())
         marker = MARKERS[place % len(MARKERS)]
         filled = place // len(MARKERS) % 2 == 0

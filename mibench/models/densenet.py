@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mibench.models.initial import he
+
 GROWTH = 32
 BLOCKS = (6, 12, 24, 16)
 
@@ -47,4 +49,4 @@ def densenet121(
             layers.append(DenseLayer(channels))
             channels += GROWTH
     layers += [nn.BatchNorm2d(channels), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    return nn.Sequential(*layers, nn.Linear(channels, num_classes))
+    return he(nn.Sequential(*layers, nn.Linear(channels, num_classes)))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import Tensor, nn
+
+from mibench.models.initial import he
 
 EXPANSION = 4
 
@@ -60,6 +63,9 @@ def resnet(
         for i in range(count):
             layers.append(Bottleneck(channels, width, 2 if i == 0 and stage > 0 else 1))
             channels = EXPANSION * width
-    return nn.Sequential(
-        *layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)
-    )
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, num_classes)]
+    return he(nn.Sequential(*layers, *head))
+
+
+resnet50 = partial(resnet, (3, 4, 6, 3))
+resnet101 = partial(resnet, (3, 4, 23, 3))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from torch import nn
+
+from mibench.models.initial import he
 
 
 def vgg(
@@ -29,8 +32,12 @@ def vgg(
         layers.append(nn.MaxPool2d(2, ceil_mode=True))
     if not imagenet_stem:
         head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(512, num_classes)]
-        return nn.Sequential(*layers, *head)
+        return he(nn.Sequential(*layers, *head))
     layers += [nn.AdaptiveAvgPool2d(7), nn.Flatten()]
     for width in (512 * 7 * 7, 4096):
         layers += [nn.Linear(width, 4096), nn.ReLU(), nn.Dropout()]
-    return nn.Sequential(*layers, nn.Linear(4096, num_classes))
+    return he(nn.Sequential(*layers, nn.Linear(4096, num_classes)))
+
+
+vgg16 = partial(vgg, (2, 2, 3, 3, 3))
+vgg19 = partial(vgg, (2, 2, 4, 4, 4))

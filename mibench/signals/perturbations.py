@@ -17,14 +17,15 @@ IMAGE_NOISE = 0.1
 REAL_NOISE = 0.1
 
 
-def perturbed_copies(inputs: Inputs, kind: str, count: int, seed: int) -> Iterator[Inputs]:
+def perturbed_copies(
+    inputs: Inputs, kind: str, count: int, rng: np.random.Generator
+) -> Iterator[Inputs]:
     """Yield `count` copies of every sample that keep its meaning.
 
     Images are mirrored and shifted by up to one pixel in eight (the augmentations of
     Choquette-Choo et al. 2021, section 3.4) with Gaussian noise; records have their bits
     flipped at random (section 3.3); real records are given Gaussian noise.
     """
-    rng = np.random.default_rng([seed, 2])
     for i in range(count):
         if kind == "binary":
             yield _flip_bits(inputs, BIT_FLIP_RATE, rng)
@@ -40,20 +41,20 @@ def perturbed_copies(inputs: Inputs, kind: str, count: int, seed: int) -> Iterat
         yield np.clip(copy + noise, 0, 1).astype(np.float32)
 
 
-def noisy_copies(inputs: Inputs, kind: str, count: int, seed: int) -> Iterator[Inputs]:
+def noisy_copies(
+    inputs: Inputs, kind: str, count: int, rng: np.random.Generator
+) -> Iterator[Inputs]:
     """Yield `count` copies under Gaussian noise (Jayaraman et al. 2021, section 4.2)."""
-    rng = np.random.default_rng([seed, 3])
     for _ in range(count):
         yield inputs + NOISE[kind] * rng.standard_normal(inputs.shape).astype(np.float32)
 
 
-def generated_nonmembers(inputs: Inputs, kind: str, seed: int) -> Inputs:
+def generated_nonmembers(inputs: Inputs, kind: str, rng: np.random.Generator) -> Inputs:
     """Turn samples into ones that no model was trained on (Hui et al. 2021, section III-C).
 
     Images go through Sobel, Scharr and Laplace filters, Gaussian and salt-and-pepper noise, a
     fifth of them each; binary records have 5% of their bits flipped, real ones Gaussian noise.
     """
-    rng = np.random.default_rng([seed, 4])
     if kind == "binary":
         return _flip_bits(inputs, BIT_FLIP_RATE, rng)
     if kind == "real":
@@ -69,9 +70,8 @@ def generated_nonmembers(inputs: Inputs, kind: str, seed: int) -> Inputs:
     return np.clip(np.concatenate(made), 0, 1).astype(np.float32)
 
 
-def random_points(inputs: Inputs, kind: str, count: int, seed: int) -> Inputs:
+def random_points(inputs: Inputs, kind: str, count: int, rng: np.random.Generator) -> Inputs:
     """Return `count` points drawn uniformly from the input space (Salem et al. 2019, V-C)."""
-    rng = np.random.default_rng([seed, 5])
     shape = (count, *inputs.shape[1:])
     points = rng.integers(0, 2, shape) if kind == "binary" else rng.random(shape)
     return points.astype(np.float32)

@@ -13,23 +13,24 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
-from mibench import attacks, figures
-from mibench.attacks import Attack, Inference, Knowledge
+from mibench.attacks.base import NEEDS, Attack, Inference, Knowledge, parse
 from mibench.errors import MIBenchError
 from mibench.outputs import (
     BoolArray,
+    Labelled,
     Outputs,
     check_membership,
     check_outputs,
     check_references,
 )
+from mibench.setting import Setting
 from mibench.store import replacing
+from mibench.streams import Streams
 from mibench.study import metrics, results
-from mibench.study.study import provenance
+from mibench.study.provenance import provenance
 
 _SHOWN = ("auc", "ma", "accuracy", "precision", "recall", "f1", "fpr", "tpr_at_fpr_1")
 _OF_A_MODEL = ("probs", "logits", "labels", "is_member")
@@ -43,7 +44,7 @@ _USED = {
 class Audited:
     """One attack's answer on the audited model, with what :mod:`mibench.figures` draws of it."""
 
-    attack: type[Attack]
+    attack: Attack
     inference: Inference
     is_member: BoolArray
     metrics: dict[str, metrics.Estimate]
@@ -77,8 +78,8 @@ class AuditReport:
         """
         rows: list[dict[str, Any]] = [
             {
-                "attack": a.attack.name,
-                "title": a.attack.title,
+                "attack": a.attack.label,
+                "title": a.attack.full_title,
                 "status": "ok",
                 "error": "",
                 "seed": self.seed,
@@ -98,10 +99,6 @@ class AuditReport:
         text = rows if isinstance(rows, str) else rows.to_string()
         lines = [f"left out: {name} ({reason})" for name, reason in self.left_out.items()]
         return "\n".join([text, *lines])
-
-    def plot(self) -> Figure:
-        """Draw the ROC curves of all attacks on log axes."""
-        return figures.roc(self.attacked)
 
     def save(self, path: str | Path) -> None:
         """Write the table as Parquet or JSON, by the ending of `path`.
@@ -160,27 +157,25 @@ def audit(
 
 
 def _run(
-    target: tuple[Outputs, BoolArray],
-    shadow: tuple[Outputs, BoolArray] | None,
+    target: Labelled,
+    shadow: Labelled | None,
     references: Mapping[str, ArrayLike] | None,
     seed: int,
 ) -> AuditReport:
-    attacks.check_seed(seed)
-    outputs, is_member = target
+    Setting.read({"seed": seed})
+    outputs, is_member = target.outputs, target.is_member
     checksum = hashlib.sha256()
-    for one, membership in filter(None, (target, shadow)):
-        for array in (one.logits, one.labels, membership):
+    for known in filter(None, (target, shadow)):
+        for array in (known.outputs.logits, known.outputs.labels, known.is_member):
             checksum.update(array.tobytes())
-    knowledge = Knowledge()
     given = set()
     if shadow is not None:
-        own, own_members = shadow
-        if own.logits.shape[1] != outputs.logits.shape[1]:
+        classes = [known.outputs.logits.shape[1] for known in (target, shadow)]
+        if classes[0] != classes[1]:
             raise MIBenchError(
-                f"the target has {outputs.logits.shape[1]} classes but the shadow has "
-                f"{own.logits.shape[1]}; both must be models of the same task"
+                f"the target has {classes[0]} classes but the shadow has {classes[1]}; both must "
+                "be models of the same task"
             )
-        knowledge = Knowledge(shadow=own, shadow_is_member=own_members)
         given.add("shadow")
     if references is not None:
         logits, trained_on = check_references(
@@ -192,26 +187,27 @@ def _run(
         given.add("references")
         for array in (logits, trained_on):
             checksum.update(array.tobytes())
+    streams = Streams(seed=seed, data=checksum.hexdigest())
+    knowledge = Knowledge(streams.seed("attacks"), () if shadow is None else (shadow,))
     # Files often hold members first, and an attack that breaks ties by order would learn of it.
-    order = np.random.default_rng(seed).permutation(len(outputs))
+    order = streams("order").permutation(len(outputs))
     shuffled, place = outputs.take(order), np.argsort(order)
     attacked, left_out = [], {}
     # Shown where it takes longer than a second.
-    bar = tqdm(attacks.REGISTRY.items(), desc="attacks", unit="attack", leave=False, delay=1)
-    for name, kind in bar:
-        if lacking := sorted(kind.needs - given):
-            left_out[name] = "lacks " + "; ".join(attacks.NEEDS[need] for need in lacking)
+    for attack in tqdm(parse("all"), desc="attacks", unit="attack", leave=False, delay=1):
+        if lacking := sorted(attack.needs - given):
+            left_out[attack.label] = "lacks " + "; ".join(NEEDS[need] for need in lacking)
             continue
         began = time.perf_counter()
         try:
-            found = kind(seed).fit(knowledge).infer(shuffled)
+            found = attack.fit(knowledge).infer(shuffled)
             inference = replace(found, scores=found.scores[place])
             measured = metrics.evaluate(inference, is_member, seed=seed)
         except MIBenchError as error:
-            left_out[name] = str(error)
+            left_out[attack.label] = str(error)
             continue
         seconds = time.perf_counter() - began
-        attacked.append(Audited(kind, inference, is_member, measured, seconds))
+        attacked.append(Audited(attack, inference, is_member, measured, seconds))
     return AuditReport(attacked, left_out, seed, checksum.hexdigest())
 
 
@@ -301,7 +297,7 @@ def _need(path: str | Path, arrays: Mapping[str, Any], *names: str) -> None:
 
 def _of_model(
     path: str | Path, arrays: Mapping[str, Any], owner: str, outputs: str | None
-) -> tuple[Outputs, BoolArray]:
+) -> Labelled:
     """Return a model's outputs of a name, by default its logits or its posteriors."""
     kinds = [kind for kind in ("logits", "probs") if f"{owner}_{kind}" in arrays]
     name = outputs or f"{owner}_{kinds[0] if kinds else 'probs'}"
@@ -310,14 +306,14 @@ def _of_model(
     return _outputs(owner, given | {"logits" if "logits" in name else "probs": arrays[name]}, name)
 
 
-def _outputs(
-    owner: str, given: Mapping[str, ArrayLike], name: str = ""
-) -> tuple[Outputs, BoolArray]:
+def _outputs(owner: str, given: Mapping[str, ArrayLike], name: str = "") -> Labelled:
     kind = "logits" if "logits" in given else "probs"
     values, labels = _part(owner, given, kind), _part(owner, given, "labels")
     logits, labels = check_outputs(name or f"{owner}_{kind}", values, labels, kind == "probs")
     members = _part(owner, given, "is_member")
-    return Outputs(logits, labels), check_membership(f"{owner}_is_member", members, len(labels))
+    return Labelled(
+        Outputs(logits, labels), check_membership(f"{owner}_is_member", members, len(labels))
+    )
 
 
 def _part(owner: str, given: Mapping[str, ArrayLike], name: str) -> ArrayLike:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from mibench.attacks import Attack
-from mibench.signals import COPIES, DISTILLED
+from collections.abc import Mapping
+from typing import Any
+
+from mibench.attacks.base import Attack
+from mibench.signals.signals import COPIES
 
 
-def queries(attack: type[Attack]) -> int:
+def queries(attack: Attack | type[Attack]) -> int:
     """Return how often an attack asks the target about each attacked sample.
 
     What it asks about other samples, once for all scenarios, is not counted.
@@ -14,7 +17,14 @@ def queries(attack: type[Attack]) -> int:
     return 1 + sum(COPIES.get(need, 0) for need in attack.needs)
 
 
-def models(attack: type[Attack], references: int) -> int:
-    """Return how many models an attack trains, of `references` reference models."""
-    trained = {"shadow": 1, "references": references, "distilled": DISTILLED}
-    return sum(trained.get(need, 0) for need in attack.needs)
+def models(attack: Attack | type[Attack], counts: Mapping[str, Any]) -> int:
+    """Return how many models an attack trains.
+
+    Parameters
+    ----------
+    attack : Attack
+    counts : mapping
+        With `shadows`, `references` and `distilled`, as a setting and a row of results have them.
+    """
+    counted = {"shadow": "shadows", "references": "references", "distilled": "distilled"}
+    return sum(int(counts[counted[need]]) for need in attack.needs if need in counted)

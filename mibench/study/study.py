@@ -1,66 +1,41 @@
-"""An experiment: attacks run on scenarios of one dataset, model and seed, as a table."""
+"""A study: attacks run on scenarios of one dataset, model and seed, as a table."""
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cache, cached_property
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import scipy
-import sklearn
-import torch
+from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
-from mibench import __version__, attacks, scenarios, training
-from mibench import data as datasets
-from mibench.attacks import Attack, Inference, Knowledge
-from mibench.construction.pool import NumberedStreams, pool
+from mibench import code, scenarios, training
+from mibench.attacks.base import Attack, Inference, Knowledge, parse
+from mibench.construction.described import DESCRIBED
+from mibench.construction.pool import pool
 from mibench.construction.target import Pool, TargetDataset
+from mibench.data.loading import load
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
+from mibench.outputs import BoolArray
 from mibench.scenarios import Scenario
-from mibench.signals import COPIES, DISTILLED, Signals
+from mibench.setting import Place, Setting
+from mibench.signals.signals import COPIES, Signals
 from mibench.store import Store
 from mibench.study import metrics
+from mibench.study.provenance import provenance, sources
 
-
-def checked_recipe(
-    model: str = "MLP",
-    epochs: int = 50,
-    recipe: Mapping[str, Any] | None = None,
-    defence: str = "none",
-    seed: int = 0,
-    references: int = 16,
-    distilled: int = DISTILLED,
-    space: str = "log_probs",
-    levels: str = "quantile",
-) -> training.Recipe:
-    """Return an experiment's recipe, with all settings checked that need no data.
-
-    Raises
-    ------
-    MIBenchError
-        If one is none that :class:`Experiment` takes.
-    """
-    for name, count, least in (("references", references, 6), ("distilled", distilled, 2)):
-        if not isinstance(count, int) or count < least or count % 2:
-            raise MIBenchError(f"{name} is {count!r}; use an even number of at least {least}")
-    attacks.check_seed(seed)
-    return training.recipe(model, epochs, recipe, defence)
+Specs = str | Iterable[str | Mapping[str, Any] | Attack]
 
 
 @dataclass(frozen=True)
 class Attacked:
     """One attack's answer on one target dataset."""
 
-    attack: type[Attack]
+    attack: Attack
     target: TargetDataset
     inference: Inference
     metrics: dict[str, metrics.Estimate]
@@ -71,46 +46,21 @@ class Attacked:
         return self.target.is_member
 
 
-class Experiment:
-    """All that is fixed while scenarios and attacks vary.
+class Study:
+    """Attacks and scenarios under one setting.
 
     Nothing is trained before a scenario is constructed or an attack asks for it, and what has
-    been trained with the same settings is read from the cache.
+    been trained with the same setting and code is read from the cache.
 
     Parameters
     ----------
-    dataset : str
-        A name of :func:`mibench.data.names`, or the path of a user's own; see
-        :func:`mibench.data.load`.
-    model : str
-        A name of :data:`mibench.models.MODELS`.
-    seed : int
-        Seed of the splits, the training, the construction and the attacks.
-    references : int
-        Number of reference models; even.
-    epochs : int
-        Passes of every training over its members.
-    space, levels : str
-        See :class:`mibench.construction.Pool`.
-    device : {"auto", "cpu", "cuda"}
-        Where models are trained and queried; "auto" takes CUDA where there is a device.
-    defence : str
-        A name of :data:`mibench.training.DEFENCES`, by which every model but the distilled ones
-        is defended.
-    recipe : mapping, optional
-        Changes to the model's recipe; see :class:`mibench.training.Recipe`.
-    distilled : int
-        Number of models distilled from the target; even.
-    data_dir : path, optional
-        Folder of the published files; see :func:`mibench.data.load`.
-    cache_dir : path, optional
-        Where trained models and their outputs are kept; see :class:`mibench.store.Store`.
-    sizes : mapping of str to int, optional
-        Counts of roles and pairs that differ from the dataset's own; see
-        :func:`mibench.data.splits.sizes_of`.
+    setting : Setting
+    place : Place, optional
 
     Attributes
     ----------
+    dataset : mibench.data.base.Dataset
+    signals : Signals
     latest : list of Attacked
         The attacks on the last scenario of :meth:`run`; empty where that was infeasible.
 
@@ -120,63 +70,66 @@ class Experiment:
         If a name is unknown, a file is missing or a number is out of range.
     """
 
-    def __init__(
-        self,
-        dataset: str = "digits",
-        model: str = "MLP",
-        seed: int = 0,
-        references: int = 16,
-        epochs: int = 50,
-        space: str = "log_probs",
-        levels: str = "quantile",
-        device: str = "auto",
-        defence: str = "none",
-        recipe: Mapping[str, Any] | None = None,
-        distilled: int = DISTILLED,
-        data_dir: str | Path | None = None,
-        cache_dir: str | Path | None = None,
-        sizes: Mapping[str, int] | None = None,
-    ):
-        made = checked_recipe(
-            model, epochs, recipe, defence, seed, references, distilled, space, levels
-        )
-        self.seed, self.space, self.levels, self.defence = seed, space, levels, defence
-        store = Store(cache_dir)
-        self.dataset = datasets.load(dataset, data_dir, store.directory, sizes)
-        training.check(made, self.dataset.inputs.shape[1:], self.dataset.num_classes)
-        self.signals = Signals(
-            self.dataset,
-            made,
-            seed,
-            references,
-            store,
-            training.find(device),
-            distilled,
-        )
+    def __init__(self, setting: Setting | None = None, place: Place | None = None):
+        self.setting, self.place = setting or Setting(), place or Place()
+        self.place.load_plugins()
+        recipe = check(self.setting)
+        self.store = Store(self.place.cache_dir)
+        self.dataset = load(self.setting.dataset, self.place, self.setting.sizes)
+        training.check(recipe, self.dataset.inputs.shape[1:], self.dataset.num_classes)
+        device = training.find(self.setting.device)
+        self.signals = Signals(self.dataset, recipe, self.setting, self.store, device)
         self._fitted: dict[str, Attack] = {}
         self.latest: list[Attacked] = []
+
+    @classmethod
+    def read(cls, setting: Mapping[str, Any], place: Mapping[str, Any] | None = None) -> Study:
+        """Return the study of a notebook's or file's names and values, checked."""
+        return cls(Setting.read(setting), Place.read(place or {}))
 
     @cached_property
     def pool(self) -> Pool:
         """The target model's pool, from which scenarios select."""
-        signals = self.signals
-        samples = signals.pool
-        is_member = np.isin(samples, signals.roles["members"])
+        signals, samples = self.signals, self.signals.pool
         return pool(
-            "pairs",
-            Labelled(signals.outputs("target", samples), is_member),
-            self._generated(),
-            NumberedStreams(self.seed),
+            self.setting.construction,
+            signals.labelled,
+            signals.generated(),
+            signals.streams,
             samples=samples,
             kind=self.dataset.kind,
             pairs=self.dataset.sizes.pairs,
-            levels=self.levels,
-            space=self.space,
-            inputs=self.dataset.take(samples) if self.space == "inputs" else None,
+            levels_of=self.dataset.name,
+            levels=self.setting.levels,
+            space=self.setting.space,
+            withholding=self.setting.withheld_by,
+            inputs=self.dataset.take(samples) if self.setting.space == "inputs" else None,
         )
 
+    def scenario(self, named: Scenario | str) -> Scenario:
+        """Return a scenario of this dataset, given itself or by id or label.
+
+        Raises
+        ------
+        MIBenchError
+            If there is none, or it is one of another dataset.
+        """
+        found = scenarios.find(named, self.dataset.name) if isinstance(named, str) else named
+        if found.dataset != self.dataset.name:
+            raise MIBenchError(
+                f"{found.label} is a scenario of {found.dataset}; this study is on "
+                f"{self.dataset.name}"
+            )
+        return found
+
+    def panel(self, question: str, base: str | None = None) -> tuple[Scenario, ...]:
+        """Return the scenarios of a research question: the published, or those around a base."""
+        if base is None:
+            return scenarios.panel(self.dataset.name, question)
+        return scenarios.vary(self.scenario(base), question)
+
     def construct(self, scenario: Scenario | str) -> TargetDataset:
-        """Construct the target dataset of a scenario, given itself or by id or label.
+        """Construct the target dataset of a scenario.
 
         Raises
         ------
@@ -185,16 +138,14 @@ class Experiment:
         MIBenchError
             If it is a scenario of another dataset.
         """
-        if isinstance(scenario, str):
-            scenario = scenarios.find(scenario, self.dataset.name)
-        if scenario.dataset != self.dataset.name:
-            raise MIBenchError(
-                f"{scenario.label} is a scenario of {scenario.dataset}; this experiment is on "
-                f"{self.dataset.name}"
-            )
-        return self.pool.construct(scenario)
+        return self.pool.construct(self.scenario(scenario))
 
-    def attack(self, name: str, scenario: Scenario | str) -> Attacked:
+    def _with_difficulty(self, target: TargetDataset) -> TargetDataset:
+        """Add how much harder members are than nonmembers for models that saw neither."""
+        auc = float(roc_auc_score(target.is_member, self.signals.difficulty(target.samples)))
+        return replace(target, described={**target.described, "difficulty_auc": auc})
+
+    def attack(self, spec: str | Mapping[str, Any] | Attack, scenario: Scenario | str) -> Attacked:
         """Run one attack on one scenario.
 
         Raises
@@ -202,92 +153,96 @@ class Experiment:
         MIBenchError
             If the attack or the scenario is unknown or infeasible.
         """
-        kind = attacks.find(name)
+        [attack] = parse([spec])
         target = self.construct(scenario)
-        inference = self._fit(kind).infer(self._seen(kind, target.samples))
-        ratio = target.scenario.withheld_ratio
-        return Attacked(
-            kind,
-            target,
-            inference,
-            metrics.evaluate(inference, target.is_member, ratio, self.seed),
+        inference = self._fit(attack).infer(self.signals.outputs(target.samples, attack.needs))
+        found = metrics.evaluate(
+            inference, target.is_member, self.withheld(target.scenario), self.metrics_seed
         )
+        return Attacked(attack, target, inference, found)
 
     def run(
-        self, chosen: Iterable[Scenario | str], names: Sequence[str] | str = "all"
+        self, chosen: Iterable[Scenario | str], specs: Specs = "all"
     ) -> tuple[pd.DataFrame, pd.DataFrame]:
         """Run attacks on scenarios.
 
         Parameters
         ----------
         chosen : iterable of Scenario or str
-        names : sequence of str, or str
-            The attacks, one attack, or "all".
+        specs : attacks
+            As :func:`mibench.attacks.parse` takes them.
 
         Returns
         -------
         results : DataFrame
-            One row an attack and scenario: `status` ("ok", "infeasible"), the factors as named and
-            as measured, every metric with `_low` and `_high`, what made the row, and the `seconds`
-            that the attack took. An infeasible scenario has its reason in `error` and NaN for what
-            was not measured.
+            One row per attack and scenario: `status` ("ok", "infeasible"), the factors as named
+            and as measured, every metric with `_low` and `_high`, what made the row, and the
+            `seconds` that the attack took. An infeasible scenario has its reason in `error` and NaN
+            for what was not measured.
         answers : DataFrame
-            One row a sample, attack and scenario: index, membership, score, threshold, and the
+            One row per sample, attack and scenario: index, membership, score, threshold, and the
             answer (1 member, 0 nonmember, -1 withheld).
         """
-        if isinstance(names, str):
-            names = list(attacks.REGISTRY) if names == "all" else [names]
-        kinds = [attacks.find(n) for n in names]
-        rows, answers = [], []
-        listed = [scenarios.find(s, self.dataset.name) if isinstance(s, str) else s for s in chosen]
+        rows, answers, asked = [], [], parse(specs)
+        listed = [self.scenario(s) for s in chosen]
+        # Known only where some attack has the reference models trained.
+        difficulty = any("references" in attack.needs for attack in asked)
         for scenario in tqdm(listed, desc=f"{self.dataset.name} scenarios", leave=False):
             self.latest = []
             try:
-                self.construct(scenario)
+                target = self.construct(scenario)
+                target = self._with_difficulty(target) if difficulty else target
             except ScenarioInfeasible as error:
-                rows += [
-                    self._row(scenario, k, "infeasible", str(error)) | _unmeasured() for k in kinds
-                ]
+                infeasible = [self._row(scenario, a, "infeasible", str(error)) for a in asked]
+                rows += [row | _columns(None, None) for row in infeasible]
                 continue
-            for kind in kinds:
+            for attack in asked:
                 began = time.perf_counter()
-                result = self.attack(kind.name, scenario)
+                result = self.attack(attack, scenario)
                 self.latest.append(result)
-                row = self._row(scenario, kind, "ok", "") | _measured(result)
+                row = self._row(scenario, attack, "ok", "") | _columns(target, result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
                 answers.append(self._answers(result))
-        table = pd.DataFrame(rows)
-        return table, pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
+        together = pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
+        return pd.DataFrame(rows), together
 
-    def prepare(self, names: Sequence[str]) -> None:
+    def prepare(self, specs: Specs) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
         samples = self.pool.candidates.samples
-        for kind in map(attacks.find, names):
-            self._knowledge(kind)
-            self._seen(kind, samples)
+        for attack in parse(specs):
+            self._knowledge(attack)
+            self.signals.outputs(samples, attack.needs)
 
     @cached_property
     def made_with(self) -> dict[str, Any]:
         """What, beside scenario and attack, makes a row's numbers; and how good the target is."""
         train_accuracy, test_accuracy = self.signals.accuracy
-        recipe = {f"train_{k}": v for k, v in asdict(self.signals.recipe).items() if k != "model"}
+        stated = {
+            "recipe": {f"train_{k}": v for k, v in asdict(self.signals.recipe).items()},
+            "sizes": {f"size_{k}": v for k, v in asdict(self.dataset.sizes).items()},
+        }
+        fields: dict[str, Any] = {}
+        for name, value in self.setting.model_dump().items():
+            fields |= stated.get(name, {name: value})
         return {
-            "model": self.signals.recipe.model,
-            "defence": self.defence,
-            "seed": self.seed,
-            "references": self.signals.references,
-            "distilled": self.signals.distilled,
-            "space": self.space,
-            "levels": self.levels,
-            **recipe,
-            **{f"size_{k}": v for k, v in asdict(self.dataset.sizes).items()},
+            **fields,
+            "dataset": self.dataset.name,
+            "device": self.signals.device.type,
             "target_train_accuracy": train_accuracy,
             "target_test_accuracy": test_accuracy,
             "target_epsilon": self._epsilon(),
             "data_sha256": self.dataset.checksum,
-            "device": self.signals.device.type,
             **provenance(),
         }
+
+    @property
+    def metrics_seed(self) -> int:
+        """The seed of ties and of intervals by resampling."""
+        return self.signals.streams.seed("metrics")
+
+    def withheld(self, scenario: Scenario) -> float:
+        """Return the share of samples on which attacks themselves make no inference."""
+        return scenario.withheld_ratio if self.setting.withheld_by == "attack" else 0.0
 
     def _epsilon(self) -> float:
         """Return what DP-SGD spent on the target's members, infinity without it."""
@@ -298,26 +253,31 @@ class Experiment:
 
         return private.epsilon(recipe, len(self.signals.roles["members"]))
 
-    def _row(
-        self, scenario: Scenario, kind: type[Attack], status: str, error: str
-    ) -> dict[str, Any]:
+    def _row(self, scenario: Scenario, attack: Attack, status: str, error: str) -> dict[str, Any]:
         fields = scenario.to_dict()
-        named = {"scenario": fields.pop("id"), **fields}
-        attack = {"attack": kind.name, "title": kind.title}
-        return {**named, **attack, "status": status, "error": error, **self.made_with}
+        return {
+            "scenario": fields.pop("id"),
+            **fields,
+            "attack": attack.label,
+            "title": attack.full_title,
+            "status": status,
+            "error": error,
+            **self.made_with,
+            "code": code.combined(sources(self.setting, [attack])),
+        }
 
     def _answers(self, result: Attacked) -> pd.DataFrame:
         scenario, inference = result.target.scenario, result.inference
-        keep = metrics.answered(inference, scenario.withheld_ratio, self.seed)
+        keep = metrics.answered(inference, self.withheld(scenario), self.metrics_seed)
         called = (inference.scores >= inference.threshold).astype(np.int8)
         return pd.DataFrame(
             {
                 "dataset": scenario.dataset,
                 "scenario": scenario.id,
-                "model": self.signals.recipe.model,
-                "defence": self.defence,
-                "attack": result.attack.name,
-                "seed": self.seed,
+                "model": self.setting.model,
+                "defence": self.setting.defence,
+                "attack": result.attack.label,
+                "seed": self.setting.seed,
                 "sample": result.target.samples,
                 "is_member": result.target.is_member,
                 "score": inference.scores,
@@ -326,81 +286,57 @@ class Experiment:
             }
         )
 
-    def _generated(self) -> Outputs:
-        labels = self.dataset.labels[self.signals.roles["auxiliary"]]
-        return Outputs(self.signals.generated(), labels)
+    def _fit(self, attack: Attack) -> Attack:
+        if attack.label not in self._fitted:
+            self._fitted[attack.label] = attack.fit(self._knowledge(attack))
+        return self._fitted[attack.label]
 
-    def _fit(self, kind: type[Attack]) -> Attack:
-        if kind.name not in self._fitted:
-            self._fitted[kind.name] = kind(self.seed).fit(self._knowledge(kind))
-        return self._fitted[kind.name]
-
-    def _knowledge(self, kind: type[Attack]) -> Knowledge:
+    def _knowledge(self, attack: Attack) -> Knowledge:
         """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
-        signals, roles = self.signals, self.signals.roles
-        known: dict[str, Any] = {}
-        if "shadow" in kind.needs:
-            samples = np.concatenate([roles["shadow_members"], roles["shadow_nonmembers"]])
-            known["shadow"] = signals.outputs("shadow", samples, kind.needs & COPIES.keys())
-            known["shadow_is_member"] = np.isin(samples, roles["shadow_members"])
-        if "random" in kind.needs:
-            logits = signals.random()
-            known["random"] = Outputs(logits, logits.argmax(axis=1))
-        if "generated" in kind.needs:
-            known["generated"] = self._generated()
-        if "auxiliary" in kind.needs:
-            own = roles["auxiliary"]
-            asked = kind.needs & {"references", "inputs"}
-            known["auxiliary"] = signals.outputs("target", own, asked)
-            if "shadow" in kind.needs:
-                known["shadow_auxiliary"] = signals.outputs("shadow", own)
+        signals, needs = self.signals, attack.needs
+        known: dict[str, Any] = {"seed": signals.streams.seed("attacks")}
+        if "shadow" in needs:
+            known["shadows"] = signals.shadow_outputs(needs & COPIES.keys())
+        if "random" in needs:
+            known["random"] = signals.random()
+        if "generated" in needs:
+            known["generated"] = signals.generated()
+        if "auxiliary" in needs:
+            asked = needs & {"references", "inputs"}
+            known["auxiliary"] = signals.outputs(signals.roles["auxiliary"], asked)
+            if "shadow" in needs:
+                known["shadow_auxiliary"] = signals.shadow_auxiliary()
         return Knowledge(**known)
 
-    def _seen(self, kind: type[Attack], samples: IntArray) -> Outputs:
-        return self.signals.outputs("target", samples, kind.needs)
+
+def check(setting: Setting) -> training.Recipe:
+    """Return a setting's recipe, with all names checked that need no data.
+
+    Raises
+    ------
+    MIBenchError
+        If a name is unknown or a value of the recipe is wrong.
+    """
+    return training.recipe(setting.model, setting.epochs, setting.recipe, setting.defence)
 
 
-@cache
-def provenance() -> dict[str, str]:
-    """Return the versions that results depend on, and the commit of a checkout."""
-    git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        commit = subprocess.run(git, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:  # git is not installed
-        commit = ""
-    return {
-        "mibench_version": __version__,
-        "git_commit": commit,
-        "python_version": platform.python_version(),
-        "torch_version": str(torch.__version__),
-        "numpy_version": np.__version__,
-        "scipy_version": scipy.__version__,
-        "sklearn_version": sklearn.__version__,
-    }
+_FACTORS = ("distance", "deviation", "differential_distance")
 
 
-_MEASURED_FACTORS = ("distance", "deviation", "differential_distance")
-
-
-def _unmeasured() -> dict[str, Any]:
-    """Return the columns of :func:`_measured`, empty."""
-    factors = [f"{f}_{what}" for f in _MEASURED_FACTORS for what in ("wanted", "measured")]
+def _columns(target: TargetDataset | None, result: Attacked | None) -> dict[str, Any]:
+    """Return the columns of what was measured, of an infeasible scenario without values."""
     nothing = metrics.Estimate(np.nan, np.nan, np.nan)
-    return {
-        **dict.fromkeys([*factors, "shape_distance"], np.nan),
-        "samples": 0,
-        "threshold": np.nan,
-        **metrics.as_columns(dict.fromkeys(metrics.METRICS, nothing)),
-    }
-
-
-def _measured(result: Attacked) -> dict[str, Any]:
-    target = result.target
     fields: dict[str, Any] = {}
-    for factor in _MEASURED_FACTORS:
-        wanted, measured = getattr(target, factor)
+    for factor in _FACTORS:
+        wanted, measured = (np.nan, np.nan) if target is None else getattr(target, factor)
         fields |= {f"{factor}_wanted": wanted, f"{factor}_measured": measured}
-    fields["shape_distance"] = target.shape_distance
-    fields["samples"] = len(target.samples)
-    fields["threshold"] = result.inference.threshold
-    return fields | metrics.as_columns(result.metrics)
+    return {
+        **fields,
+        "shape_distance": np.nan if target is None else target.shape_distance,
+        **(dict.fromkeys(DESCRIBED, np.nan) if target is None else target.described),
+        "samples": 0 if target is None else len(target.samples),
+        "threshold": np.nan if result is None else result.inference.threshold,
+        **metrics.as_columns(
+            dict.fromkeys(metrics.METRICS, nothing) if result is None else result.metrics
+        ),
+    }

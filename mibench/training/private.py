@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
 from torch import nn
 
 from mibench.errors import MIBenchError
-
-if TYPE_CHECKING:
-    from mibench.training.recipe import Recipe
+from mibench.training.recipe import Recipe
 
 try:
     from opacus import GradSampleModule

@@ -1,34 +1,42 @@
-"""One network trained alone, with a checkpoint after each epoch."""
+"""One network trained alone, with a checkpoint every minute."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Iterator
+import copy
+import warnings
+import zipfile
+from collections.abc import Iterable
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
-from tqdm.auto import tqdm
 
 from mibench.store import replacing
-from mibench.training.device import Device, cpu_threads, enough_memory
-from mibench.training.recipe import Recipe, optimizer
+from mibench.training.device import Device, cpu_threads
+from mibench.training.parts import optimizer
+from mibench.training.recipe import Recipe
 
 State = dict[str, Tensor]
+# Between two checkpoints: one of every epoch would be hundreds of gigabytes.
+SECONDS = 60.0
+_PARTS = ("network", "optimizer", "schedule")
+_NUMBERS = ("epoch", "best", "best_loss", "waited")
 
 
 def fit(
     recipe: Recipe,
     network: nn.Module,
-    inputs: Tensor,
-    targets: Tensor,
+    x: Tensor,
+    y: Tensor,
     subset: Tensor,
     seed: int,
     device: Device,
-    describe: str,
+    bar: Any,
     validation: tuple[Tensor, Tensor] | None = None,
     checkpoint: Path | None = None,
 ) -> State:
@@ -37,28 +45,21 @@ def fit(
     Where `checkpoint` is a file left by a training that was stopped, training goes on from it;
     on the CPU it ends with the very weights that it would have had. The file is removed at the
     end.
-
-    Raises
-    ------
-    MIBenchError
-        If the device lacks memory.
     """
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices), cpu_threads(recipe.threads), enough_memory(recipe, device):
+    with torch.random.fork_rng(devices), cpu_threads(recipe.threads):
         run = _Run(recipe, network, seed, device)
-        if checkpoint is not None:
+        if checkpoint is not None and checkpoint.exists():
             run.resume(checkpoint)
-        x, y = inputs.to(device.type), targets.to(device.type)
-        total = recipe.epochs * len(subset)
-        with tqdm(total=total, desc=describe, unit="sample", leave=False) as bar:
-            bar.update(run.epoch * len(subset))
-            while run.epoch < recipe.epochs and not run.stopped:
-                loss, accuracy = run.pass_over(x, y, subset, bar)
-                run.close_epoch(validation)
-                if checkpoint is not None:
-                    run.save(checkpoint)
-                shown = f"{run.epoch}/{recipe.epochs}"
-                bar.set_postfix(epoch=shown, loss=f"{loss:.3f}", accuracy=f"{accuracy:.3f}")
+        bar.update(run.epoch * len(subset))
+        saved = monotonic()
+        while not run.finished:
+            loss = run.pass_over(x, y, subset, bar)
+            run.close_epoch(validation)
+            if checkpoint and not run.finished and monotonic() - saved >= SECONDS:
+                run.save(checkpoint)
+                saved = monotonic()
+            bar.set_postfix(epoch=run.epoch, loss=loss)
     if checkpoint is not None:
         checkpoint.unlink(missing_ok=True)
     return run.weights()
@@ -69,7 +70,8 @@ class _Run:
 
     def __init__(self, recipe: Recipe, network: nn.Module, seed: int, device: Device):
         torch.manual_seed(seed)
-        self.recipe, self.device = recipe, device
+        self._random: Any = torch.cuda if device.type == "cuda" else torch
+        self.recipe, self.seed, self.device = recipe, seed, device
         self.order = torch.Generator().manual_seed(seed)
         self.network = self.called = device.laid_out(network)
         self.optimizer: Optimizer
@@ -85,47 +87,44 @@ class _Run:
         self.best_loss, self.waited = float("inf"), 0
 
     @property
-    def stopped(self) -> bool:
-        return self.recipe.patience is not None and self.waited >= self.recipe.patience
+    def finished(self) -> bool:
+        patience = self.recipe.patience
+        stopped = patience is not None and self.waited >= patience
+        return stopped or self.epoch >= self.recipe.epochs
 
-    def pass_over(self, x: Tensor, y: Tensor, subset: Tensor, bar: Any) -> tuple[float, float]:
-        """Train one epoch and return its mean loss and the share of samples answered rightly."""
+    def pass_over(self, x: Tensor, y: Tensor, subset: Tensor, bar: Any) -> float:
+        """Train one epoch and return its mean loss."""
         self.called.train()
-        loss_sum, right, seen = torch.zeros(()), torch.zeros(()), 0
+        loss_sum, seen = torch.zeros((), device=x.device), 0
+        mixed = torch.autocast(x.device.type, torch.bfloat16, enabled=self.device.mixed_precision)
         for batch in self._batches(len(subset)):
             index = subset[batch].to(x.device)
-            inputs, target = self.device.batch(x[index]), y[index]
+            inputs = self.device.batch(x[index])
             if self.recipe.augmentation:
                 inputs = _augment(inputs, self.order)
-            with torch.autocast(
-                self.device.type, torch.bfloat16, enabled=self.device.mixed_precision
-            ):
-                logits = self.called(inputs)
-                loss = nn.functional.cross_entropy(
-                    logits, target, label_smoothing=self.recipe.label_smoothing
+            with mixed:
+                loss = cross_entropy(
+                    self.called(inputs), y[index], label_smoothing=self.recipe.label_smoothing
                 )
             self.optimizer.zero_grad()
             loss.backward()
             self.optimizer.step()
-            hard = target if target.ndim == 1 else target.argmax(1)
-            loss_sum = loss_sum.to(x.device) + loss.detach() * len(index)
-            right = right.to(x.device) + (logits.detach().argmax(1) == hard).sum()
+            loss_sum += loss.detach() * len(index)
             seen += len(index)
             bar.update(len(index))
-        return float(loss_sum) / seen, float(right) / seen
+        return float(loss_sum) / seen
 
-    def _batches(self, size: int) -> Iterator[Tensor]:
-        recipe = self.recipe
-        if recipe.dp_noise:
-            for _ in range(-(-size // recipe.batch_size)):
-                drawn = torch.rand(size, generator=self.order) < recipe.batch_size / size
-                yield drawn.nonzero()[:, 0]
-            return
-        batches = list(torch.randperm(size, generator=self.order).split(recipe.batch_size))
+    def _batches(self, size: int) -> Iterable[Tensor]:
+        most = self.recipe.batch_size
+        if self.recipe.dp_noise:
+            # Drawn one by one, since the noise of the steps between comes from the same stream.
+            draws = (torch.rand(size, generator=self.order) for _ in range(-(-size // most)))
+            return ((drawn < most / size).nonzero()[:, 0] for drawn in draws)
+        batches = list(torch.randperm(size, generator=self.order).split(most))
         if len(batches[-1]) == 1 and len(batches) > 1:
             # Batch normalisation has no deviation over one sample.
             batches[-2:] = [torch.cat(batches[-2:])]
-        yield from batches
+        return batches
 
     def close_epoch(self, validation: tuple[Tensor, Tensor] | None) -> None:
         self.epoch += 1
@@ -133,14 +132,11 @@ class _Run:
         if self.recipe.patience is None or validation is None:
             return
         self.network.eval()
+        loss = 0.0
         with torch.no_grad():
-            parts = zip(*(v.split(256) for v in validation), strict=True)
-            loss = sum(
-                nn.functional.cross_entropy(
-                    self.network(self.device.batch(x)), y.to(self.device.type), reduction="sum"
-                ).item()
-                for x, y in parts
-            ) / len(validation[1])
+            for x, y in zip(*(v.split(256) for v in validation), strict=True):
+                logits = self.network(self.device.batch(x))
+                loss += cross_entropy(logits, y.to(self.device.type), reduction="sum").item()
         if loss < self.best_loss:
             self.best_loss, self.waited = loss, 0
             self.best = {n: v.clone() for n, v in self.network.state_dict().items()}
@@ -151,35 +147,39 @@ class _Run:
         return self.network.state_dict() if self.best is None else self.best
 
     def save(self, path: Path) -> None:
-        on_cuda = self.device.type == "cuda"
-        state = {
-            "epoch": self.epoch,
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "schedule": self.schedule.state_dict(),
-            "order": self.order.get_state(),
-            "random": torch.cuda.get_rng_state() if on_cuda else torch.get_rng_state(),
-            "best": self.best,
-            "best_loss": self.best_loss,
-            "waited": self.waited,
-        }
         with replacing(path) as temporary:
-            torch.save(state, temporary)
+            torch.save(self._state(), temporary)
 
     def resume(self, path: Path) -> None:
-        """Go on from a checkpoint; one that is not there or cannot be read is passed over."""
+        """Go on from a checkpoint; one that is damaged is passed over with a warning."""
+        before = copy.deepcopy(self._state())
         try:
+            # PyTorch does not compare the checksums that it writes.
+            with zipfile.ZipFile(path) as records:
+                if records.testzip():
+                    raise zipfile.BadZipFile
             state = torch.load(path, map_location="cpu", weights_only=True)
-        except (OSError, EOFError, RuntimeError, pickle.UnpicklingError):
-            return
-        self.network.load_state_dict(state["network"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+            if state["made"] != before["made"]:
+                raise ValueError
+            self._set(state)
+        except Exception:  # a damaged file may hold anything
+            self._set(before)
+            warnings.warn(f"{path} is damaged; training starts anew", stacklevel=2)
+
+    def _state(self) -> dict[str, Any]:
+        parts = {name: getattr(self, name).state_dict() for name in _PARTS}
+        numbers = {name: getattr(self, name) for name in _NUMBERS}
+        random = self._random.get_rng_state()
+        made = f"{self.recipe} {self.seed}"
+        return {"made": made, "order": self.order.get_state(), "random": random} | parts | numbers
+
+    def _set(self, state: dict[str, Any]) -> None:
+        for name in _PARTS:
+            getattr(self, name).load_state_dict(state[name])
+        for name in _NUMBERS:
+            setattr(self, name, state[name])
         self.order.set_state(state["order"])
-        on_cuda = self.device.type == "cuda"
-        (torch.cuda.set_rng_state if on_cuda else torch.set_rng_state)(state["random"])
-        self.epoch, self.best = state["epoch"], state["best"]
-        self.best_loss, self.waited = state["best_loss"], state["waited"]
+        self._random.set_rng_state(state["random"])
 
 
 def _augment(images: Tensor, generator: torch.Generator) -> Tensor:

@@ -80,7 +80,7 @@ def advise_attack(
     if as_json:
         click.echo(results.to_json(table))
         return
-    click.echo(f"{len(names)} of {len(attacks.REGISTRY)} attacks run on what you have")
+    click.echo(f"{len(names)} of {len(attacks.ATTACKS)} attacks run on what you have")
     if absent := sorted(set(names) - set(table["attack"])):
         click.echo(f"without results: {', '.join(absent)}")
     click.echo(advice.sentence(table))

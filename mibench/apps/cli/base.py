@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
@@ -31,17 +30,3 @@ class _Commands(click.Group):
 @click.version_option(__version__)
 def main() -> None:
     """MIBench: which membership inference attack really is stronger, and why papers disagree."""
-
-
-data_dir_option = click.option(
-    "--data-dir",
-    type=click.Path(path_type=Path),
-    help="Folder of the published data files (default: MIBENCH_DATA; without it they are "
-    "downloaded).",
-)
-cache_dir_option = click.option(
-    "--cache-dir",
-    type=click.Path(path_type=Path),
-    help="Where trained models and their outputs are kept (default: MIBENCH_CACHE, then the "
-    "user's cache).",
-)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from mibench.apps.cli.base import data_dir_option, main
+from mibench.apps.cli.base import main
+
+data_dir_option = click.option("--data-dir", type=click.Path(path_type=Path))
 
 if TYPE_CHECKING:
     from mibench.apps.batch.jobs import Outcome, Task

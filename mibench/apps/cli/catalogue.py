@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
 from mibench import scenarios
-from mibench.apps.cli.base import cache_dir_option, data_dir_option, main
+from mibench.apps.cli.base import main
+from mibench.apps.cli.settings import place_options, setting_options
+from mibench.setting import Place, Setting
 
 
 @main.command("scenarios")
@@ -19,10 +20,11 @@ from mibench.apps.cli.base import cache_dir_option, data_dir_option, main
 )
 @click.option("--rq", help="Only the published panel of RQ1, RQ2, RQ3 or RQ4.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
-@data_dir_option
-def list_scenarios(dataset: str, rq: str | None, as_json: bool, data_dir: Path | None) -> None:
+@place_options("data_dir", "plugins")
+def list_scenarios(dataset: str, rq: str | None, as_json: bool, place: Place) -> None:
     """List a dataset's 84 scenarios, or one research question's panel."""
-    dataset = _scenario_dataset(dataset, data_dir)
+    place.load_plugins()
+    dataset = _scenario_dataset(dataset, place)
     chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
     if as_json:
         click.echo(json.dumps([s.to_dict() for s in chosen], indent=1))
@@ -31,37 +33,41 @@ def list_scenarios(dataset: str, rq: str | None, as_json: bool, data_dir: Path |
         click.echo(f"{scenario.id:6} {scenario.label}")
 
 
-def _scenario_dataset(name: str, data_dir: Path | None) -> str:
-    for known in scenarios.PUBLISHED:
-        if known.lower() == name.lower():
-            return known
-    from mibench import data as datasets
+def _scenario_dataset(name: str, place: Place) -> str:
+    if (known := scenarios.spelled(name)) in scenarios.published():
+        return known
+    from mibench.data.loading import name_of
 
-    return datasets.name_of(name, data_dir)
+    return name_of(name, place)
 
 
 @main.command("datasets")
-@data_dir_option
-@cache_dir_option
-def list_datasets(data_dir: Path | None, cache_dir: Path | None) -> None:
-    """List the datasets: samples, shape, classes, split sizes, and where the files are."""
-    from mibench import data as datasets
+@click.argument("path", required=False)
+@place_options("data_dir", "cache_dir", "plugins")
+def list_datasets(path: str | None, place: Place) -> None:
+    """List the datasets: samples, shape, classes, split sizes, and where the files are.
 
-    for name in datasets.names():
-        known, sizes = datasets.PUBLISHED.get(name), datasets.SPLIT_SIZES[name]
-        shown = "1797 of (1, 8, 8), 10 classes"
-        if known is not None:
-            shapes = " or ".join(map(str, known.shapes))
-            shown = f"{known.rows} of {shapes}, {known.classes} classes"
-        roles = ", ".join(f"{role} {count}" for role, count in asdict(sizes).items())
-        click.echo(f"{name:12}{shown}\n{'':12}{roles}")
-        click.echo(f"{'':12}{datasets.whereabouts(name, data_dir, cache_dir)}")
+    With a PATH, or a dataset's name, say what is made of its files and what is left out.
+    """
+    from mibench.data.base import DATASETS
+    from mibench.data.loading import describe, whereabouts
+
+    place.load_plugins()
+    if path:
+        click.echo("\n".join(describe(path, place)))
+        return
+    for name, known in DATASETS.items():
+        shapes = " or ".join(map(str, known.shapes))
+        roles = ", ".join(f"{role} {count}" for role, count in asdict(known.sizes).items())
+        click.echo(f"{name:12}{known.rows} of {shapes}, {known.classes} classes")
+        click.echo(f"{'':12}{roles}\n{'':12}{whereabouts(name, place)}")
 
 
 @main.command("attacks")
-@click.option("--references", default=16, show_default=True, help="Number of reference models.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
-def list_attacks(references: int, as_json: bool) -> None:
+@setting_options
+@place_options("plugins")
+def list_attacks(as_json: bool, setting: Setting, place: Place) -> None:
     """List every attack: its source, what it needs, what it costs.
 
     Queries are those to the target for each attacked sample, beside those that a need of its own
@@ -70,16 +76,18 @@ def list_attacks(references: int, as_json: bool) -> None:
     from mibench import attacks
     from mibench.study import costs
 
+    place.load_plugins()
+
     listed: list[dict[str, Any]] = [
         {
             "name": kind.name,
             "title": kind.title,
             "queries": costs.queries(kind),
-            "models": costs.models(kind, references),
+            "models": costs.models(kind, setting.model_dump()),
             "needs": sorted(kind.needs),
             "source": kind.source,
         }
-        for kind in attacks.REGISTRY.values()
+        for kind in attacks.parse("all")
     ]
     if as_json:
         click.echo(json.dumps(listed, indent=1))

@@ -1,4 +1,4 @@
-"""Networks of dense layers, and the small convolutional network."""
+"""The plain deep network."""
 
 from __future__ import annotations
 
@@ -7,12 +7,7 @@ from math import prod
 
 from torch import nn
 
-
-def mlp(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
-    """Return a perceptron with one hidden layer of 128 rectified units."""
-    return nn.Sequential(
-        nn.Flatten(), nn.Linear(prod(input_shape), 128), nn.ReLU(), nn.Linear(128, num_classes)
-    )
+from mibench.models.initial import he
 
 
 def standdnn(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
@@ -32,6 +27,5 @@ def standdnn(input_shape: tuple[int, ...], num_classes: int) -> nn.Module:
     for read, written in pairwise(channels):
         blocks += [nn.Conv2d(read, written, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
     features = channels[-1] * prod(side // 8 for side in input_shape[1:])
-    return nn.Sequential(
-        *blocks, nn.Flatten(), nn.Linear(features, 256), nn.ReLU(), nn.Linear(256, num_classes)
-    )
+    head = [nn.Flatten(), nn.Linear(features, 256), nn.ReLU(), nn.Linear(256, num_classes)]
+    return he(nn.Sequential(*blocks, *head))

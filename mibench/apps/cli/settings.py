@@ -1,0 +1,89 @@
+"""The options of a command that are fields of Setting and Place: one for each field."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+import yaml
+from pydantic.fields import FieldInfo
+
+from mibench.errors import MIBenchError
+from mibench.setting import Place, Setting
+
+Command = Callable[..., Any]
+
+
+def setting_options(command: Command) -> Command:
+    """Give a command every field of Setting as an option, and the Setting that they make."""
+
+    @functools.wraps(command)
+    def called(**options: Any) -> Any:
+        given = {name: options.pop(name) for name in Setting.model_fields}
+        setting = Setting.read(
+            {n: _value(n, v) for n, v in given.items() if v not in (None, ())}, "settings"
+        )
+        return command(setting=setting, **options)
+
+    return _with_options(called, Setting.model_fields.items())
+
+
+def place_options(*names: str) -> Callable[[Command], Command]:
+    """Give a command those fields of Place as options, and the Place that they make."""
+
+    def wrapped(command: Command) -> Command:
+        @functools.wraps(command)
+        def called(**options: Any) -> Any:
+            given = {name: options.pop(name) for name in names}
+            place = Place.read({n: v for n, v in given.items() if v not in (None, ())})
+            return command(place=place, **options)
+
+        return _with_options(called, [(name, Place.model_fields[name]) for name in names])
+
+    return wrapped
+
+
+def pairs(option: str, texts: Iterable[str]) -> dict[str, Any]:
+    """Return texts such as ``members=3000`` as names with values, read as a YAML file's are.
+
+    Raises
+    ------
+    MIBenchError
+        If a text is not of this form.
+    """
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip():
+            raise MIBenchError(f"--{option} {text!r} is not NAME=VALUE, such as members=3000")
+        found[name.strip()] = yaml.safe_load(value)
+    return found
+
+
+def _value(name: str, given: Any) -> Any:
+    if not isinstance(given, tuple):
+        return given
+    # A word alone, such as published, is the whole value.
+    return given[0] if len(given) == 1 and "=" not in given[0] else pairs(name, given)
+
+
+def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> Command:
+    for name, field in reversed(list(fields)):
+        kind, shown = field.annotation, field.get_default(call_default_factory=False)
+        settings: dict[str, Any] = {"help": field.description}
+        if isinstance(shown, dict):
+            settings |= {"multiple": True, "metavar": "NAME=VALUE"}
+        elif get_origin(kind) is tuple:
+            settings |= {"multiple": True, "type": click.Path(path_type=Path)}
+        elif get_origin(kind) is Literal:
+            settings |= {"type": click.Choice(get_args(kind)), "show_default": str(shown)}
+        elif kind in (int, str):
+            settings |= {"type": kind, "show_default": str(shown)}
+        else:
+            settings |= {"type": click.Path(path_type=Path)}
+        option = "plugin" if name == "plugins" else name.replace("_", "-")
+        command = click.option(f"--{option}", name, **settings)(command)
+    return command

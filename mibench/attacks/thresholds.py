@@ -1,0 +1,70 @@
+"""Thresholds chosen on samples whose membership is known, such as a shadow model's."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from mibench.outputs import BoolArray, FloatArray, IntArray
+
+
+def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = True) -> float:
+    """Return the threshold of the highest membership advantage, or of the highest accuracy.
+
+    One sort. Of several equally good thresholds the highest is taken; it is the lowest score that
+    is called a member's, or lies just above all where nobody is best called one.
+
+    Parameters
+    ----------
+    scores : float array, (n,)
+    is_member : bool array, (n,)
+    balanced : bool
+        True for max MA = TPR - FPR, False for max accuracy.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    descending, members = values[order], is_member[order]
+    gain = np.where(members, 1.0, -1.0)
+    if balanced:
+        gain = np.where(members, 1 / is_member.sum(), -1 / (~is_member).sum())
+    totals = np.concatenate([[0.0], np.cumsum(gain)])
+    edges = np.concatenate([[True], descending[1:] < descending[:-1], [True]])
+    # Rounding makes equal totals differ in their last digits; without it ties break by chance.
+    best = int(np.where(edges, np.round(totals, 12), -np.inf).argmax())
+    return _cut(descending, best)
+
+
+def precise_threshold(scores: ArrayLike, is_member: BoolArray, max_fpr: float) -> float:
+    """Return the threshold of the highest PPV among those whose FPR is at most `max_fpr`.
+
+    PPV is judged by :func:`sure_ppv`. One sort. Of equally good thresholds the lowest is taken,
+    which finds the most members.
+    """
+    values = np.asarray(scores, dtype=np.float64)
+    order = np.argsort(-values, kind="stable")
+    descending, members = values[order], is_member[order]
+    ends = np.concatenate([descending[1:] < descending[:-1], [True]])
+    ppv = np.where(ends, sure_ppv(np.cumsum(members), np.cumsum(~members), is_member, max_fpr), -1)
+    if ppv.max() < 0:
+        return _cut(descending, 0)
+    return _cut(descending, len(ppv) - int(ppv[::-1].argmax()))
+
+
+def sure_ppv(tp: IntArray, fp: IntArray, is_member: BoolArray, max_fpr: float) -> FloatArray:
+    """Return the lower end of the PPV's 95% interval (Wilson), -1 where the FPR is too high.
+
+    PPV = TPR / (TPR + FPR), for as many members as nonmembers. By the PPV itself a single
+    member with the highest score of all would win, and the threshold would find nobody else.
+    """
+    tpr, fpr = tp / is_member.sum(), fp / (~is_member).sum()
+    allowed = (fpr <= max_fpr) & (tp > 0)
+    ppv = tpr / np.maximum(tpr + fpr, 1e-12)
+    count, z = np.maximum(tp + fp, 1), 1.959964
+    spread = z * np.sqrt(ppv * (1 - ppv) / count + z**2 / (4 * count**2))
+    low = (ppv + z**2 / (2 * count) - spread) / (1 + z**2 / count)
+    return np.where(allowed, np.round(low, 12), -1.0)
+
+
+def _cut(descending: FloatArray, count: int) -> float:
+    """Return a threshold that the first `count` scores reach and the others do not."""
+    return float(descending[count - 1] if count else np.nextafter(descending[0], np.inf))

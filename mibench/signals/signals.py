@@ -1,0 +1,296 @@
+"""Signals: every model output that scenarios and attacks read, made once and kept on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from tqdm.auto import tqdm
+
+from mibench import code, training
+from mibench.data.base import Dataset
+from mibench.data.splits import split
+from mibench.outputs import BoolArray, Copies, IntArray, Labelled, Outputs, cross_entropy
+from mibench.setting import Setting
+from mibench.signals import perturbations
+from mibench.signals.owner import AT_ONCE, Owner, sha256
+from mibench.store import Arrays, Store
+from mibench.streams import Streams
+from mibench.training import Device, Recipe
+
+COPIES = {"perturbed": 20, "noisy": 100}
+RANDOM_POINTS = 1000
+
+FloatArray = NDArray[np.float32]
+
+
+class Signals:
+    """Outputs of the target model and of all models that attacks compare it with.
+
+    One target model serves all scenarios of a dataset. Each shadow model is trained on half of
+    the attacker's own samples; each reference model on a random half of the target's pool (members
+    and nonmembers), drawn in complementary pairs so that every pool sample is in exactly half. All
+    of them are defended as the target is, since an attacker can find out how. Each distilled model
+    learns the target's answers on a random half of the attacker's samples (shadow and auxiliary,
+    none of them the target's members), without a defence.
+
+    Nothing is trained or queried before it is asked for; what has been is read from the store.
+    Only samples that have a role are queried.
+
+    Parameters
+    ----------
+    dataset : Dataset
+    recipe : Recipe
+        How the target is trained.
+    setting : Setting
+    store : Store
+    device : Device
+
+    Attributes
+    ----------
+    roles : dict of str to int array
+        The samples of each role.
+    streams : Streams
+    target, shadows, references, distilled : Owner
+    """
+
+    def __init__(
+        self, dataset: Dataset, recipe: Recipe, setting: Setting, store: Store, device: Device
+    ):
+        self.dataset, self.recipe, self.store, self.device = dataset, recipe, store, device
+        self._answered: dict[tuple[str, int, str], Copies] = {}
+        self.streams = Streams(seed=setting.seed, data=dataset.checksum)
+        self.roles = split(dataset, self.streams("splits"))
+        self.target = self._owner("target", self.roles["members"][None], recipe)
+        self.shadows = self._owner("shadow", self._shadow_subsets(setting.shadows), recipe)
+        halves = _halves(self.pool, setting.references, self.streams("references"))
+        self.references = self._owner("references", halves, recipe)
+        self.distilled = self._distilled(setting.distilled)
+
+    def _owner(self, name: str, subsets: IntArray, recipe: Recipe, **taught: Any) -> Owner:
+        seeds = [self.streams.seed(f"training {name}", k) for k in range(len(subsets))]
+        return Owner(
+            name,
+            subsets,
+            seeds,
+            recipe,
+            self.dataset,
+            self.samples,
+            self.roles["auxiliary"],
+            self.streams.seed("answers' noise"),
+            self.store,
+            self.device,
+            **taught,
+        )
+
+    def _shadow_subsets(self, count: int) -> IntArray:
+        own = self.roles["shadow_members"]
+        everything = np.concatenate([own, self.roles["shadow_nonmembers"]])
+        stream = self.streams("further shadows")
+        further = [stream.permutation(everything)[: len(own)] for _ in range(count - 1)]
+        return np.stack([own, *further])
+
+    def _distilled(self, count: int) -> Owner:
+        own = ("shadow_members", "shadow_nonmembers", "auxiliary")
+        samples = np.concatenate([self.roles[role] for role in own])
+
+        def teach(samples: IntArray) -> FloatArray:
+            posteriors: FloatArray = softmax(self.target.logits(samples)[0], axis=1)
+            return posteriors
+
+        return self._owner(
+            "distilled",
+            _halves(samples, count, self.streams("distilled")),
+            training.without_defence(self.recipe),
+            teach=teach,
+            taught_by=self.target.answers_key,
+        )
+
+    @cached_property
+    def pool(self) -> IntArray:
+        """Indices of the target model's members, then its nonmembers."""
+        return np.concatenate([self.roles["members"], self.roles["nonmembers"]])
+
+    @cached_property
+    def samples(self) -> IntArray:
+        """Indices of all samples that have a role, (S,)."""
+        return np.concatenate(list(self.roles.values()))
+
+    @property
+    def labelled(self) -> Labelled:
+        """The target's outputs on its pool, with the pool's membership."""
+        is_member = np.isin(self.pool, self.roles["members"])
+        return Labelled(self.outputs(self.pool), is_member)
+
+    @cached_property
+    def accuracy(self) -> tuple[float, float]:
+        """The share of its members, and of its nonmembers, that the target classifies rightly."""
+        known = self.labelled
+        right = known.outputs.predicted == known.outputs.labels
+        return float(right[known.is_member].mean()), float(right[~known.is_member].mean())
+
+    def reference_in(self, samples: IntArray) -> BoolArray:
+        """Return whether each reference model was trained on each sample, (K, n)."""
+        return self._trained_on[:, samples]
+
+    @cached_property
+    def _trained_on(self) -> BoolArray:
+        subsets = self.references.subsets
+        mask = np.zeros((len(subsets), len(self.dataset.labels)), dtype=bool)
+        np.put_along_axis(mask, subsets, True, axis=1)
+        return mask
+
+    def difficulty(self, samples: IntArray) -> NDArray[np.float64]:
+        """Return the mean loss of the reference models that did not see a sample, in nats, (n,)."""
+        losses = cross_entropy(self.references.logits(samples), self.dataset.labels[samples])
+        return np.ma.masked_array(losses, self.reference_in(samples)).mean(axis=0).filled(np.nan)
+
+    def outputs(self, samples: IntArray, needs: Collection[str] = ()) -> Outputs:
+        """Return what the target answers on samples, and no more than is asked for.
+
+        Parameters
+        ----------
+        samples : int array, (n,)
+            With a role.
+        needs : collection of str
+            What is added, of the needs that an attack can have: the outputs of "references" and
+            "distilled" models, the "inputs", answers on "perturbed" and "noisy" copies (for the
+            samples of the pool only). Others add nothing.
+        """
+        compared = "references" in needs
+        return Outputs(
+            self.target.logits(samples)[0],
+            self.dataset.labels[samples],
+            self.references.logits(samples) if compared else None,
+            self.reference_in(samples) if compared else None,
+            self.distilled.logits(samples) if "distilled" in needs else None,
+            self.dataset.take(samples) if "inputs" in needs else None,
+            copies={
+                kind: self._copies(self.target, 0, self.pool, kind).take(_place(self.pool, samples))
+                for kind in COPIES
+                if kind in needs
+            },
+        )
+
+    def shadow_outputs(self, needs: Collection[str] = ()) -> tuple[Labelled, ...]:
+        """Return each shadow model's outputs on its members and nonmembers; needs as above."""
+        roles = ("shadow_members", "shadow_nonmembers")
+        own = np.concatenate([self.roles[role] for role in roles])
+        logits = self.shadows.logits(own)
+        return tuple(
+            Labelled(
+                Outputs(
+                    logits[k],
+                    self.dataset.labels[own],
+                    copies={
+                        kind: self._copies(self.shadows, k, own, kind)
+                        for kind in COPIES
+                        if kind in needs
+                    },
+                ),
+                np.isin(own, self.shadows.subsets[k]),
+            )
+            for k in range(len(logits))
+        )
+
+    def shadow_auxiliary(self) -> tuple[Outputs, ...]:
+        """Return each shadow model's outputs on the auxiliary samples."""
+        own = self.roles["auxiliary"]
+        return tuple(Outputs(one, self.dataset.labels[own]) for one in self.shadows.logits(own))
+
+    def generated(self) -> Outputs:
+        """Return the target's outputs on nonmembers generated from the auxiliary samples."""
+        own = self.roles["auxiliary"]
+
+        def inputs() -> FloatArray:
+            source = self.dataset.take(own)
+            return perturbations.generated_nonmembers(
+                source, self.dataset.kind, self.streams("generated")
+            )
+
+        return Outputs(self._queried("generated", inputs), self.dataset.labels[own])
+
+    def random(self) -> Outputs:
+        """Return the target's outputs on uniformly random inputs, labelled as it answers."""
+
+        def inputs() -> FloatArray:
+            return perturbations.random_points(
+                self.dataset.inputs, self.dataset.kind, RANDOM_POINTS, self.streams("random")
+            )
+
+        logits = self._queried("random", inputs)
+        return Outputs(logits, logits.argmax(axis=1))
+
+    def _queried(self, kind: str, inputs: Any) -> FloatArray:
+        def make() -> Arrays:
+            [weights] = self.target.weights()
+            return {"logits": self.target.answer(weights, [inputs()])[0]}
+
+        key = self._asked(self.target, kind, self.roles["auxiliary"])
+        return self.store.get("queries", key, make)["logits"]
+
+    def _asked(self, owner: Owner, kind: str, samples: IntArray) -> dict[str, Any]:
+        """Return the key of answers on inputs that are made from samples."""
+        return {
+            **owner.answers_key,
+            "kind": kind,
+            "stream": self.streams.seed(kind),
+            "samples": sha256(samples),
+            "made_by": code.digest("mibench.signals.perturbations"),
+        }
+
+    def _copies(self, owner: Owner, model: int, pool: IntArray, kind: str) -> Copies:
+        """Return what one of an owner's models answers on copies of its pool's samples."""
+
+        def make() -> Arrays:
+            weights = {n: w[model : model + 1] for n, w in _all(owner.weights()).items()}
+            loss = np.empty((COPIES[kind], len(pool)), np.float32)
+            predicted = np.empty(loss.shape, np.int16)
+            what = f"querying {owner.name} on {kind} copies"
+            bar = tqdm(total=loss.size, desc=what, unit="query", leave=False, delay=1)
+            for start in range(0, len(pool), AT_ONCE):
+                part = slice(start, start + AT_ONCE)
+                inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
+                for i, copy in enumerate(self._perturb(kind, inputs, start)):
+                    logits = owner.answer(weights, [copy])[0]
+                    loss[i, part] = cross_entropy(logits, labels)
+                    predicted[i, part] = logits.argmax(axis=1)
+                    bar.update(len(copy))
+            bar.close()
+            return {"loss": loss, "predicted": predicted}
+
+        held = (owner.name, model, kind)
+        if held not in self._answered:
+            key = {**self._asked(owner, kind, pool), "count": COPIES[kind], "model": model}
+            self._answered[held] = Copies(**self.store.get("copies", key, make))
+        return self._answered[held]
+
+    def _perturb(self, kind: str, inputs: FloatArray, start: int) -> Iterator[FloatArray]:
+        made = perturbations.noisy_copies if kind == "noisy" else perturbations.perturbed_copies
+        return made(inputs, self.dataset.kind, COPIES[kind], self.streams(kind, start))
+
+
+def _all(parts: Iterator[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
+    """Return the weights of all models of one owner, stacked."""
+    listed = list(parts)
+    return {name: np.concatenate([p[name] for p in listed]) for name in listed[0]}
+
+
+def _place(pool: IntArray, samples: IntArray) -> IntArray:
+    order = np.argsort(pool)
+    place: IntArray = order[np.searchsorted(pool, samples, sorter=order)]
+    return place
+
+
+def _halves(samples: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+    """Return `count` random halves of the samples, in complementary pairs."""
+    half = len(samples) // 2
+    halves: list[IntArray] = []
+    for _ in range(count // 2):
+        order = rng.permutation(samples)
+        halves += [order[:half], order[half : 2 * half]]
+    return np.stack(halves)
