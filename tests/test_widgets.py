@@ -20,7 +20,7 @@ from mibench.apps.explorer.controls import Controls
 from mibench.apps.explorer.preparation import Finished, NotMade, Training
 from mibench.attacks import REGISTRY
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.figures import look
+from mibench.figures import attack_style
 from mibench.outputs import Outputs
 from mibench.store import Store
 from mibench.study.study import Experiment
@@ -151,7 +151,7 @@ def test_only_what_a_control_changes_is_done_again(
     explorer.controls.second_attack.value = "top1_threshold"
     assert (changed, attacked) == (["roc"], ["top1_threshold"])
     for curve, name in zip(explorer.roc._curves, ("loss_threshold", "top1_threshold"), strict=True):
-        drawn = look(name)
+        drawn = attack_style(name)
         assert (curve.get_color(), curve.get_linestyle()) == (drawn.colour, drawn.line)
     explorer.controls.attack.value = "top1_threshold"
     assert "distances" not in changed

@@ -17,8 +17,8 @@ import pandas as pd
 from scipy.stats import kendalltau
 
 from mibench import scenarios
-from mibench.compare import conflicts
 from mibench.errors import MIBenchError
+from mibench.study.results import setting_of
 
 # The published list of 15 attacks, each with ours. Those that the published table never places
 # among three best, and so never names, have our titles.
@@ -77,7 +77,7 @@ def unmapped(results: pd.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
+def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     """Set our three best attacks of each scenario beside the published ones.
 
     Ours are ordered by the mean over seeds, among the attacks of the published list, so that an
@@ -96,7 +96,7 @@ def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     MIBenchError
         If there are results of several models, or of no scenario of the published table.
     """
-    setting = [c for c in conflicts.setting_of(results) if c != "dataset"]
+    setting = [c for c in setting_of(results) if c != "dataset"]
     if len(results[setting].drop_duplicates()) > 1:
         raise MIBenchError("the comparison is of one model; choose among the results' settings")
     rows = results[results["status"] == "ok"]
@@ -133,7 +133,7 @@ def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
 
 
 def agreement(compared: pd.DataFrame) -> pd.DataFrame:
-    """Summarize :func:`beside` for each dataset.
+    """Summarize :func:`compare` for each dataset.
 
     `overlap_by_chance` is the mean overlap of two triples drawn at random from the 15 attacks,
     9 / 15. `tau` is the mean over scenarios, `tau_of_points` Kendall's tau-b of the attacks that

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from mibench.attacks import Attack, Inference
 from mibench.construction.target import TargetDataset
-from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, look, picture, style
+from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, attack_style, picture, style
 from mibench.outputs import BoolArray
 from mibench.study import metrics
 
@@ -127,7 +127,7 @@ def roc(results: Sequence[Judged]) -> Picture:
         for result in results:
             values, is_member = result.inference.scores, result.is_member
             fpr, tpr, _ = metrics.roc(values, is_member)
-            drawn = look(result.attack.name)
+            drawn = attack_style(result.attack.name)
             area = result.metrics["auc"].value
             called = values >= result.inference.threshold
             # Where a rate is zero the point stands at the edge, as a logarithm has no zero.

@@ -13,6 +13,7 @@ import pandas as pd
 from mibench.apps.batch import kernels
 from mibench.apps.batch.jobs import execute_notebook, read_metadata
 from mibench.errors import MIBenchError
+from mibench.study.results import answers_of
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
         if error:
             return Verdict(notebook, {"error": error}, {})
         before, now = (pd.read_parquet(p.with_suffix(".parquet")) for p in (notebook, again))
-        answers = [pd.read_parquet(p.with_suffix(".answers.parquet")) for p in (notebook, again)]
+        answers = [pd.read_parquet(answers_of(p.with_suffix(""))) for p in (notebook, again)]
     how = [c for c in map(str, before) if c.endswith("_version") or c in ("git_commit", "device")]
     versions = {
         c: (str(before[c].iloc[0]), str(now[c].iloc[0]))

@@ -168,14 +168,10 @@ class AttackPanel:
         self.estimates = (own and result.metrics) or metrics.evaluate(
             moved, is_member, ratio, self._seed
         )
-        self.counts = {
-            "TP": int((called & is_member & keep).sum()),
-            "FN": int((~called & is_member & keep).sum()),
-            "TN": int((~called & ~is_member & keep).sum()),
-            "FP": int((called & ~is_member & keep).sum()),
-            "WM": int((~keep & is_member).sum()),
-            "WN": int((~keep & ~is_member).sum()),
-        }
+        cells = metrics.confusion(called, is_member, keep).sum(axis=1)
+        withheld = (~keep & is_member).sum(), (~keep & ~is_member).sum()
+        names = ("TP", "FP", "FN", "TN", "WM", "WN")
+        self.counts = {n: int(c) for n, c in zip(names, (*cells, *withheld), strict=True)}
         self.own.disabled = own
         note = (
             "the attack's own" if own else f"the attack's own is {result.inference.threshold:.4g}"
@@ -184,8 +180,8 @@ class AttackPanel:
             f'<div class="mibench-note">threshold <b>{threshold:.4g}</b> ({note})</div>'
         )
         self._numbers.value = tables.outcome(self.estimates, self.counts)
-        withheld = scores[~keep]
-        ends = (float(withheld.min()), float(withheld.max())) if len(withheld) else None
+        doubtful = scores[~keep]
+        ends = (float(doubtful.min()), float(doubtful.max())) if len(doubtful) else None
         self.histogram.mark(threshold, ends)
         self.map.mark(called, is_member, keep)
         surest = tables.extremes(np.abs(scores - threshold), called == is_member, keep)

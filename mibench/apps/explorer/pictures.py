@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 
 from mibench.construction.target import TargetDataset
-from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, look, style
+from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, attack_style, style
 from mibench.outputs import BoolArray, FloatArray
 from mibench.study import metrics
 
@@ -237,7 +237,7 @@ class RocCurves(Picture):
             self._points[i].set_data([], [])
             if i < len(curves):
                 name, title, scores, is_member = curves[i]
-                drawn = look(name)
+                drawn = attack_style(name)
                 line.set(color=drawn.colour, linestyle=drawn.line)
                 self._points[i].set(marker=drawn.marker, color=drawn.face, mec="black")
                 fpr, tpr, _ = metrics.roc(scores, is_member)

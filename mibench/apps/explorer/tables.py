@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 
 from mibench.apps.explorer.pictures import png
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
-from mibench.study.metrics import Estimate
+from mibench.study.metrics import METRICS, Estimate
 
 SHOWN = ("precision", "recall", "f1", "fnr", "fpr", "ma", "auc")
 SAMPLES = 10
-_NAMES = {name: name.upper() if len(name) < 4 else name for name in SHOWN}
 
 STYLE = """<style>
 .mibench-table {border-collapse: collapse; font-size: 12px; line-height: 1.35}
@@ -42,7 +41,7 @@ def outcome(estimates: dict[str, Estimate], counts: dict[str, int]) -> str:
         TP, FN, TN, FP, and the withheld members and nonmembers as WM and WN.
     """
     rows = "".join(
-        f'<tr><td class="name">{_NAMES[name]}</td>'
+        f'<tr><td class="name">{METRICS[name].label}</td>'
         f'<td data-metric="{name}">{number(estimates[name].value)}</td>'
         f"<td>{interval(estimates[name])}</td></tr>"
         for name in SHOWN
