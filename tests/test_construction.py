@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from mibench import scenarios
 from mibench.construction.kernels import kernel_means, mean_kernel, median_distance
 from mibench.construction.pairs import Pairs
-from mibench.construction.pool import NumberedStreams, equal_halves
+from mibench.construction.pool import equal_halves
 from mibench.construction.pool import pool as pool_of
 from mibench.construction.shapes import draw_distances
 from mibench.construction.target import Candidates, TargetDataset
@@ -263,7 +263,7 @@ def pool(labels: np.ndarray, is_member: np.ndarray, pairs: int, scale: float = 3
     logits = scale * rng.normal(size=(len(labels), classes))
     generated = Outputs(scale * rng.normal(size=(50, classes)), rng.integers(0, classes, 50))
     own = Labelled(Outputs(logits, labels), is_member)
-    return Pairs(Candidates(own, generated, np.arange(len(labels))), pairs, NumberedStreams(0))
+    return Pairs(Candidates(own, generated, np.arange(len(labels))), pairs, Streams(seed=0))
 
 
 @pytest.fixture
@@ -322,7 +322,7 @@ def test_wrong_settings_are_named() -> None:
         ({"space": "inputs"}, "needs the pool's inputs"),
     ):
         with pytest.raises(MIBenchError, match=says):
-            Pairs(own, 5, NumberedStreams(0), **setting)
+            Pairs(own, 5, Streams(seed=0), **setting)
 
 
 def test_a_pool_of_19732_pairs_fits_in_two_gigabytes() -> None:
