@@ -252,8 +252,8 @@ def test_a_target_dataset_tells_no_membership_by_its_order(made: Groups) -> None
 
 
 def test_generic_levels_are_quantiles_and_positions_that_all_scenarios_reach() -> None:
-    own = groups(*simulated(600, 600, seed=4), levels_of="my.csv")
-    assert own.size == 20
+    own = groups(*simulated(1500, 1500, seed=4), levels_of="my.csv")
+    assert own.size == 50
     asked = catalogue("my.csv")
     wanted = sorted({own.distance_of(s) for s in asked})
     assert wanted == pytest.approx(np.quantile(own.distances, [0.2, 0.5, 0.75]))
@@ -282,7 +282,7 @@ def test_the_smallest_pools_meet_their_scenarios_or_say_why() -> None:
                 continue
             assert len(target.distances) == round(12 * (1 - scenario.withheld_ratio))
             met[-1] += 1
-    assert np.median(met) >= 75
+    assert np.median(met) >= 60 and min(met) >= 20
 
 
 @pytest.mark.parametrize(

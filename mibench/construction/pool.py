@@ -12,22 +12,6 @@ from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled, Outputs
 
 
-class NumberedStreams:
-    """Pairs' streams by number, so that their choices stay those made before streams had names.
-
-    With these a pool of pairs also keeps all its members and nonmembers, however unequal.
-    """
-
-    _NUMBERS = {"typical": 7, "bandwidth": 7, "order": 8, "matching": 9, "preference": 10}
-
-    def __init__(self, seed: int):
-        self._seed = seed
-
-    def __call__(self, role: str) -> np.random.Generator:
-        """Return the stream of a role, always from its beginning."""
-        return np.random.default_rng([self._seed, self._NUMBERS[role]])
-
-
 def pool(
     construction: str,
     labelled: Labelled,
@@ -75,11 +59,9 @@ def pool(
         return Groups(candidates, kind, streams, levels, levels_of, withholding, group_size)
     if construction != "pairs":
         raise MIBenchError(f"unknown construction {construction!r}; use 'groups' or 'pairs'")
-    if not isinstance(streams, NumberedStreams):
-        kept = equal_halves(labelled.is_member, streams("equal halves"))
-        candidates = candidates.take(kept)
-        inputs = None if inputs is None else inputs[kept]
-    return Pairs(candidates, pairs, streams, space, levels, inputs)
+    kept = equal_halves(labelled.is_member, streams("equal halves"))
+    inputs = None if inputs is None else inputs[kept]
+    return Pairs(candidates.take(kept), pairs, streams, space, levels, inputs)
 
 
 def equal_halves(is_member: BoolArray, rng: np.random.Generator) -> IntArray:

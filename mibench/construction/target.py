@@ -227,13 +227,18 @@ class Pool(ABC):
         low, high = low + margin, high - margin
         return low + scenario.differential_position * (high - low)
 
-    def _common_interval(self, scenario: Scenario) -> tuple[float, float]:
-        corners = {(s.distribution, s.distance): s for s in catalogue(scenario.dataset)}
+    def _reached(self, dataset: str) -> dict[Scenario, tuple[float, float]]:
+        """Return what one scenario of each distribution and distance level can reach."""
+        corners = {(s.distribution, s.distance): s for s in catalogue(dataset)}
         ends: dict[Scenario, tuple[float, float]] = {}
         for corner in corners.values():
             # Scenarios of a distance that cannot be matched fail by themselves.
             with suppress(ScenarioInfeasible):
                 ends[corner] = self._extremes(corner)
+        return ends
+
+    def _common_interval(self, scenario: Scenario) -> tuple[float, float]:
+        ends = self._reached(scenario.dataset)
         low = max(near for near, _ in ends.values())
         lowest = min(ends, key=lambda corner: ends[corner][1])
         high = ends[lowest][1]
