@@ -198,14 +198,14 @@ class Groups(Pool):
 def _cut(is_member: BoolArray, rng: np.random.Generator, size: int) -> tuple[IntArray, IntArray]:
     """Return the groups' members and their nonmembers, (G, size) each."""
     if size < _SMALLEST_GROUP:
-        raise MIBenchError(f"group_size is {size}; use at least {_SMALLEST_GROUP}")
+        raise MIBenchError(f"sizes: group is {size}; use at least {_SMALLEST_GROUP}")
     halves = [rng.permutation(np.flatnonzero(is_member == side)) for side in (True, False)]
     made = min(map(len, halves)) // size
     if made < _FEWEST_GROUPS:
         raise MIBenchError(
             f"{len(halves[0])} members and {len(halves[1])} nonmembers make {made} groups of "
             f"{size} and {size}, too few to choose from; at least {_FEWEST_GROUPS * size} of each "
-            f"are needed (or a group_size below {size}, {_SMALLEST_GROUP} at least)"
+            f"are needed (or a size of group below {size}, {_SMALLEST_GROUP} at least)"
         )
     members, nonmembers = (half[: made * size].reshape(made, size) for half in halves)
     return members, nonmembers

@@ -9,7 +9,7 @@ from mibench.construction.groups import GROUP_SIZE, Groups
 from mibench.construction.pairs import Pairs
 from mibench.construction.target import Candidates, Pool, Streams
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled, Outputs
+from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
 
 
 def pool(
@@ -27,7 +27,6 @@ def pool(
     withholding: str = "groups",
     group_size: int = GROUP_SIZE,
     inputs: NDArray[np.float32] | None = None,
-    difficulty: FloatArray | None = None,
 ) -> Pool:
     """Return the pool of one target model.
 
@@ -46,15 +45,13 @@ def pool(
     pairs, space, inputs
         For pairs; see :class:`mibench.construction.pairs.Pairs`.
     levels : {"quantile", "absolute"}
-    difficulty : float array, (N,), optional
-        Mean loss of each sample over reference models that did not see it, to be reported.
 
     Raises
     ------
     MIBenchError
         If the construction is unknown or the pool is too small for it.
     """
-    candidates = Candidates(labelled, generated, samples, difficulty)
+    candidates = Candidates(labelled, generated, samples)
     if construction == "groups":
         return Groups(candidates, kind, streams, levels, levels_of, withholding, group_size)
     if construction != "pairs":
