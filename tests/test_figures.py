@@ -201,7 +201,14 @@ def whole() -> pd.DataFrame:
     for scenario in scenarios.catalogue("Location30"):
         for kind in ATTACKS.values():
             fields = {"scenario": scenario.id, **scenario.to_dict(), "attack": kind.name}
-            fields |= {"title": kind.title, "model": "MLP", "seed": 0, "references": 16}
+            fields |= {
+                "title": kind.title,
+                "model": "MLP",
+                "seed": 0,
+                "references": 16,
+                "shadows": 1,
+                "distilled": 16,
+            }
             fields |= {"samples": 600, "status": "ok", "error": "", "torch_version": "<2>"}
             for metric in METRICS:
                 value = rng.uniform()

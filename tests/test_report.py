@@ -83,7 +83,7 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
             assert (attributes["src"] or "").startswith("data:image/png;base64,")
             assert attributes["alt"]
     assert "http" not in text and "url(" not in text and "@import" not in text
-    # Of each model: RQ1's panels, heat map, ranking, ranks, two views, cost.
+    # Of each model: RQ1's panels, heat map, ranking, effects, ranks, cost.
     for name in ("img", "figcaption"):
         assert sum(tag == name for tag, _ in page.tags) == 12
 
@@ -120,7 +120,7 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     code, out, err = mibench("figures", *arguments)
     assert code == 0, err
     assert "6 figures" in out
-    names = ("RQ1", "heat_map_ma", "ranking_ma", "ranks", "two_views", "cost")
+    names = ("RQ1", "heat_map_ma", "ranking_ma", "effects", "ranks", "cost")
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
     assert written == {

@@ -104,7 +104,7 @@ def advise(
     within = [*setting_of(answers), "scenario"]
     conflicts.check_metric(metric)
     rows = results[results["attack"].isin(names) & (results["status"] == "ok")]
-    value = rows.groupby(["attack", *within])[metric].mean().groupby("attack")
+    value = rows.groupby(["attack", *within], dropna=False)[metric].mean().groupby("attack")
     sign = METRICS[metric].better
     worst = value.min() if sign > 0 else value.max()
     wins = _wins(answers[answers["attack"].isin(names)], names, metric, correction, alpha)

@@ -97,7 +97,7 @@ def differences(
     rng = np.random.default_rng([seed, 21])
     setting = setting_of(answers)
     tables = []
-    for key, rows in answers.groupby([*setting, "scenario"], sort=False):
+    for key, rows in answers.groupby([*setting, "scenario"], sort=False, dropna=False):
         seeds = [_matrix(part) for _, part in rows.groupby("seed", sort=True)]
         # Attacks that some seed lacks cannot be compared over seeds.
         names = sorted(set.intersection(*(set(answer.index) for answer, _ in seeds)))
@@ -371,7 +371,7 @@ def find(judged: pd.DataFrame) -> pd.DataFrame:
     setting = setting_of(judged)
     sure = judged[judged["significant"]]
     rows: list[dict[str, Any]] = []
-    for key, part in sure.groupby([*setting, "attack", "other"], sort=False):
+    for key, part in sure.groupby([*setting, "attack", "other"], sort=False, dropna=False):
         named = dict(zip(setting, key, strict=False))
         ahead, behind = part[part["difference"] > 0], part[part["difference"] < 0]
         for a, b in product(ahead.to_dict("records"), behind.to_dict("records")):
@@ -464,7 +464,7 @@ def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         raise MIBenchError(f"the results hold no metric {metric!r}")
     rows = results[results["status"] == "ok"].rename(columns={metric: "value"})
     within = [*setting_of(rows), "scenario", "seed"]
-    rank = rows.groupby(within)["value"].rank(
+    rank = rows.groupby(within, dropna=False)["value"].rank(
         ascending=METRICS[metric].better < 0, na_option="bottom"
     )
     return rows.assign(rank=rank)[[*within, "attack", "title", "value", "rank"]]
@@ -490,7 +490,7 @@ def leaders(results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_
     by = rows.groupby([*within, "title"], sort=False, dropna=False)
     table = by[[metric, other]].mean().join(by[bounds].agg({bounds[0]: "min", bounds[1]: "max"}))
     found = []
-    for key, part in table.groupby(level=within, sort=False):
+    for key, part in table.groupby(level=within, sort=False, dropna=False):
         values = part.droplevel([*range(len(within))])
         best = values.index[np.isclose(values[metric], values[metric].max())]
         best_other = values.index[np.isclose(values[other], values[other].max())]

@@ -67,6 +67,8 @@ def _share(rows: pd.DataFrame, factor: str, varied: list[str], metric: str) -> f
     """Return the type II sum of squares of a factor over the total."""
     value = rows[metric].to_numpy(float)
     total = ((value - value.mean()) ** 2).sum()
+    if not total:
+        return 0.0
     rest = [f for f in varied if f != factor]
     return float((_residual(rows, rest, value) - _residual(rows, varied, value)) / total)
 

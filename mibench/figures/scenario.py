@@ -170,9 +170,9 @@ def roc(results: Sequence[Judged]) -> Picture:
         )
         + "."
     )
-    best = max(results, key=lambda r: r.metrics["tpr_at_fpr_1"].value)
+    best = max(results, key=lambda r: r.metrics["auc"].value)
     figure.alt = (
-        f"ROC curves; at 1% FPR {best.attack.title} finds the most members, "
-        f"{100 * best.metrics['tpr_at_fpr_1'].value:.0f}%."
+        f"ROC curves; {best.attack.title} has the largest area below its curve, AUC "
+        f"{best.metrics['auc'].value:.2f}."
     )
     return figure

@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
 from mibench import code, scenarios, training
 from mibench.attacks.base import Attack, Inference, Knowledge, parse
-from mibench.construction.described import DESCRIBED
+from mibench.construction.described import DESCRIBED, difficulty_auc
 from mibench.construction.pool import pool
 from mibench.construction.target import Pool, TargetDataset
 from mibench.data.loading import load
@@ -103,6 +102,7 @@ class Study:
             levels=self.setting.levels,
             space=self.setting.space,
             withholding=self.setting.withheld_by,
+            group_size=self.dataset.sizes.group,
             inputs=self.dataset.take(samples) if self.setting.space == "inputs" else None,
         )
 
@@ -142,7 +142,7 @@ class Study:
 
     def _with_difficulty(self, target: TargetDataset) -> TargetDataset:
         """Add how much harder members are than nonmembers for models that saw neither."""
-        auc = float(roc_auc_score(target.is_member, self.signals.difficulty(target.samples)))
+        auc = difficulty_auc(target.is_member, self.signals.difficulty(target.samples))
         return replace(target, described={**target.described, "difficulty_auc": auc})
 
     def attack(self, spec: str | Mapping[str, Any] | Attack, scenario: Scenario | str) -> Attacked:
