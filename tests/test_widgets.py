@@ -16,23 +16,24 @@ from sklearn.datasets import load_digits
 from mibench import scenarios
 from mibench.apps.cli import main
 from mibench.apps.explorer import Explorer, explore, tables
+from mibench.apps.cli.settings import arguments, place_options, setting_options
 from mibench.apps.explorer.controls import Controls
-from mibench.apps.explorer.preparation import Finished, NotMade, Training
-from mibench.attacks import REGISTRY
+from mibench.apps.explorer.preparation import Training
+from mibench.attacks import ATTACKS, named
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.figures import attack_style
 from mibench.outputs import Outputs
-from mibench.store import Store
-from mibench.study.study import Experiment
+from mibench.setting import Place, Setting
+from mibench.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
-def explorer(digits: Experiment, cache_dir: Path) -> Iterator[Explorer]:
+def explorer(digits: Study, cache_dir: Path) -> Iterator[Explorer]:
     """An explorer of what is in the cache already."""
     digits.prepare(["loss_threshold", "top1_threshold"])
-    explorer = explore(cache_dir=cache_dir)
+    explorer = explore({}, {"cache_dir": cache_dir})
     explorer.wait()
     assert explorer.shown, explorer.status
     yield explorer
@@ -42,11 +43,10 @@ def explorer(digits: Experiment, cache_dir: Path) -> Iterator[Explorer]:
 def controls(scenario: str = "ES10", dataset: str = "digits") -> tuple[Controls, list[str]]:
     seen: list[str] = []
     made = Controls(
-        dataset,
-        "MLP",
+        Setting(dataset=dataset),
+        Place(),
         scenarios.find(scenario, dataset),
-        "gap",
-        "",
+        [named("gap")],
         lambda: seen.append(made.scenario.id),
     )
     return made, seen
@@ -54,40 +54,40 @@ def controls(scenario: str = "ES10", dataset: str = "digits") -> tuple[Controls,
 
 def factors(chosen: Controls) -> tuple[object, ...]:
     names = ("distribution", "distance", "differential_distance", "withheld_ratio")
-    return tuple(getattr(chosen, name).value for name in names)
+    return tuple(chosen[name].value for name in names)
 
 
 def test_every_scenario_can_be_picked_by_id_and_by_its_factors() -> None:
     chosen, seen = controls("ES01")
     for scenario in scenarios.catalogue("digits"):
-        chosen.id.value = scenario.id
+        chosen["scenario"].value = scenario.id
         assert factors(chosen) == tuple(list(scenario.to_dict().values())[3:])
         ratios = [s.withheld_ratio for s in scenarios.vary(scenario, "RQ4")]
-        assert [value for _, value in chosen.withheld_ratio.options] == ratios
+        assert [value for _, value in chosen["withheld_ratio"].options] == ratios
     assert seen == [s.id for s in scenarios.catalogue("digits")[1:]]
-    chosen.distribution.value = "uniform"
-    chosen.withheld_ratio.value = 0.2
-    assert chosen.id.value == "ES55" and seen[-2:] == ["ES56", "ES55"]
+    chosen["distribution"].value = "uniform"
+    chosen["withheld_ratio"].value = 0.2
+    assert chosen["scenario"].value == "ES55" and seen[-2:] == ["ES56", "ES55"]
 
 
 def test_a_ratio_that_ceases_to_exist_gives_way_to_the_nearest() -> None:
     chosen, seen = controls("ES09")  # the second distance, the first differential, 5%
-    assert chosen.withheld_ratio.value == 0.05
-    chosen.differential_distance.value = 1.0
-    assert chosen.withheld_ratio.value == 0.05
-    chosen.distance.value = 0.2
-    assert chosen.withheld_ratio.value == 0.2 and len(seen) == 2
+    assert chosen["withheld_ratio"].value == 0.05
+    chosen["differential_distance"].value = 1.0
+    assert chosen["withheld_ratio"].value == 0.05
+    chosen["distance"].value = 0.2
+    assert chosen["withheld_ratio"].value == 0.2 and len(seen) == 2
 
 
 def test_a_change_of_dataset_keeps_the_id_where_there_is_one() -> None:
     chosen, _ = controls("ES24")
-    chosen.dataset.value = "Location30"
+    chosen["dataset"].value = "Location30"
     assert chosen.scenario == scenarios.find("ES24", "Location30")
 
 
 def test_numbers_are_those_of_the_command_line(explorer: Explorer, cache_dir: Path) -> None:
     for scenario in ("ES10", "ES44"):
-        explorer.controls.id.value = scenario
+        explorer.controls["scenario"].value = scenario
         arguments = ("attack", "loss_threshold", "--scenario", scenario, "--json")
         out = CliRunner().invoke(main, [*arguments, "--cache-dir", str(cache_dir)]).stdout
         [row] = json.loads(out)
@@ -134,42 +134,42 @@ def test_only_what_a_control_changes_is_done_again(
     attacked: list[str] = []
     assert explorer._ahead is not None
     explorer._ahead.join()
-    run = Experiment.attack
+    run = Study.attack
 
-    def attack(self: Experiment, name: str, scenario: scenarios.Scenario) -> object:
+    def attack(self: Study, name: str, scenario: scenarios.Scenario) -> object:
         attacked.append(name)
         return run(self, name, scenario)
 
-    monkeypatch.setattr(Experiment, "attack", attack)
+    monkeypatch.setattr(Study, "attack", attack)
     panel.slider.value = 100
     assert (sorted(changed), attacked) == (["histogram", "map", "roc"], [])
     changed.clear()
-    explorer.controls.withheld_ratio.value = 0.4
+    explorer.controls["withheld_ratio"].value = 0.4
     assert (sorted(changed), attacked) == (["histogram", "map"], [])
     assert panel.slider.value == 100 and panel.counts["WM"] + panel.counts["WN"] == 64
     changed.clear()
-    explorer.controls.second_attack.value = "top1_threshold"
+    explorer.controls["second_attack"].value = "top1_threshold"
     assert (changed, attacked) == (["roc"], ["top1_threshold"])
     for curve, name in zip(explorer.roc._curves, ("loss_threshold", "top1_threshold"), strict=True):
         drawn = attack_style(name)
         assert (curve.get_color(), curve.get_linestyle()) == (drawn.colour, drawn.line)
-    explorer.controls.attack.value = "top1_threshold"
+    explorer.controls["attack"].value = "top1_threshold"
     assert "distances" not in changed
-    explorer.controls.distribution.value = "bernoulli"
+    explorer.controls["distribution"].value = "bernoulli"
     assert "distances" in changed
 
 
 def test_an_infeasible_scenario_is_explained(
     explorer: Explorer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def construct(self: Experiment, scenario: scenarios.Scenario) -> object:
+    def construct(self: Study, scenario: scenarios.Scenario) -> object:
         raise ScenarioInfeasible(scenario.label, "distance", 9.0, (1.0, 2.0))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Experiment, "construct", construct)
-        explorer.controls.id.value = "ES80"
+        patch.setattr(Study, "construct", construct)
+        explorer.controls["scenario"].value = "ES80"
         assert not explorer.shown and "distance 9 cannot be met" in explorer.status
-    explorer.controls.id.value = "ES81"
+    explorer.controls["scenario"].value = "ES81"
     assert explorer.shown and explorer.status.startswith("digits_Bernoulli")
 
 
@@ -177,10 +177,10 @@ def test_a_missing_file_is_explained(
     explorer: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MIBENCH_DATA", str(tmp_path))
-    explorer.controls.dataset.value = "Location30"
+    explorer.controls["dataset"].value = "Location30"
     explorer.wait()
     assert not explorer.shown and "holds none of bangkok" in explorer.status
-    explorer.controls.dataset.value = "digits"
+    explorer.controls["dataset"].value = "digits"
     assert explorer.shown
 
 
@@ -207,7 +207,7 @@ def test_training_is_followed_and_stopped_and_tried_again(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("wait", ["explorer.wait()", "explorer._job"])
-def test_no_thread_outlives_the_interpreter(wait: str, digits: Experiment, cache_dir: Path) -> None:
+def test_no_thread_outlives_the_interpreter(wait: str, digits: Study, cache_dir: Path) -> None:
     # One that does is cut off wherever it is, and within PyTorch takes the whole process down.
     digits.prepare(["loss_threshold"])
     script = f"""
@@ -279,12 +279,12 @@ def test_samples_as_images_and_as_rows() -> None:
         )
 
 
-def test_every_attack_can_be_shown(digits: Experiment, cache_dir: Path) -> None:
+def test_every_attack_can_be_shown(digits: Study, cache_dir: Path) -> None:
     digits.prepare(list(REGISTRY))
-    explorer = explore(cache_dir=cache_dir)
+    explorer = explore({}, {"cache_dir": cache_dir})
     explorer.wait()
     for name in REGISTRY:
-        explorer.controls.attack.value = name
+        explorer.controls["attack"].value = name
         assert explorer.shown, explorer.status
         panel = explorer.panels[0]
         assert panel.result.attack.name == name and panel.own.disabled
@@ -293,7 +293,7 @@ def test_every_attack_can_be_shown(digits: Experiment, cache_dir: Path) -> None:
 
 
 def test_under_papermill_the_first_state_is_a_picture(
-    digits: Experiment, cache_dir: Path, tmp_path: Path
+    digits: Study, cache_dir: Path, tmp_path: Path
 ) -> None:
     digits.prepare(["lira_online"])
     output = tmp_path / "explore.ipynb"
@@ -316,10 +316,10 @@ def test_a_users_own_data_are_shown(tmp_path: Path) -> None:
     np.savez(tmp_path / "mine.npz", inputs=data.images / 16, labels=data.target)
     explorer = explore("mine.npz", data_dir=tmp_path, cache_dir=tmp_path / "cache", epochs=20)
     explorer.wait()
-    assert ("mine", str(tmp_path / "mine.npz")) in explorer.controls.dataset.options
+    assert ("mine", str(tmp_path / "mine.npz")) in explorer.controls["dataset"].options
     assert explorer.controls.scenario.dataset == "mine"
     assert 0 <= explorer.panels[0].estimates["recall"].value <= 1
-    explorer.controls.dataset.value = "digits"
+    explorer.controls["dataset"].value = "digits"
     assert explorer.controls.scenario.dataset == "digits"
     explorer.stop()
 

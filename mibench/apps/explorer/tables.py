@@ -2,42 +2,27 @@
 
 from __future__ import annotations
 
-import base64
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mibench.apps.explorer.pictures import png
+from mibench.apps.explorer.pictures import image
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 from mibench.study.metrics import METRICS, Estimate
 
 SHOWN = ("precision", "recall", "f1", "fnr", "fpr", "ma", "auc")
 SAMPLES = 10
 
-STYLE = """<style>
-.mibench-table {border-collapse: collapse; font-size: 12px; line-height: 1.35}
-.mibench-table td, .mibench-table th {padding: 1px 3px; text-align: right; font-weight: normal;
-  border-bottom: 1px solid var(--jp-border-color2, #ddd)}
-.mibench-table th {color: var(--jp-ui-font-color2, #555)}
-.mibench-table td.name, .mibench-table th.name {text-align: left}
-.mibench-pair {display: flex; flex-wrap: wrap; gap: 4px 8px; align-items: flex-start}
-.mibench-samples {display: grid; grid-template-columns: repeat(10, minmax(0, 1fr));
-  gap: 2px; font-size: 10px; line-height: 1.25; text-align: center}
-.mibench-samples img {width: 100%; max-width: 44px; image-rendering: pixelated;
-  border: 1px solid #bbb}
-.mibench-title {font-weight: bold; font-size: 13px; line-height: 1.5}
-.mibench-note {font-size: 12px; line-height: 1.4; color: var(--jp-ui-font-color2, #555)}
-</style>"""
 
-
-def outcome(estimates: dict[str, Estimate], counts: dict[str, int]) -> str:
+def outcome(estimates: Mapping[str, Estimate], counts: Mapping[str, int]) -> str:
     """Return the confusion counts beside the metrics with their 95% intervals.
 
     Parameters
     ----------
-    estimates : dict of str to Estimate
-    counts : dict of str to int
+    estimates : mapping of str to Estimate
+    counts : mapping of str to int
         TP, FN, TN, FP, and the withheld members and nonmembers as WM and WN.
     """
     rows = "".join(
@@ -117,9 +102,9 @@ def samples(
     posterior = outputs.true_probs
     if images is None:
         rows = "".join(
-            f'<tr><td class="name">{_truth(is_member[i])}</td><td>{outputs.labels[i]}</td>'
-            f"<td>{outputs.predicted[i]}</td><td>{posterior[i]:.4f}</td>"
-            f"<td>{scores[i]:.4g}</td></tr>"
+            f'<tr><td class="name">{"member" if is_member[i] else "nonmember"}</td>'
+            f"<td>{outputs.labels[i]}</td><td>{outputs.predicted[i]}</td>"
+            f"<td>{posterior[i]:.4f}</td><td>{scores[i]:.4g}</td></tr>"
             for i in chosen
         )
         return (
@@ -127,8 +112,8 @@ def samples(
             f"<th>predicted</th><th>p(label)</th><th>score</th></tr>{rows}</table>"
         )
     cells = "".join(
-        f'<div><img src="data:image/png;base64,{_image(images[i])}" alt="label '
-        f'{outputs.labels[i]}"><br>{"member" if is_member[i] else "non-m."}<br>'
+        f"<div>{_thumbnail(images[i], outputs.labels[i])}<br>"
+        f"{'member' if is_member[i] else 'non-m.'}<br>"
         f"{outputs.labels[i]} → {outputs.predicted[i]}<br>{posterior[i]:.2f}<br>"
         f"{scores[i]:.3g}</div>"
         for i in chosen
@@ -139,12 +124,8 @@ def samples(
     )
 
 
-def _truth(is_member: bool) -> str:
-    return "member" if is_member else "nonmember"
-
-
-def _image(image: NDArray[np.float32]) -> str:
+def _thumbnail(sample: NDArray[np.float32], label: int) -> str:
     # Channels last; one channel is grey.
-    pixels = np.clip(image.transpose(1, 2, 0), 0, 1)
+    pixels = np.clip(sample.transpose(1, 2, 0), 0, 1)
     pixels = np.repeat(pixels, 3, axis=2) if pixels.shape[2] == 1 else pixels
-    return base64.b64encode(png((255 * pixels).astype(np.uint8))).decode()
+    return image((255 * pixels).astype(np.uint8), f"a sample of class {label}")
