@@ -7,7 +7,7 @@ import shlex
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
-from html import escape
+from functools import partial
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
@@ -18,7 +18,7 @@ from mibench import data as datasets
 from mibench import scenarios
 from mibench.apps.cli.settings import arguments
 from mibench.apps.explorer.controls import Controls
-from mibench.apps.explorer.page import Head, Part
+from mibench.apps.explorer.page import Head, Part, still
 from mibench.apps.explorer.panel import AttackPanel
 from mibench.apps.explorer.pictures import Picture, drawing
 from mibench.apps.explorer.preparation import Training
@@ -38,16 +38,12 @@ _PATIENCE = 10.0
 _KEPT = 4
 
 
-class _Need(NamedTuple):
-    """What must be there before something can be shown; no attack: only the loaded dataset."""
-
-    setting: Setting
-    attack: Attack | None
+# What must be there before something can be shown; no attack: only the loaded dataset.
+_Need = tuple[Setting, Attack | None]
 
 
 class _Lacking(Exception):
-    def __init__(self, need: _Need):
-        self.need = need
+    """Something must be there first; `args` is a need."""
 
 
 class _Job(NamedTuple):
@@ -97,7 +93,7 @@ class Explorer:
         self.status, self.shown = "", False
         self.controls = Controls(setting, place, scenario, chosen, self._refresh)
         self.panels = (AttackPanel(self._show_roc), AttackPanel(self._show_roc))
-        self.roc, self.distances, self.again = Part(), Part(), Part()
+        self.roc, self.distances, self.again = Part("picture"), Part("picture"), Part("again")
         self._roc, self._distances = Picture(260), Picture(200)
         self._progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="180px"))
         self.button = widgets.Button(layout=widgets.Layout(width="90px", flex="0 0 auto"))
@@ -157,7 +153,7 @@ class Explorer:
                 with drawing():
                     self._show(study, results)
             except _Lacking as lacking:
-                self._prepare(lacking.need)
+                self._prepare(lacking.args)
             except MIBenchError as error:
                 self._abandon()
                 self._hide(str(error))
@@ -169,14 +165,14 @@ class Explorer:
         setting, results = self.controls.setting, []
         study = self._studies.get(_key(setting))
         if study is None:
-            raise _Lacking(_Need(setting, None))
+            raise _Lacking(setting, None)
         for panel, attack in zip(self.panels, self.controls.attacks, strict=False):
             try:
                 target = study.construct(self.controls.scenario)
                 known = panel.result_on(target, attack)
                 results.append(known or study.attack(attack, target.scenario))
             except NotMade:
-                raise _Lacking(_Need(setting, attack)) from None
+                raise _Lacking(setting, attack) from None
         return study, results
 
     def _show(self, study: Study, results: list[Attacked]) -> None:
@@ -212,19 +208,13 @@ class Explorer:
 
     def _work_ahead(self, study: Study, shown: Scenario) -> None:
         """Construct all target datasets and fit all attacks, so that a change finds its own."""
-        # Scenarios that differ in their withheld ratio alone share much of the work.
-        distinct = {
-            (s.distribution, s.distance, s.differential_distance): s
-            for s in scenarios.catalogue(study.dataset.name)
-        }
-        for scenario in distinct.values():
-            if self._study is study:
-                with suppress(MIBenchError):  # told when the scenario is chosen
-                    study.construct(scenario)
-        for attack in parse("all"):
-            if self._study is study:
-                with suppress(MIBenchError, NotMade):  # told, or made, when the attack is chosen
-                    study.attack(attack, shown)
+        constructed = [partial(study.construct, s) for s in scenarios.catalogue(study.dataset.name)]
+        fitted = [partial(study.attack, attack, shown) for attack in parse("all")]
+        for task in [*constructed, *fitted]:
+            if self._study is not study:
+                return
+            with suppress(MIBenchError, NotMade):  # told, or made, when it is chosen
+                task()
 
     def _draw_roc(self, of: str) -> None:
         if of != self.roc.of:
@@ -272,14 +262,8 @@ class Explorer:
             },
             sort_keys=False,
         )
-        key = digest({"said": command})
-        if key != self.again.of:
-            self.again.show(
-                key,
-                '<details class="mibench-again"><summary>The same from the command line, and as a '
-                f"parameter file</summary><pre>{escape(command)}</pre><pre>{escape(file)}</pre>"
-                "</details>",
-            )
+        if (key := digest({"said": command})) != self.again.of:
+            self.again.show(key, command, file)
 
     def _arrange(self, visible: tuple[AttackPanel, ...]) -> None:
         """Put two attacks beside each other, or one beside what concerns both."""
@@ -300,7 +284,7 @@ class Explorer:
         if need == self._trained:
             self._hide("What was trained is not found in the cache; check its folder and space.")
             return
-        self._hide(f"preparing {need.setting.dataset}", "Stop")
+        self._hide(f"preparing {need[0].dataset}", "Stop")
         thread = threading.Thread(target=self._work, daemon=True)
         self._job = _Job(need, self.controls.scenario, Training(), thread)
         thread.start()
@@ -312,11 +296,11 @@ class Explorer:
             return
         problem = ""
         try:
-            if job.need.attack is None:
+            if job.need[1] is None:
                 self._load(job)
             else:
-                given = job.need.setting.model_dump() | self._place.model_dump(exclude_none=True)
-                asked = [job.need.attack.label, "--scenario", job.scenario.id, *arguments(given)]
+                given = job.need[0].model_dump() | self._place.model_dump(exclude_none=True)
+                asked = [job.need[1].label, "--scenario", job.scenario.id, *arguments(given)]
                 job.training.run(asked, lambda *now: self._report(job, *now))
         except MIBenchError as error:
             problem = str(error)
@@ -327,18 +311,18 @@ class Explorer:
             if problem and self.controls.scenario == job.scenario:
                 self._hide(problem, "Try again")
                 return
-            if job.need.attack is not None and not problem:
+            if job.need[1] is not None and not problem:
                 self._trained = job.need
             self._refresh()
 
     def _load(self, job: _Job) -> None:
-        self._report(job, f"loading {job.need.setting.dataset}", 0.0)
-        study = Study(job.need.setting, self._place)
+        self._report(job, f"loading {job.need[0].dataset}", 0.0)
+        study = Study(job.need[0], self._place)
         study.store.makes = False
         with self._lock:
             while len(self._studies) >= _KEPT:
                 self._studies.pop(next(iter(self._studies)))
-            self._studies[_key(job.need.setting)] = study
+            self._studies[_key(job.need[0])] = study
 
     def _report(self, job: _Job, what: str, share: float) -> None:
         with self._lock:
@@ -367,8 +351,8 @@ class Explorer:
         """Return the widgets, and what they show as a still page for where none can be."""
         bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
         with self._lock:
-            still = self._head.still(self.status, self._parts if self.shown else ())
-        return bundle | {"text/plain": self.status, "text/html": still}
+            page = still(self.status, self._parts if self.shown else ())
+        return bundle | {"text/plain": self.status, "text/html": page}
 
 
 def _key(setting: Setting) -> str:

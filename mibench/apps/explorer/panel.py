@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from mibench.apps.explorer import tables
 from mibench.apps.explorer.page import Part
-from mibench.apps.explorer.pictures import LEFT, RIGHT, Picture, draw_map
+from mibench.apps.explorer.pictures import LEFT, RIGHT, Picture, draw_map, png
 from mibench.attacks import Attack, Inference
 from mibench.construction.pairs import TargetDataset
 from mibench.figures.scenario import draw_scores, in_words
+from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study import metrics
 from mibench.study.metrics import Estimate
 from mibench.study.study import Attacked, Study
 
+# The metrics shown, and what they are called.
+SHOWN = {"precision": "precision", "recall": "recall", "f1": "F1", "fnr": "FNR", "fpr": "FPR"}
+SHOWN |= {"ma": "MA", "auc": "AUC"}
+_SAMPLES = 10
 _STEPS = 1000
 
 
@@ -47,7 +52,7 @@ class AttackPanel:
         self.counts: dict[str, int] = {}
         self._moved = moved
         self._shown: Attacked | None = None
-        self.scores, self.outcome = Part(), Part()
+        self.scores, self.outcome = Part("scores"), Part("outcome")
         self._histogram, self._map = Picture(200), Picture(230)
         share = f"{100 * (RIGHT - LEFT):.1f}%"
         # Of whole positions, because a front end rounds a slider's number and sends it back.
@@ -116,7 +121,7 @@ class AttackPanel:
         """
         before, self._shown, self._of = self._shown, result, of
         self._withheld = study.withheld(result.target.scenario)
-        self._seed = study.setting.seed
+        self._seed = study.metrics_seed
         if before is None or before.target.samples is not result.target.samples:
             samples = result.target.samples
             self._outputs = study.signals.outputs(samples)
@@ -136,10 +141,6 @@ class AttackPanel:
             self.slider.value = self._own_position
             self.slider.observe(self._slider_moved, "value")
         self._judge()
-
-    @property
-    def _named(self) -> str:
-        return escape(f"{self.result.attack.full_title}, {self.result.target.scenario.id}")
 
     @property
     def _own_position(self) -> int:
@@ -170,24 +171,61 @@ class AttackPanel:
         self._band.set(x=ends[0], width=ends[1] - ends[0])
         self._mark.set_xdata([self._axis.place(threshold)] * 2)
         self._place(called, is_member, keep)
-        source = escape(result.attack.source)
-        words = in_words(self.judged)
-        self.scores.show(
-            self._of,
-            f'<div class="mibench-title">{self._named} <span class="mibench-note">{source}</span>'
-            f"</div>{self._histogram.image(words)}",
-        )
-        surest = tables.extremes(np.abs(scores - threshold), called == is_member, keep)
-        titles = ("Surest and right", "Surest and wrong")
+        named = f"{result.attack.full_title}, {result.target.scenario.id}"
+        image = self._histogram.image(in_words(self.judged))
+        self.scores.show(self._of, named, result.attack.source, image)
+        margin = np.abs(scores - threshold)
+        right, wrong = extremes(margin, called == is_member, keep)
         counted = ", ".join(f"{count} {name}" for name, count in self.counts.items())
         self.outcome.show(
             self._of,
-            f'<div class="mibench-note">{self._named}: threshold <b>{threshold:.4g}</b> '
-            + ("(its own)" if own else f"(its own is {result.inference.threshold:.4g})")
-            + f"</div>{tables.outcome(self.estimates, self.counts)}"
-            + self._map.image(f"Map of the samples by outcome: {counted}.")
-            + "".join(
-                tables.samples(title, chosen, self._outputs, scores, is_member, self._images)
-                for title, chosen in zip(titles, surest, strict=True)
-            ),
+            named,
+            threshold,
+            result.inference.threshold,
+            SHOWN,
+            self.estimates,
+            self.counts,
+            self._map.image(f"Map of the samples by outcome: {counted}."),
+            {"Surest and right": self._samples(right), "Surest and wrong": self._samples(wrong)},
         )
+
+    def _samples(self, chosen: IntArray) -> list[dict[str, Any]]:
+        """Return what is said of samples at positions in the target dataset."""
+        outputs, result = self._outputs, self.result
+        return [
+            {
+                "truth": "member" if result.is_member[i] else "non-m.",
+                "label": outputs.labels[i],
+                "predicted": outputs.predicted[i],
+                "posterior": outputs.true_probs[i],
+                "score": result.inference.scores[i],
+                "source": "" if self._images is None else _thumbnail(self._images[i]),
+            }
+            for i in chosen
+        ]
+
+
+def _thumbnail(sample: NDArray[np.float32]) -> str:
+    # Channels last; one channel is grey.
+    pixels = np.clip(sample.transpose(1, 2, 0), 0, 1)
+    return png((255 * np.broadcast_to(pixels, (*pixels.shape[:2], 3))).astype(np.uint8))
+
+
+def extremes(margin: FloatArray, right: BoolArray, keep: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return the samples that an attack is surest of, and rightly or wrongly so.
+
+    Parameters
+    ----------
+    margin : float array, (n,)
+        How far each score lies from the threshold, which is how sure the attack is.
+    right, keep : bool array, (n,)
+        Whether the answer is right, and whether there is one.
+
+    Returns
+    -------
+    two int arrays of at most ten positions
+        The right and the wrong ones, the surest first.
+    """
+    order = np.argsort(-margin, kind="stable")
+    order = order[keep[order]]
+    return order[right[order]][:_SAMPLES], order[~right[order]][:_SAMPLES]

@@ -11,8 +11,7 @@ import base64
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
@@ -52,10 +51,12 @@ class Picture:
     """
 
     def __init__(self, height: int):
-        self.figure = Figure((WIDTH / 72, height / 72), dpi=72 * SHARPNESS)
-        self._canvas = FigureCanvasAgg(self.figure)
         below, rest = _BOTTOM / height, 1 - (_TOP + _BOTTOM) / height
-        self.axes: Axes = self.figure.add_axes((LEFT, below, RIGHT - LEFT, rest))
+        with drawing():
+            self.figure = Figure((WIDTH / 72, height / 72), dpi=72 * SHARPNESS)
+            self.figure.set_layout_engine("none")
+            self.axes: Axes = self.figure.add_axes((LEFT, below, RIGHT - LEFT, rest))
+        self._canvas = FigureCanvasAgg(self.figure)
         self._marks: list[Artist] = []
         self._scene: Any = None
 
@@ -65,7 +66,8 @@ class Picture:
         # Not cleared, because making ticks anew takes most of the time.
         for artist in [*self.axes.lines, *self.axes.patches, *self.figure.legends]:
             artist.remove()
-        self.axes.set_prop_cycle(None)
+        self.axes.relim()
+        self.axes.autoscale()
         yield self.axes
         self.figure.legend(
             loc="upper left",
@@ -79,22 +81,26 @@ class Picture:
         self._marks = [artist for artist in self.axes.get_children() if artist.get_animated()]
         self._scene = self._canvas.copy_from_bbox(self.figure.bbox)
 
-    def image(self, alt: str) -> str:
-        """Return the scene with its marks where they are now, as an HTML image."""
+    def image(self, alt: str) -> Image:
+        """Return the scene with its marks where they are now; `alt` says what is seen."""
         self._canvas.restore_region(self._scene)
         for mark in self._marks:
             self.axes.draw_artist(mark)
-        shown = image(np.asarray(self._canvas.buffer_rgba())[..., :3], alt)
-        return shown.replace("<img ", '<img style="width:100%" ', 1)
+        return Image(png(np.asarray(self._canvas.buffer_rgba())[..., :3]), alt)
 
 
-def image(pixels: NDArray[np.uint8], alt: str) -> str:
-    """Return pixels, (height, width, 3), as an HTML image, compressed fast rather than well."""
+class Image(NamedTuple):
+    """An image as a page has it, and what is seen there in words."""
+
+    source: str
+    alt: str
+
+
+def png(pixels: NDArray[np.uint8]) -> str:
+    """Return pixels, (height, width, 3), as an HTML image's source, compressed fast."""
     data = io.BytesIO()
     imsave(data, pixels, format="png", pil_kwargs={"compress_level": 1})
-    source = f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
-    # Decoded at once, because an image that appears later blinks at every change.
-    return f'<img decoding="sync" alt="{escape(alt)}" src="{source}">'
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
 # A sample's colour says what it is, its form whether the attack is right about it.
