@@ -8,12 +8,14 @@ from urllib.parse import quote
 
 import ipywidgets as widgets
 
-from mibench import data as datasets
-from mibench import models, scenarios
+from mibench import scenarios
 from mibench.attacks import Attack, parse
+from mibench.data import loading
+from mibench.data.base import DATASETS
+from mibench.models import MODELS
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
-from mibench.training import DEFENCES
+from mibench.training.recipe import DEFENCES
 
 # Fields of Setting, factors of a scenario and attacks, each under what its control is called.
 _FIELDS = {
@@ -115,14 +117,14 @@ class Controls:
         return self._name_of(self["dataset"].value)
 
     def _name_of(self, dataset: str) -> str:
-        return datasets.name_of(dataset, self._place.data_dir)
+        return loading.name_of(dataset, self._place)
 
     def _choices(self, field: str) -> list[tuple[str, Any]]:
         """Return what a field of Setting may be, as text and value."""
         kind, given = Setting.model_fields[field].annotation, getattr(self._first, field)
         known = {
-            "dataset": datasets.names(),
-            "model": models.MODELS,
+            "dataset": DATASETS,
+            "model": MODELS,
             "defence": DEFENCES,
             "seed": range(10),
         }

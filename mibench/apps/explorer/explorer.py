@@ -14,7 +14,6 @@ import ipywidgets as widgets
 import yaml
 from IPython.core.getipython import get_ipython
 
-from mibench import data as datasets
 from mibench import scenarios
 from mibench.apps.cli.settings import arguments
 from mibench.apps.explorer.controls import Controls
@@ -23,6 +22,7 @@ from mibench.apps.explorer.panel import AttackPanel
 from mibench.apps.explorer.pictures import Picture, drawing
 from mibench.apps.explorer.preparation import Training
 from mibench.attacks import Attack, parse
+from mibench.data import loading
 from mibench.errors import MIBenchError
 from mibench.figures.scenario import draw_distances, draw_roc
 from mibench.figures.style import look
@@ -389,9 +389,9 @@ def explore(
     asked, where = Setting.read(setting or {}), Place.read(place or {})
     where.load_plugins()
     check(asked)
-    dataset = datasets.check_name(asked.dataset, where.data_dir)
+    dataset = loading.check_name(asked.dataset, where)
     chosen = [a for spec in (attack, second_attack) if spec for a in parse([spec])][:2]
-    found = scenarios.find(scenario, datasets.name_of(dataset, where.data_dir))
+    found = scenarios.find(scenario, loading.name_of(dataset, where))
     while _SHOWN:
         _SHOWN.pop().close()
     explorer = Explorer(asked.model_copy(update={"dataset": dataset}), where, found, chosen)

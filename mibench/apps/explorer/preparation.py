@@ -43,7 +43,7 @@ class Training:
         MIBenchError
             If the command fails, with the sentence it printed, or if it was stopped.
         """
-        command = [sys.executable, "-c", "from mibench.apps.cli import main; main()", "attack"]
+        command = [sys.executable, "-m", "mibench", "attack"]
         with self._lock:
             if not self.stopped:
                 self._process = subprocess.Popen(
