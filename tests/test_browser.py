@@ -162,7 +162,7 @@ _WATCH = """() => {
     const now = {
       status: text(document, ".mibench-status"),
       chosen: ["scenario", "attack", "second_attack"].map(
-        (name) => document.querySelector(`.mibench-${name} select`).selectedOptions[0].text),
+        (name) => document.querySelector(`.mibench-${name} select`).selectedOptions[0].value),
       parts: parts.map((part) => ({
         lit: lit(part),
         named: text(part, ".mibench-note").split(": threshold")[0],
