@@ -29,7 +29,7 @@ from mibench.apps.explorer.panel import SHOWN, _thumbnail, extremes
 from mibench.apps.explorer.preparation import Training
 from mibench.attacks import ATTACKS, Attack, named
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.figures import look
+from mibench.figures import attack_style
 from mibench.figures.scenario import ScoreAxis
 from mibench.setting import Place, Setting
 from mibench.study.study import Study
@@ -160,7 +160,7 @@ def test_only_what_a_control_changes_is_done_again(
     assert attacked == ["top1_threshold"] and "distances" not in changed
     lines = {(line.get_color(), line.get_linestyle()) for line in explorer._roc.axes.lines}
     for name in ("loss_threshold", "top1_threshold"):
-        assert (look(name).colour, look(name).line) in lines
+        assert (attack_style(name).colour, attack_style(name).line) in lines
     explorer.controls["attack"].value = "top1_threshold"
     assert "distances" not in changed
     explorer.controls["distribution"].value = "bernoulli"

@@ -11,21 +11,25 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
 
 from mibench.attacks import Attack, Inference
-from mibench.construction.pairs import TargetDataset
-from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, look, picture, style
+from mibench.construction.target import TargetDataset
+from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, attack_style, picture, style
 from mibench.outputs import BoolArray, FloatArray
 from mibench.study import metrics
 
+# What a distance is one of, by construction.
+_PARTS = {"groups": "group", "pairs": "member-nonmember pair"}
+
 
 def distances(target: TargetDataset) -> Picture:
-    """Draw the distances of a target dataset's pairs against the wanted distribution."""
+    """Draw the distances of a target dataset's groups or pairs against those wanted."""
     with style():
         figure, axes = picture(figsize=(3.5, 2.6))
         figure.alt = draw_distances(axes, target)
         figure.legend(loc="outside upper center", ncols=2)
     (mean, _), (deviation, _) = target.distance, target.deviation
     figure.caption = (
-        f"Distances of the {len(target.distances)} member-nonmember pairs of {target.scenario.id} "
+        f"Distances of the {len(target.distances)} {_PARTS[target.construction]}s of "
+        f"{target.scenario.id} "
         f"({target.scenario.label}) and the distribution wanted: mean {mean:.3g}, standard "
         f"deviation {deviation:.3g}."
     )
@@ -49,7 +53,7 @@ def draw_distances(axes: Axes, target: TargetDataset) -> str:
     else:
         for side, name in ((-1, "wanted: bernoulli"), (1, None)):
             axes.axvline(mean + side * deviation, color="black", ls="--", lw=0.8, label=name)
-    axes.set(xlabel="distance of a member-nonmember pair", ylabel="density")
+    axes.set(xlabel=f"distance of a {_PARTS[target.construction]}", ylabel="density")
     return (
         f"Histogram of distances, mean {target.distances.mean():.3g}, standard deviation "
         f"{target.distances.std():.3g}, with the wanted {shape} distribution over it."
@@ -220,7 +224,7 @@ def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
     for result in results:
         values, is_member = result.inference.scores, result.is_member
         fpr, tpr, _ = metrics.roc(values, is_member)
-        drawn = look(result.attack.name)
+        drawn = attack_style(result.attack.name)
         area = result.metrics["auc"].value
         called = values >= result.inference.threshold
         # Where a rate is zero the point stands at the edge, as a logarithm has no zero.
@@ -245,8 +249,8 @@ def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
     axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
     axes.minorticks_off()
     axes.set(xlabel="FPR", ylabel="TPR")
-    best = max(results, key=lambda r: r.metrics["tpr_at_fpr_1"].value)
+    best = max(results, key=lambda r: r.metrics["auc"].value)
     return (
-        f"ROC curves; at 1% FPR {best.attack.full_title} finds the most members, "
-        f"{100 * best.metrics['tpr_at_fpr_1'].value:.0f}%."
+        f"ROC curves; {best.attack.full_title} has the largest area below its curve, AUC "
+        f"{best.metrics['auc'].value:.2f}."
     )

@@ -25,7 +25,7 @@ from mibench.attacks import Attack, parse
 from mibench.data import loading
 from mibench.errors import MIBenchError
 from mibench.figures.scenario import draw_distances, draw_roc
-from mibench.figures.style import look
+from mibench.figures.style import attack_style
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
 from mibench.store import NotMade, digest
@@ -92,7 +92,7 @@ class Explorer:
         self._visible: tuple[AttackPanel, ...] = ()
         self.status, self.shown = "", False
         self.controls = Controls(setting, place, scenario, chosen, self._refresh)
-        self.panels = (AttackPanel(self._show_roc), AttackPanel(self._show_roc))
+        self.panels = (AttackPanel(self._moved), AttackPanel(self._moved))
         self.roc, self.distances, self.again = Part("picture"), Part("picture"), Part("again")
         self._roc, self._distances = Picture(260), Picture(200)
         self._progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="180px"))
@@ -169,7 +169,7 @@ class Explorer:
         for panel, attack in zip(self.panels, self.controls.attacks, strict=False):
             try:
                 target = study.construct(self.controls.scenario)
-                known = panel.result_on(target, attack)
+                known = panel.result_on(study, target, attack)
                 results.append(known or study.attack(attack, target.scenario))
             except NotMade:
                 raise _Lacking(setting, attack) from None
@@ -190,15 +190,13 @@ class Explorer:
         self._draw_roc(digest(of | {"attacks": [r.attack.label for r in results]}))
         self._show_again(study, target.scenario, results)
         self._arrange(visible)
-        measured = [
-            f"{name} {got:.4g} (wanted {wanted:.4g})"
-            for name, (wanted, got) in (
-                ("distance", target.distance),
-                ("differential distance", target.differential_distance),
-            )
-        ]
-        self.shown, said = True, f"{target.scenario.label}: {len(target.samples)} samples, "
-        self._say("; ".join(filter(None, [said + ", ".join(measured), self.controls.note])))
+        (distance, near), (differential, far) = target.distance, target.differential_distance
+        said = (
+            f"{target.scenario.label}: {len(target.samples)} samples, distance {near:.4g} (wanted "
+            f"{distance:.4g}), differential distance {far:.4g} (wanted {differential:.4g})"
+        )
+        self.shown = True
+        self._say("; ".join(filter(None, [said, self.controls.note])))
         if study is not self._study:
             self._study = study
             self._ahead = threading.Thread(
@@ -219,33 +217,29 @@ class Explorer:
     def _draw_roc(self, of: str) -> None:
         if of != self.roc.of:
             judged = [panel.judged for panel in self._visible]
+            styles = [attack_style(result.attack.name) for result in judged]
             with self._roc.scene() as axes:
                 self._roc_said = draw_roc(axes, judged)
-                self._floor = axes.get_xlim()[0]
+                for line in axes.lines:
+                    line.set_linewidth(1.5)
+                mark = {"ms": 8, "mec": "black", "clip_on": False, "animated": True}
                 self._points = [
-                    axes.plot(
-                        [],
-                        [],
-                        look(r.attack.name).marker,
-                        ms=8,
-                        mec="black",
-                        animated=True,
-                        color=look(r.attack.name).face,
-                        clip_on=False,
-                    )[0]
-                    for r in judged
+                    axes.plot([], [], look.marker, color=look.face, **mark)[0] for look in styles
                 ]
-            self.roc.of = of
-            self._show_roc()
+            self._show_roc(of)
 
-    def _show_roc(self) -> None:
+    def _show_roc(self, of: str) -> None:
         """Show the ROC curves with each attack's threshold."""
+        # A rate of zero has no place on a log axis; it is drawn at the lower edge.
+        floor = self._roc.axes.get_xlim()[0]
+        for mark, panel in zip(self._points, self._visible, strict=True):
+            mark.set_data([[max(rate, floor)] for rate in panel.point])
+        self.roc.show(of, self._roc.image(self._roc_said))
+
+    def _moved(self, panel: AttackPanel) -> None:
         with self._lock:
-            for mark, panel in zip(self._points, self._visible, strict=True):
-                fpr, tpr = panel.point
-                # A rate of zero has no place on a log axis; it is drawn at the lower edge.
-                mark.set_data([max(fpr, self._floor)], [max(tpr, self._floor)])
-            self.roc.show(self.roc.of, self._roc.image(self._roc_said))
+            panel.judge()
+            self._show_roc(self.roc.of)
 
     def _show_again(self, study: Study, scenario: Scenario, results: list[Attacked]) -> None:
         """Say how the same numbers are had from the command line and a parameter file."""
@@ -255,13 +249,9 @@ class Explorer:
             shlex.join(["mibench", "attack", label, "--scenario", scenario.id, *arguments(fields)])
             for label in labels
         )
-        file = yaml.safe_dump(
-            {
-                "defaults": {"dataset": study.setting.dataset, **fields, "attacks": labels},
-                "notebooks": [{"notebook": "scenario", "parameters": {"scenario": scenario.id}}],
-            },
-            sort_keys=False,
-        )
+        defaults = {"dataset": study.setting.dataset, **fields, "attacks": labels}
+        notebook = {"notebook": "scenario", "parameters": {"scenario": scenario.id}}
+        file = yaml.safe_dump({"defaults": defaults, "notebooks": [notebook]}, sort_keys=False)
         if (key := digest({"said": command})) != self.again.of:
             self.again.show(key, command, file)
 

@@ -15,16 +15,16 @@ from sklearn.decomposition import PCA
 from mibench.apps.explorer.page import Part
 from mibench.apps.explorer.pictures import LEFT, RIGHT, Picture, draw_map, png
 from mibench.attacks import Attack, Inference
-from mibench.construction.pairs import TargetDataset
+from mibench.construction.target import TargetDataset
 from mibench.figures.scenario import draw_scores, in_words
 from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study import metrics
 from mibench.study.metrics import Estimate
 from mibench.study.study import Attacked, Study
 
+_METRICS = ("precision", "recall", "f1", "fnr", "fpr", "ma", "auc")
 # The metrics shown, and what they are called.
-SHOWN = {"precision": "precision", "recall": "recall", "f1": "F1", "fnr": "FNR", "fpr": "FPR"}
-SHOWN |= {"ma": "MA", "auc": "AUC"}
+SHOWN = {name: metrics.METRICS[name].label for name in _METRICS}
 _SAMPLES = 10
 _STEPS = 1000
 
@@ -35,7 +35,7 @@ class AttackPanel:
     Parameters
     ----------
     moved : callable
-        Called after the user has moved the threshold.
+        Called with this panel when the user has moved the threshold; it calls :meth:`judge`.
 
     Attributes
     ----------
@@ -47,10 +47,11 @@ class AttackPanel:
         The confusion counts shown.
     """
 
-    def __init__(self, moved: Callable[[], None]):
+    def __init__(self, moved: Callable[[AttackPanel], None]):
         self.estimates: dict[str, Estimate] = {}
         self.counts: dict[str, int] = {}
-        self._moved = moved
+        self._moved = lambda _: moved(self)
+        self._study: Study | None = None
         self._shown: Attacked | None = None
         self.scores, self.outcome = Part("scores"), Part("outcome")
         self._histogram, self._map = Picture(200), Picture(230)
@@ -66,23 +67,24 @@ class AttackPanel:
             tooltip="Take the threshold that the attack chose without knowing the members",
             layout=widgets.Layout(width="auto", margin="0 0 0 auto"),
         )
-        self.slider.observe(self._slider_moved, "value")
+        self.slider.observe(self._moved, "value")
         self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position))
         for control in (self.slider, self.own):
             control.add_class("mibench-part")
         self.box = widgets.VBox([self.scores.widget, self.slider, self.own, self.outcome.widget])
 
-    def result_on(self, target: TargetDataset, attack: Attack) -> Attacked | None:
+    def result_on(self, study: Study, target: TargetDataset, attack: Attack) -> Attacked | None:
         """Return what is shown if it is this attack's on these samples, whatever the ratio.
 
         It comes without metrics, which depend on the ratio.
         """
-        result = self._shown
-        if result is None or result.attack != attack:
+        if not self._is_on(study, target) or self.result.attack != attack:
             return None
-        if result.target.samples is not target.samples:
-            return None
-        return replace(result, target=target, metrics={})
+        return replace(self.result, target=target, metrics={})
+
+    def _is_on(self, study: Study, target: TargetDataset) -> bool:
+        shown = self._shown and self._shown.target.samples
+        return study is self._study and np.array_equal(shown, target.samples)
 
     @property
     def result(self) -> Attacked:
@@ -119,10 +121,9 @@ class AttackPanel:
         study : Study
         result : Attacked
         """
-        before, self._shown, self._of = self._shown, result, of
-        self._withheld = study.withheld(result.target.scenario)
-        self._seed = study.metrics_seed
-        if before is None or before.target.samples is not result.target.samples:
+        before, on_same = self._shown, self._is_on(study, result.target)
+        self._study, self._shown, self._of = study, result, of
+        if not on_same:
             samples = result.target.samples
             self._outputs = study.signals.outputs(samples)
             data = study.dataset
@@ -133,34 +134,32 @@ class AttackPanel:
         if before is None or before.inference is not result.inference:
             with self._histogram.scene() as axes:
                 self._axis = draw_scores(axes, result)
+                axes.set_xlabel(axes.get_xlabel().replace("\n", " "))
                 self._mark = axes.axvline(0, color="black", lw=1.5, label="moved", animated=True)
                 band = Rectangle((0, 0), 0, 1, color="0.3", alpha=0.25, lw=0, label="withheld")
                 band.set(animated=True, transform=axes.get_xaxis_transform())
                 self._band = axes.add_patch(band)
-            self.slider.unobserve(self._slider_moved, "value")
+            self.slider.unobserve(self._moved, "value")
             self.slider.value = self._own_position
-            self.slider.observe(self._slider_moved, "value")
-        self._judge()
+            self.slider.observe(self._moved, "value")
+        self.judge()
 
     @property
     def _own_position(self) -> int:
         return round(_STEPS * float(self._axis.place(self.result.inference.threshold)))
 
-    def _slider_moved(self, _: object) -> None:
-        self._judge()
-        self._moved()
-
-    def _judge(self) -> None:
+    def judge(self) -> None:
         """Show what follows from the threshold."""
+        assert self._study is not None
         result, threshold = self.result, self.threshold
+        ratio = self._study.withheld(result.target.scenario)
+        seed = self._study.metrics_seed
         scores, is_member = result.inference.scores, result.is_member
         moved = Inference(scores, threshold)
-        keep = metrics.answered(moved, self._withheld, self._seed)
+        keep = metrics.answered(moved, ratio, seed)
         called = scores >= threshold
         own = self.slider.value == self._own_position
-        self.estimates = (own and result.metrics) or metrics.evaluate(
-            moved, is_member, self._withheld, self._seed
-        )
+        self.estimates = (own and result.metrics) or metrics.evaluate(moved, is_member, ratio, seed)
         cells = metrics.confusion(called, is_member, keep).sum(axis=1)
         withheld = (~keep & is_member).sum(), (~keep & ~is_member).sum()
         names = ("TP", "FP", "FN", "TN", "WM", "WN")
@@ -186,7 +185,10 @@ class AttackPanel:
             self.estimates,
             self.counts,
             self._map.image(f"Map of the samples by outcome: {counted}."),
-            {"Surest and right": self._samples(right), "Surest and wrong": self._samples(wrong)},
+            {
+                "Most confident about, right": self._samples(right),
+                "Most confident about, wrong": self._samples(wrong),
+            },
         )
 
     def _samples(self, chosen: IntArray) -> list[dict[str, Any]]:
