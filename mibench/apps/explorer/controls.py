@@ -83,7 +83,7 @@ class Controls:
         grids = [widgets.GridBox([self._by_name[name] for name in row]) for row in rows]
         for grid in grids:
             grid.add_class("mibench-controls")
-        self.box = widgets.VBox(grids, layout=widgets.Layout(flex="0 0 auto"))
+        self.box = widgets.VBox(grids)
 
     def __getitem__(self, name: str) -> widgets.Dropdown:
         return self._by_name[name]
@@ -122,12 +122,7 @@ class Controls:
     def _choices(self, field: str) -> list[tuple[str, Any]]:
         """Return what a field of Setting may be, as text and value."""
         kind, given = Setting.model_fields[field].annotation, getattr(self._first, field)
-        known = {
-            "dataset": DATASETS,
-            "model": MODELS,
-            "defence": DEFENCES,
-            "seed": range(10),
-        }
+        known = {"dataset": DATASETS, "model": MODELS, "defence": DEFENCES, "seed": range(10)}
         choices = get_args(kind) if get_origin(kind) is Literal else known[field]
         # A dataset of the user's own has its path for a value.
         shown = self._name_of if field == "dataset" else str
@@ -194,10 +189,4 @@ def _offer(control: widgets.Dropdown, options: list[tuple[str, Any]], value: Any
 
 
 def _dropdown(title: str, options: Iterable[Any], value: Any) -> widgets.Dropdown:
-    return widgets.Dropdown(
-        description=title,
-        options=list(options),
-        value=value,
-        style={"description_width": "85px"},
-        layout=widgets.Layout(width="auto", min_width="0"),
-    )
+    return widgets.Dropdown(description=title, options=list(options), value=value)

@@ -36,8 +36,6 @@ _SHOWN: list[Explorer] = []
 _PATIENCE = 10.0
 # Studies that are kept with their data, the latest; more would fill the memory with images.
 _KEPT = 4
-
-
 # What must be there before something can be shown; no attack: only the loaded dataset.
 _Need = tuple[Setting, Attack | None]
 
@@ -95,17 +93,14 @@ class Explorer:
         self.panels = (AttackPanel(self._moved), AttackPanel(self._moved))
         self.roc, self.distances, self.again = Part("picture"), Part("picture"), Part("again")
         self._roc, self._distances = Picture(260), Picture(200)
-        self._progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="180px"))
-        self.button = widgets.Button(layout=widgets.Layout(width="90px", flex="0 0 auto"))
+        self._progress, self.button = widgets.FloatProgress(max=1.0), widgets.Button()
         self.button.on_click(lambda _: self._pressed())
         self._body = widgets.Box()
         self._body.add_class("mibench-body")
         self.widget = widgets.VBox()
         self._head = Head(self.widget)
-        line = widgets.HBox(
-            [self._head.widget, self._progress, self.button],
-            layout=widgets.Layout(align_items="center", min_height="34px", flex="0 0 auto"),
-        )
+        line = widgets.HBox([self._head.widget, self._progress, self.button])
+        line.add_class("mibench-line")
         self.widget.children = [self.controls.box, line, self._body, self.again.widget]
         atexit.register(self._end)
         self._refresh()
@@ -140,10 +135,7 @@ class Explorer:
 
     def _pressed(self) -> None:
         with self._lock:
-            if self._job is None:
-                self._refresh()
-            else:
-                self.stop()
+            (self.stop if self._job else self._refresh)()
 
     def _refresh(self) -> None:
         """Show what the controls choose, or begin to prepare it."""
@@ -199,9 +191,8 @@ class Explorer:
         self._say("; ".join(filter(None, [said, self.controls.note])))
         if study is not self._study:
             self._study = study
-            self._ahead = threading.Thread(
-                target=self._work_ahead, args=[study, target.scenario], daemon=True
-            )
+            work = partial(self._work_ahead, study, target.scenario)
+            self._ahead = threading.Thread(target=work, daemon=True)
             self._ahead.start()
 
     def _work_ahead(self, study: Study, shown: Scenario) -> None:

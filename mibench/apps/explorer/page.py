@@ -64,7 +64,7 @@ class Head:
         self._page = f".mibench-{page.model_id}"
         page.add_class("mibench-explorer")
         page.add_class(self._page[1:])
-        self.widget = widgets.HTML(layout=widgets.Layout(flex="1 1 auto", min_width="0"))
+        self.widget = widgets.HTML()
 
     def say(self, what: str, parts: Iterable[Part] = (), controls: Iterable[str] = ()) -> None:
         """Say something, and let the parts be seen where the controls are what they are of.

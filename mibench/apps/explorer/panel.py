@@ -65,8 +65,8 @@ class AttackPanel:
         self.own = widgets.Button(
             description="back to the attack's own threshold",
             tooltip="Take the threshold that the attack chose without knowing the members",
-            layout=widgets.Layout(width="auto", margin="0 0 0 auto"),
         )
+        self.own.add_class("mibench-own")
         self.slider.observe(self._moved, "value")
         self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position))
         for control in (self.slider, self.own):
@@ -160,18 +160,23 @@ class AttackPanel:
         called = scores >= threshold
         own = self.slider.value == self._own_position
         self.estimates = (own and result.metrics) or metrics.evaluate(moved, is_member, ratio, seed)
-        cells = metrics.confusion(called, is_member, keep).sum(axis=1)
-        withheld = (~keep & is_member).sum(), (~keep & ~is_member).sum()
+        outcomes = [
+            *metrics.confusion(called, is_member, keep),
+            ~keep & is_member,
+            ~keep & ~is_member,
+        ]
         names = ("TP", "FP", "FN", "TN", "WM", "WN")
-        self.counts = {n: int(c) for n, c in zip(names, (*cells, *withheld), strict=True)}
+        self.counts = {n: int(o.sum()) for n, o in zip(names, outcomes, strict=True)}
+        self._place([*outcomes[:4], ~keep])
         self.own.disabled = own
         doubtful = self._axis.place(scores[~keep])
         ends = (doubtful.min(), doubtful.max()) if len(doubtful) else (0.0, 0.0)
         self._band.set(x=ends[0], width=ends[1] - ends[0])
         self._mark.set_xdata([self._axis.place(threshold)] * 2)
-        self._place(called, is_member, keep)
         named = f"{result.attack.full_title}, {result.target.scenario.id}"
-        image = self._histogram.image(in_words(self.judged))
+        image = self._histogram.image(
+            in_words(replace(result, inference=moved, metrics=self.estimates))
+        )
         self.scores.show(self._of, named, result.attack.source, image)
         margin = np.abs(scores - threshold)
         right, wrong = extremes(margin, called == is_member, keep)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -69,14 +69,8 @@ class Picture:
         self.axes.relim()
         self.axes.autoscale()
         yield self.axes
-        self.figure.legend(
-            loc="upper left",
-            bbox_to_anchor=(LEFT - 0.02, 1.0),
-            ncols=5,
-            borderpad=0.2,
-            handletextpad=0.4,
-            columnspacing=1.0,
-        )
+        corner = (LEFT - 0.02, 1.0)
+        self.figure.legend(loc="upper left", bbox_to_anchor=corner, ncols=5, columnspacing=1.0)
         self._canvas.draw()
         self._marks = [artist for artist in self.axes.get_children() if artist.get_animated()]
         self._scene = self._canvas.copy_from_bbox(self.figure.bbox)
@@ -104,22 +98,22 @@ def png(pixels: NDArray[np.uint8]) -> str:
 
 
 # A sample's colour says what it is, its form whether the attack is right about it.
-_OUTCOMES = (
-    ("TP", MEMBER, "o"),
-    ("FN", MEMBER, "x"),
-    ("TN", NONMEMBER, "o"),
-    ("FP", NONMEMBER, "x"),
-    ("withheld", "0.6", "."),
-)
+_OUTCOMES = {
+    "TP": (MEMBER, "o"),
+    "FP": (NONMEMBER, "x"),
+    "FN": (MEMBER, "x"),
+    "TN": (NONMEMBER, "o"),
+    "withheld": ("0.6", "."),
+}
 
 
-def draw_map(axes: Axes, points: FloatArray) -> Callable[[BoolArray, BoolArray, BoolArray], None]:
+def draw_map(axes: Axes, points: FloatArray) -> Callable[[Iterable[BoolArray]], None]:
     """Prepare axes for samples at points, (n, 2), by what an attack makes of them.
 
     Returns
     -------
     callable
-        Takes which are called members, which are, and which get an answer, each (n,).
+        Takes which are TP, FP, FN, TN and withheld, each (n,).
     """
     low, high = points.min(axis=0), points.max(axis=0)
     margin = 0.05 * np.maximum(high - low, 1e-9)
@@ -128,18 +122,11 @@ def draw_map(axes: Axes, points: FloatArray) -> Callable[[BoolArray, BoolArray, 
     axes.set_xlabel("first and second principal component")
     marks = [
         axes.plot([], [], form, color=colour, ms=4, alpha=0.8, label=name, animated=True)[0]
-        for name, colour, form in _OUTCOMES
+        for name, (colour, form) in _OUTCOMES.items()
     ]
 
-    def place(called: BoolArray, is_member: BoolArray, keep: BoolArray) -> None:
-        sides = (
-            called & is_member & keep,
-            ~called & is_member & keep,
-            ~called & ~is_member & keep,
-            called & ~is_member & keep,
-            ~keep,
-        )
-        for mark, side in zip(marks, sides, strict=True):
-            mark.set_data(points[side, 0], points[side, 1])
+    def place(outcomes: Iterable[BoolArray]) -> None:
+        for mark, chosen in zip(marks, outcomes, strict=True):
+            mark.set_data(points[chosen].T)
 
     return place
