@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,10 @@ import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect, sync_playwright
 
+from mibench import scenarios
 from mibench.apps.cli import main
 from mibench.apps.explorer.panel import SHOWN
+from mibench.errors import ScenarioInfeasible
 from mibench.setting import Place, Setting
 from mibench.study.study import Study
 
@@ -116,13 +119,13 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
     status = page.locator(".mibench-status")
-    expect(status).to_contain_text("digits_Normal + 0.500 + 0.000 + 10%: 160 samples")
+    expect(status).to_contain_text("digits_Normal + 0.500 + 0.000 + 10%: ")
     assert numbers(page) == attack("loss_threshold", "ES10", cache_dir)
 
-    page.get_by_label("withheld").select_option("40%")
-    expect(status).to_contain_text("+ 40%: 160 samples")
-    expect(page.get_by_label("scenario")).to_have_value("ES12")
-    shown = attack("loss_threshold", "ES12", cache_dir)
+    page.get_by_label("withheld").select_option("20%")
+    expect(status).to_contain_text("+ 20%: ")
+    expect(page.get_by_label("scenario")).to_have_value("ES11")
+    shown = attack("loss_threshold", "ES11", cache_dir)
     expect(page.locator('td[data-metric="precision"]').first).to_have_text(shown["precision"])
     assert numbers(page) == shown
 
@@ -174,12 +177,22 @@ _WATCH = """() => {
 }"""
 
 
+def _feasible(study: Study, count: int) -> list[str]:
+    """Return ids of scenarios that the pool can meet, of unlike levels."""
+    found = []
+    for scenario in scenarios.catalogue(study.dataset.name)[::7]:
+        with suppress(ScenarioInfeasible):
+            study.construct(scenario)
+            found.append(scenario.id)
+    return found[:count]
+
+
 def test_numbers_are_those_of_the_label_at_every_moment(
     page: Page, lab: str, cache_dir: Path
 ) -> None:
     """Goes on where the test before stopped."""
     study = Study(Setting(epochs=5), Place(cache_dir=cache_dir))
-    ids, attacks = ("ES02", "ES10", "ES22", "ES50"), ("loss_threshold", "gap")
+    ids, attacks = _feasible(study, 4), ("loss_threshold", "gap")
     titles, expected = {}, {}
     for name in attacks:
         for scenario in ids:
@@ -203,9 +216,9 @@ def test_numbers_are_those_of_the_label_at_every_moment(
             controls["scenario"].select_option(ids[change % len(ids)])
         # Sometimes before the last change is answered.
         page.wait_for_timeout(float(rng.choice([0, 30, 200, 600])))
-    controls["scenario"].select_option("ES10")
+    controls["scenario"].select_option(ids[0])
     controls["attack"].select_option(titles["loss_threshold"])
-    last = f"{titles['loss_threshold']}, ES10: threshold"
+    last = f"{titles['loss_threshold']}, {ids[0]}: threshold"
     page.locator(".mibench-note", has_text=last).first.wait_for()
     page.wait_for_timeout(500)
     seen = page.evaluate("() => { clearInterval(window.watch); return window.seen; }")
