@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -93,6 +94,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[s
         pytest.fail(f"JupyterLab did not start: {''.join(said)}")
     # Read on, so that the server never waits for a full pipe.
     drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+    # It says its address a little before it listens there.
+    for _ in range(100):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.1)
     yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={token}"
     server.terminate()
     server.wait()

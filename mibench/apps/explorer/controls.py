@@ -122,7 +122,8 @@ class Controls:
     def _choices(self, field: str) -> list[tuple[str, Any]]:
         """Return what a field of Setting may be, as text and value."""
         kind, given = Setting.model_fields[field].annotation, getattr(self._first, field)
-        known = {"dataset": DATASETS, "model": MODELS, "defence": DEFENCES, "seed": range(10)}
+        known: dict[str, Iterable[Any]] = {"dataset": DATASETS, "model": MODELS}
+        known |= {"defence": DEFENCES, "seed": range(10)}
         choices = get_args(kind) if get_origin(kind) is Literal else known[field]
         # A dataset of the user's own has its path for a value.
         shown = self._name_of if field == "dataset" else str

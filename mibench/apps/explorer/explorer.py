@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import shlex
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -197,9 +197,9 @@ class Explorer:
 
     def _work_ahead(self, study: Study, shown: Scenario) -> None:
         """Construct all target datasets and fit all attacks, so that a change finds its own."""
-        constructed = [partial(study.construct, s) for s in scenarios.catalogue(study.dataset.name)]
-        fitted = [partial(study.attack, attack, shown) for attack in parse("all")]
-        for task in [*constructed, *fitted]:
+        listed = scenarios.catalogue(study.dataset.name)
+        tasks: list[Callable[[], Any]] = [partial(study.construct, s) for s in listed]
+        for task in [*tasks, *(partial(study.attack, a, shown) for a in parse("all"))]:
             if self._study is not study:
                 return
             with suppress(MIBenchError, NotMade):  # told, or made, when it is chosen
@@ -213,7 +213,7 @@ class Explorer:
                 self._roc_said = draw_roc(axes, judged)
                 for line in axes.lines:
                     line.set_linewidth(1.5)
-                mark = {"ms": 8, "mec": "black", "clip_on": False, "animated": True}
+                mark: dict[str, Any] = {"ms": 8, "mec": "black", "clip_on": False, "animated": True}
                 self._points = [
                     axes.plot([], [], look.marker, color=look.face, **mark)[0] for look in styles
                 ]

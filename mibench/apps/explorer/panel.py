@@ -83,8 +83,9 @@ class AttackPanel:
         return replace(self.result, target=target, metrics={})
 
     def _is_on(self, study: Study, target: TargetDataset) -> bool:
-        shown = self._shown and self._shown.target.samples
-        return study is self._study and np.array_equal(shown, target.samples)
+        if self._shown is None or study is not self._study:
+            return False
+        return np.array_equal(self._shown.target.samples, target.samples)
 
     @property
     def result(self) -> Attacked:
