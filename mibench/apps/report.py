@@ -179,7 +179,7 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
     body = []
     for attack, row in means.iterrows():
         numbers = [f"{row['rank']:.1f}", f"{row['leads']:.0f}"]
-        numbers += [_number(row[metric]) for metric in SHOWN]
+        numbers += [_number(row[m]) or METRICS[m].absent for m in SHOWN]
         body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
     caption = (
         f"{name}: means over {len(ma)} scenario{'s' if len(ma) > 1 else ''}; rank and lead by MA, "
