@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mibench import scenarios
+from mibench import code, scenarios
 from mibench.apps.batch import estimates, jobs, notebooks, trainings, verification
 from mibench.apps.batch import plan as batch
 from mibench.data.loading import load
@@ -373,7 +373,7 @@ def test_the_whole_grid_loads_within_a_second(tmp_path: Path) -> None:
     """588 scenarios and 20 attacks; the numbers are simulated."""
     rng = np.random.default_rng(0)
     columns = [f"{m}{end}" for m in METRICS for end in ("", "_low", "_high")]
-    for dataset in scenarios.PUBLISHED:
+    for dataset in scenarios.published():
         ids = [s.id for s in scenarios.catalogue(dataset)]
         named = {"dataset": dataset, "model": "simulated", "seed": 0}
         table = pd.DataFrame(
@@ -416,3 +416,93 @@ def test_notebooks_hold_no_outputs() -> None:
     for file in Path(__file__).parents[1].joinpath("notebooks").glob("*.ipynb"):
         for cell in nbformat.read(file, as_version=4).cells:
             assert not cell.get("outputs") and not cell.get("execution_count"), file.name
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from mibench.attacks.base import Attack, Inference, register
+
+@register
+@dataclass
+class Mine(Attack):
+    name: ClassVar[str] = "mine"
+    title: ClassVar[str] = "Mine"
+    source: ClassVar[str] = "none"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    sign: int = 1
+
+    def infer(self, target):
+        return Inference(self.sign * target.probs.max(axis=1), 0.5)
+"""
+
+
+def test_a_plugin_that_changed_runs_again_where_it_is_used(project: Path) -> None:
+    plugin = project / "my_attack.py"
+    plugin.write_text(PLUGIN)
+    text = f"""
+plugins: [{plugin}]
+notebooks:
+  - {{notebook: writes, name: a, parameters: {{attacks: [{{name: mine, sign: [1, 2]}}]}}}}
+  - {{notebook: writes, name: b, parameters: {{attacks: [gap]}}}}
+"""
+    mine, other = plan(project, text)
+    assert mine.attacks == ("mine", "mine[sign=2]")
+    assert mine.parameters["place"]["plugins"] == [str(plugin)]
+    execute(mine)
+    execute(other)
+    plugin.write_text("# A comment changes nothing.\n" + PLUGIN)
+    assert [task.state() for task in plan(project, text)] == ["done", "done"]
+    plugin.write_text(PLUGIN.replace("self.sign *", "-self.sign *"))
+    mine, other = plan(project, text)
+    assert [task.state() for task in (mine, other)] == ["stale", "done"]
+    assert mine.stale() == ["my_attack.py"]
+
+
+def test_a_changed_source_is_told_by_its_file(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "notebooks: [{notebook: writes, parameters: {attacks: [%s]}, name: %s}]"
+    [loss] = plan(project, text % ("loss_threshold", "a"))
+    [gap] = plan(project, text % ("gap", "b"))
+    execute(loss)
+    execute(gap)
+    real = code.digests
+
+    def changed(*modules: str) -> dict[str, str]:
+        file = "mibench/attacks/loss_threshold.py"
+        return {f: "other" if f == file else digest for f, digest in real(*modules).items()}
+
+    monkeypatch.setattr(code, "digests", changed)
+    assert loss.stale() == ["mibench/attacks/loss_threshold.py"] and gap.stale() == []
+
+
+def test_names_never_take_each_others_files(project: Path) -> None:
+    text = "notebooks: [{notebook: writes, name: %s, parameters: {seed: %d}}]"
+    others = [plan(project, text % (name, i))[0] for i, name in enumerate(("v1.2", "v1.answers"))]
+    for task in others:
+        execute(task)
+    execute(plan(project, text % ("v1", 5))[0])
+    assert all(task.is_done() for task in others)
+    table, answers = results.load(project / "executed")
+    assert sorted(table["seed"]) == [0, 1, 5] and len(answers) == 3
+
+
+def test_a_damaged_table_counts_as_not_done(project: Path) -> None:
+    [task] = plan(project, "notebooks: [writes]")
+    execute(task)
+    table = task.output.with_suffix(".parquet")
+    table.write_bytes(table.read_bytes()[:100])
+    assert task.stale() == ["its table"]
+    assert execute(task).state == "done" and task.is_done()
+
+
+def test_old_tables_go_when_a_rerun_fails(project: Path) -> None:
+    notebook(project, "writes", OWN + "\nsound = True", WRITES, "assert sound")
+    text = "notebooks: [{notebook: writes, parameters: {sound: %s}}]"
+    [task] = plan(project, text % "true")
+    execute(task)
+    notebook(project, "writes", OWN + "\nsound = True", "assert sound", WRITES)
+    [again] = plan(project, text % "false")
+    assert execute(again).state == "failed"
+    assert not again.output.with_suffix(".parquet").exists()
