@@ -199,7 +199,8 @@ class Explorer:
         """Construct all target datasets and fit all attacks, so that a change finds its own."""
         listed = scenarios.catalogue(study.dataset.name)
         tasks: list[Callable[[], Any]] = [partial(study.construct, s) for s in listed]
-        for task in [*tasks, *(partial(study.attack, a, shown) for a in parse("all"))]:
+        tasks += [partial(study.attack, attack, shown) for attack in parse("all")]
+        for task in tasks:
             if self._study is not study:
                 return
             with suppress(MIBenchError, NotMade):  # told, or made, when it is chosen
