@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from mibench import __version__, scenarios
+from mibench.construction import described
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
 from mibench.store import replacing, safe
@@ -296,6 +297,26 @@ def factors(results: pd.DataFrame) -> pd.DataFrame:
     measured = [str(c) for c in results.columns if str(c).endswith(("_wanted", "_measured"))]
     shape = [c for c in ("shape_distance",) if c in results]
     return results[columns + measured + shape].drop_duplicates().set_index("scenario")
+
+
+def uncontrolled(results: pd.DataFrame) -> pd.DataFrame:
+    """Return what each target dataset has that no factor controls.
+
+    One row per scenario and seed; see :func:`mibench.construction.described.describe`.
+    """
+    rows = results.loc[
+        results["status"] == "ok", ["scenario", "seed", *scenarios.FACTORS, *described.DESCRIBED]
+    ]
+    return rows.drop_duplicates().set_index("scenario")
+
+
+def cautions(results: pd.DataFrame) -> list[str]:
+    """Return in words what else the factors moved.
+
+    See :func:`mibench.construction.described.warnings`.
+    """
+    rows: list[Any] = uncontrolled(results).to_dict("records")
+    return described.warnings(rows)
 
 
 def within(

@@ -140,6 +140,27 @@ class Study:
         """
         return self.pool.construct(self.scenario(scenario))
 
+    def describe(self, chosen: Iterable[Scenario | str]) -> tuple[list[dict[str, Any]], list[str]]:
+        """Construct target datasets and return what no factor of them controls.
+
+        Returns
+        -------
+        rows : list of dict
+            One per scenario: id, label, factors, and what
+            :func:`mibench.construction.described.describe` says.
+        infeasible : list of str
+            Why the others have none.
+        """
+        rows, infeasible = [], []
+        for scenario in map(self.scenario, chosen):
+            try:
+                target = self._with_difficulty(self.construct(scenario))
+            except ScenarioInfeasible as error:
+                infeasible.append(str(error))
+            else:
+                rows.append({**scenario.to_dict(), **target.described})
+        return rows, infeasible
+
     def _with_difficulty(self, target: TargetDataset) -> TargetDataset:
         """Add how much harder members are than nonmembers for models that saw neither."""
         auc = difficulty_auc(target.is_member, self.signals.difficulty(target.samples))
