@@ -223,8 +223,7 @@ def test_training_is_followed_and_stopped_and_tried_again(tmp_path: Path) -> Non
     assert job.training._process.returncode not in (None, 0)
     assert "Stopped" in explorer.status and not explorer.shown
     assert list(tmp_path.glob("**/*.npz")) == []
-    explorer._settings["epochs"] = 5
-    explorer._experiments.clear()
+    explorer.controls._first = Setting(epochs=5)
     explorer.button.click()
     explorer.wait()
     assert explorer.shown, explorer.status
@@ -335,10 +334,11 @@ def test_a_users_own_data_are_shown(tmp_path: Path) -> None:
     data = load_digits()
     np.savez(tmp_path / "mine.npz", inputs=data.images / 16, labels=data.target)
     explorer = explore(
-        {"dataset": "mine.npz", "epochs": 20},
+        {"dataset": "mine.npz", "construction": "pairs", "epochs": 20},
         {"data_dir": tmp_path, "cache_dir": tmp_path / "cache"},
     )
     explorer.wait()
+    assert explorer.shown, explorer.status
     assert ("mine", str(tmp_path / "mine.npz")) in explorer.controls["dataset"].options
     assert explorer.controls.scenario.dataset == "mine"
     assert 0 <= explorer.panels[0].estimates["recall"].value <= 1

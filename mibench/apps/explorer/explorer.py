@@ -135,11 +135,16 @@ class Explorer:
 
     def _pressed(self) -> None:
         with self._lock:
-            (self.stop if self._job else self._refresh)()
+            if self._job is None:
+                self._refresh()
+            else:
+                self.stop()
 
     def _refresh(self) -> None:
         """Show what the controls choose, or begin to prepare it."""
         with self._lock:
+            # First, because controls may change while this runs: then the page dims what is shown.
+            self._selectors = self.controls.selectors
             try:
                 study, results = self._results()
                 with drawing():
@@ -323,7 +328,7 @@ class Explorer:
 
     def _say(self, what: str, button: str = "", share: float | None = None) -> None:
         self.status = what
-        self._head.say(what, *((self._parts, self.controls.selectors) if self.shown else ()))
+        self._head.say(what, *((self._parts, self._selectors) if self.shown else ()))
         self._progress.layout.display = "none" if share is None else ""
         self._progress.value = share or 0.0
         self.button.layout.display = "" if button else "none"
