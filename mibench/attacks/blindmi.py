@@ -146,6 +146,7 @@ class BlindMIOneClass(Attack):
     title = "BlindMI-1CLASS"
     source = "Hui et al. 2021"
     needs = frozenset({"generated"})
+    per_sample = True
 
     nu: Rate = 0.9
 

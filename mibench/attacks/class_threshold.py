@@ -42,6 +42,7 @@ class ClassThreshold(Attack):
 
     source = "Song & Mittal 2021"
     needs = frozenset({"shadow"})
+    per_sample = True
 
     @abstractmethod
     def metric(self, outputs: Outputs) -> FloatArray:

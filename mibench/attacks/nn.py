@@ -22,6 +22,7 @@ class AttackNetwork(Attack):
     """
 
     needs = frozenset({"shadow"})
+    per_sample = True
 
     hidden: Count = 64
 

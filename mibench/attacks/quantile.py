@@ -35,6 +35,7 @@ class AttackP(Attack):
     title = "Attack-P"
     source = "Ye et al. 2022"
     needs = frozenset({"auxiliary"})
+    per_sample = True
 
     fpr: Rate = 0.1
 
@@ -105,6 +106,7 @@ class AttackR(OtherModels):
     title = "Attack-R"
     source = "Ye et al. 2022"
     needs = frozenset({"references"})
+    per_sample = True
 
     def infer(self, target: Outputs) -> Inference:
         """Compare with the out-models."""
@@ -126,6 +128,7 @@ class AttackD(OtherModels):
     title = "Distillation-based"
     source = "Ye et al. 2022"
     needs = frozenset({"distilled"})
+    per_sample = True
 
     def infer(self, target: Outputs) -> Inference:
         """Compare with the distilled models."""
@@ -157,6 +160,7 @@ class QuantileRegression(Attack):
     title = "Quantile regression"
     source = "Bertran et al. 2023"
     needs = frozenset({"auxiliary", "inputs"})
+    per_sample = True
 
     fpr: Rate = 0.1
     form: Literal["gaussian", "quantile"] = "gaussian"
