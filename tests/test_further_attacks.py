@@ -44,6 +44,7 @@ from mibench.errors import MIBenchError
 from mibench.outputs import Copies, Labelled, Outputs
 from mibench.streams import Streams
 from mibench.study import Study
+from mibench.study.checking import check
 from mibench.study.metrics import auc
 
 
@@ -651,6 +652,11 @@ def test_what_is_lacking_is_named() -> None:
             continue
         with pytest.raises(MIBenchError, match=r"needs|without"):
             kind().fit(Knowledge()).infer(Outputs(np.zeros((4, 3)), np.zeros(4, dtype=int)))
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_every_attack_passes_what_anybodys_must(name: str) -> None:
+    assert check(ATTACKS[name]) == []
 
 
 @pytest.mark.parametrize("name", ATTACKS)
