@@ -106,6 +106,37 @@ def test_attack_networks_learn_nothing_from_noise(kind: type[AttackNetwork]) -> 
     assert roc_auc_score(truth, found.scores) == pytest.approx(0.5, abs=0.1)
 
 
+def test_a_class_with_enough_samples_has_a_network_of_its_own() -> None:
+    """Members of class 0 are surer than nonmembers, those of class 1 less sure."""
+
+    def mixed(seed: int) -> tuple[Outputs, np.ndarray]:
+        rng = np.random.default_rng(seed)
+        labels, is_member = rng.integers(0, 2, 1200), rng.random(1200) < 0.5
+        sure = rng.normal(np.where(is_member == (labels == 0), 4, 1), 0.5)
+        logits = np.zeros((1200, 3))
+        logits[np.arange(1200), labels] = sure
+        return Outputs(logits, labels), is_member
+
+    (shadow, known), (target, truth) = mixed(0), mixed(1)
+    # Halves of the samples under two shadow models: neither alone has 200 of a class and side.
+    halves = [np.arange(0, 1200, 2), np.arange(1, 1200, 2)]
+    shadows = tuple(Labelled(shadow.take(half), known[half]) for half in halves)
+    areas = {
+        (count, needed): roc_auc_score(
+            truth,
+            NNAttack(own_network_from=needed)
+            .fit(Knowledge(shadows=shadows[:count]))
+            .infer(target)
+            .scores,
+        )
+        for count in (1, 2)
+        for needed in (200, 1000)
+    }
+    assert areas[2, 200] > 0.97
+    # One network cannot know which class a sorted posterior vector belongs to.
+    assert max(areas[1, 200], areas[1, 1000], areas[2, 1000]) < 0.6
+
+
 def test_attack_networks_of_two_classes() -> None:
     shadow, is_member = drawn(7, classes=2)
     for kind in NETWORKS:
@@ -168,15 +199,59 @@ def test_lira_reaches_the_ideal_likelihood_ratio(kind: type[OnlineLiRA]) -> None
     assert advantage == pytest.approx(2 * norm.cdf(0.75) - 1, abs=0.05)
 
 
-def test_few_reference_models_share_one_deviation() -> None:
+@pytest.mark.parametrize("pooled", [0.0, 16.0, 1e12])
+def test_variances_are_shrunk_to_the_pooled_one(pooled: float) -> None:
     rng = np.random.default_rng(1)
     values, own = rng.normal(0, 1, (16, 50)) * np.linspace(0.2, 3, 50), rng.normal(0, 1, 50)
     trained_on = np.argsort(rng.random((16, 50)), axis=0) < 8
     target = Outputs(confident(own), np.ones(50, dtype=int), confident(values), trained_on)
     columns = [values[~trained_on[:, i], i] for i in range(50)]
-    shared = np.sqrt(np.mean([(c - c.mean()) ** 2 for c in columns]))
-    expected = [(own[i] - columns[i].mean()) / shared for i in range(50)]
-    assert OfflineLiRA().infer(target).scores == pytest.approx(expected)
+    shared = np.mean([(c - c.mean()) ** 2 for c in columns])
+    # As if `pooled` further models deviated by the shared deviation; 1e12 leaves nothing else.
+    variances = [
+        (((c - c.mean()) ** 2).sum() + pooled * shared) / (8 + pooled) if pooled < 1e12 else shared
+        for c in columns
+    ]
+    expected = [(own[i] - columns[i].mean()) / np.sqrt(variances[i]) for i in range(50)]
+    assert OfflineLiRA(pooled=pooled).infer(target).scores == pytest.approx(expected)
+
+
+def test_more_references_never_weaken_lira() -> None:
+    """Deviations that differ twofold; whatever the number, as good as the better of the two ends.
+
+    A standard error of the AUC of 2,000 samples is 0.01.
+    """
+    rng = np.random.default_rng(3)
+    n, found = 2000, []
+    mean, deviation, is_member = rng.normal(0, 3, n), rng.uniform(0.7, 1.4, n), rng.random(n) < 0.5
+    own = rng.normal(mean + 1.5 * is_member, deviation)
+    for models in (16, 32, 64, 128):
+        trained_on = np.argsort(rng.random((models, n)), axis=0) < models // 2
+        values = rng.normal(mean + 1.5 * trained_on, deviation)
+        target = Outputs(confident(own), np.ones(n, dtype=int), confident(values), trained_on)
+        areas = {
+            pooled: roc_auc_score(is_member, OnlineLiRA(pooled=pooled).infer(target).scores)
+            for pooled in (0.0, 16.0, 1e9)
+        }
+        assert areas[16.0] > max(areas.values()) - 0.005, (models, areas)
+        found.append(areas[16.0])
+    assert (np.diff(found) > -0.005).all(), found
+
+
+@pytest.mark.parametrize("kind", [OnlineLiRA, OfflineLiRA])
+def test_a_wanted_fpr_is_met_by_stand_ins(kind: type[OnlineLiRA]) -> None:
+    rng = np.random.default_rng(0)
+    n, models = 4000, 32
+    mean, is_member = rng.normal(0, 3, n), rng.random(n) < 0.5
+    trained_on = np.argsort(rng.random((models, n)), axis=0) < models // 2
+    references = confident(rng.normal(mean + 1.5 * trained_on, 1))
+    own = confident(rng.normal(mean + 1.5 * is_member, 1))
+    target = Outputs(own, np.ones(n, dtype=int), references, trained_on)
+    for wanted in (0.01, 0.1):
+        found = kind(fpr=wanted).infer(target)
+        reached = (found.scores >= found.threshold)[~is_member].mean()
+        # Three binomial errors of 2,000 nonmembers, and that a stand-in has one model less.
+        assert abs(reached - wanted) < 3 * np.sqrt(wanted / 2000) + 0.1 * wanted
 
 
 def test_lira_needs_models_on_both_sides() -> None:

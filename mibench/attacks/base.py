@@ -112,6 +112,10 @@ class Attack(ABC):
         Keys of :data:`NEEDS`.
     labels_only : bool
         Whether it reads nothing of the target but the labels it answers.
+    per_sample : bool
+        Whether a sample's score follows from that sample alone, whichever are attacked with it, so
+        that a pool may be scored once for all target datasets that are chosen from it. The
+        threshold may follow from all.
     """
 
     name: ClassVar[str]
@@ -119,6 +123,7 @@ class Attack(ABC):
     source: ClassVar[str]
     needs: ClassVar[frozenset[str]]
     labels_only: ClassVar[bool] = False
+    per_sample: ClassVar[bool] = False
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Learn what does not depend on the target dataset."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import product
-from typing import ClassVar, Self
+from typing import Self
 
 import numpy as np
 from sklearn.svm import OneClassSVM
@@ -10,7 +10,7 @@ from sklearn.svm import OneClassSVM
 from mibench.attacks.base import Attack, Count, Inference, Knowledge, Rate, register
 from mibench.construction.kernels import blindmi_features, gaussians
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, Outputs
+from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 # Their kernel takes 3 GiB.
 MOST_SAMPLES = 20_000
@@ -20,8 +20,9 @@ class Differential(Attack):
     """Moves samples between the target dataset T and a set of nonmembers G while the MMD rises.
 
     A sample whose move from T to G raises the MMD between them is a nonmember. Score: by how much
-    the MMD^2 is higher with the sample in T than with it in G, in the final state; samples in G
-    have it negative. Threshold: 0.
+    the MMD^2 is higher with the sample in T than with it in G, in the final state; samples that
+    left T have it negative. Threshold: 0. Samples are visited in a random order that does not
+    depend on the one they come in.
 
     References
     ----------
@@ -31,13 +32,14 @@ class Differential(Attack):
 
     source = "Hui et al. 2021"
 
-    def scores(
-        self, features: FloatArray, generated: FloatArray, in_g: BoolArray, both_ways: bool
-    ) -> FloatArray:
-        """Move samples until no move raises the MMD, and score them, (n,)."""
-        in_g, gain = differential_moves(features, generated, in_g, both_ways)
-        size = np.maximum(np.abs(gain), np.finfo(float).tiny)
-        return np.where(in_g, -size, size)
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Take the seed of the order."""
+        self.seed_ = knowledge.seed
+        return self
+
+    def order(self, features: FloatArray) -> IntArray:
+        """Return a random order of samples (n, d) that follows from their values."""
+        return np.lexsort(features.T)[np.random.default_rng(self.seed_).permutation(len(features))]
 
 
 @register
@@ -57,7 +59,7 @@ class BlindMIDiffWith(Differential):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Draw the generated nonmembers."""
-        self.seed_ = knowledge.seed
+        super().fit(knowledge)
         features = blindmi_features(knowledge.given("generated"))
         drawn = np.random.default_rng(self.seed_).permutation(len(features))[: self.batch]
         self.generated_ = features[drawn]
@@ -66,55 +68,74 @@ class BlindMIDiffWith(Differential):
     def infer(self, target: Outputs) -> Inference:
         """Move samples of each batch to the generated nonmembers."""
         features, scores = blindmi_features(target), np.empty(len(target))
-        order = np.random.default_rng(self.seed_).permutation(len(target))
-        for batch in np.array_split(order, -(-len(target) // self.batch)):
+        for batch in np.array_split(self.order(features), -(-len(target) // self.batch)):
             nobody = np.zeros(len(batch), dtype=bool)
-            scores[batch] = self.scores(features[batch], self.generated_, nobody, False)
+            moves = differential_moves(features[batch], self.generated_, nobody, False)
+            scores[batch] = signed(*moves)
         return Inference(scores, 0.0)
 
 
 @register
 @dataclass
 class BlindMIDiffWithoutSingle(Differential):
-    """Differential comparison with the least confident fifth of the target dataset for G.
+    """Differential comparison with the least confident samples for G, moves out of T only.
 
-    That fifth stays in G; others move from T to G (single direction).
+    As in the authors' published code: G is the least confident 1,000, at most half, of all
+    samples; random batches of 1,000, of all samples, are T. In a round every sample is tried
+    against the state at its beginning, and those whose move to G would raise the MMD leave T
+    together; G stays as it was. Features: the three largest posteriors.
     """
 
     name = "blindmi_diff_wo_single"
     title = "BlindMI-Diff-w/o (single)"
     needs = frozenset[str]()
 
-    share: Rate = 0.2
-    both_ways: ClassVar[bool] = False
+    nonmembers: Count = 1000
+    batch: Count = 1000
 
     def infer(self, target: Outputs) -> Inference:
-        """Move samples between the more and the less confident part."""
-        confidence = target.probs.max(axis=1)
-        order = np.argsort(confidence, kind="stable")
-        in_g = np.zeros(len(target), dtype=bool)
-        in_g[order[: max(1, round(self.share * len(target)))]] = True
-        features = blindmi_features(target)
-        return Inference(self.scores(features, features[:0], in_g, self.both_ways), 0.0)
+        """Move samples of each batch out of T."""
+        features, scores = target.sorted_probs[:, :3], np.empty(len(target))
+        order, most = self.order(features), max(1, len(target) // 2)
+        # Least confident first; of equals by the random order.
+        least = order[np.argsort(features[order, 0], kind="stable")][: min(self.nonmembers, most)]
+        for batch in np.array_split(order, -(-len(target) // self.batch)):
+            scores[batch] = signed(*moves_by_round(features[batch], features[least]))
+        return Inference(scores, 0.0)
 
 
 @register
 @dataclass
-class BlindMIDiffWithout(BlindMIDiffWithoutSingle):
+class BlindMIDiffWithout(Differential):
     """Differential comparison with the less confident half for G, moving both ways."""
 
     name = "blindmi_diff_wo"
     title = "BlindMI-Diff-w/o"
+    needs = frozenset[str]()
 
     share: Rate = 0.5
-    both_ways: ClassVar[bool] = True
+
+    def infer(self, target: Outputs) -> Inference:
+        """Move samples between the more and the less confident part."""
+        features, scores = blindmi_features(target), np.empty(len(target))
+        order = self.order(features)
+        confidence = target.probs.max(axis=1)[order]
+        in_g = np.zeros(len(target), dtype=bool)
+        least = np.argsort(confidence, kind="stable")
+        in_g[least[: max(1, round(self.share * len(target)))]] = True
+        scores[order] = signed(*differential_moves(features[order], features[:0], in_g, True))
+        return Inference(scores, 0.0)
 
 
 @register
+@dataclass
 class BlindMIOneClass(Attack):
-    """A sample is a nonmember where a one-class SVM takes it for one of the generated.
+    """A sample is a member where a one-class SVM trained on generated nonmembers takes it in.
 
-    Score: minus the decision function of the SVM. Threshold: 0.
+    Score: the decision function, as in the authors' published code. The sigmoid kernel of two
+    posterior vectors, largest first, grows with their inner product, and so the decision function
+    with the sample's confidence; with nu = 0.9 it is positive for those surer than about nine
+    tenths of the generated. Threshold: 0.
 
     References
     ----------
@@ -125,15 +146,67 @@ class BlindMIOneClass(Attack):
     title = "BlindMI-1CLASS"
     source = "Hui et al. 2021"
     needs = frozenset({"generated"})
+    per_sample = True
+
+    nu: Rate = 0.9
 
     def fit(self, knowledge: Knowledge) -> Self:
-        """Train the SVM on the generated nonmembers."""
-        self.svm_ = OneClassSVM().fit(blindmi_features(knowledge.given("generated")))
+        """Train the SVM on the generated nonmembers' three largest posteriors."""
+        generated = knowledge.given("generated").sorted_probs[:, :3]
+        self.svm_ = OneClassSVM(nu=self.nu, kernel="sigmoid", gamma="scale").fit(generated)
         return self
 
     def infer(self, target: Outputs) -> Inference:
-        """Score by minus the decision function."""
-        return Inference(-self.svm_.decision_function(blindmi_features(target)), 0.0)
+        """Score by the decision function."""
+        return Inference(self.svm_.decision_function(target.sorted_probs[:, :3]), 0.0)
+
+
+def signed(left: BoolArray, gain: FloatArray) -> FloatArray:
+    """Return the gains (n,), negative for the samples that left T and positive for the others."""
+    size = np.maximum(np.abs(gain), np.finfo(float).tiny)
+    return np.where(left, -size, size)
+
+
+def moves_by_round(features: FloatArray, fixed: FloatArray) -> tuple[BoolArray, FloatArray]:
+    """Move samples out of T, all of a round together, until no move to G would raise the MMD.
+
+    Parameters
+    ----------
+    features : float array, (n, d)
+        T at the beginning.
+    fixed : float array, (g, d)
+        G, which stays.
+
+    Returns
+    -------
+    left : bool array, (n,)
+    gain : float array, (n,)
+        MMD^2 with the sample in T minus MMD^2 with it in G.
+    """
+    kernel, to_g = gaussians(features, features), gaussians(features, fixed).sum(axis=1)
+    own, within_g, n_g = kernel.diagonal(), float(gaussians(fixed, fixed).sum()), len(fixed)
+    in_t = np.ones(len(features), dtype=bool)
+    while True:
+        to_t, n_t = kernel[:, in_t].sum(axis=1), int(in_t.sum())
+        within_t, across = float(to_t[in_t].sum()), float(to_g[in_t].sum())
+        # Of each sample with it in T and with it in G; one that has left is put back to T first.
+        back = np.where(in_t, 0, 1)
+        size = n_t + back
+        tt = within_t + back * (2 * to_t + own)
+        with_t = to_t + back * own
+        tg = across + back * to_g
+        stays = tt / size**2 - 2 * tg / (size * n_g) + within_g / n_g**2
+        with np.errstate(divide="ignore", invalid="ignore"):
+            moves = (
+                (tt - 2 * with_t + own) / (size - 1) ** 2
+                - 2 * (tg - to_g + with_t - own) / ((size - 1) * (n_g + 1))
+                + (within_g + 2 * to_g + own) / (n_g + 1) ** 2
+            )
+        gain = np.where(size > 1, stays - moves, 1.0)
+        leaving = in_t & (gain < 0)
+        if not leaving.any() or leaving.sum() == n_t:
+            return ~in_t | leaving, gain
+        in_t &= ~leaving
 
 
 def differential_moves(

@@ -1,32 +1,48 @@
 """Calibrated score attack."""
 
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
 import numpy as np
 
 from mibench.attacks.base import register
-from mibench.attacks.reference import ReferenceAttack
-from mibench.outputs import BoolArray, FloatArray, IntArray, cross_entropy
+from mibench.attacks.reference import ReferenceAttack, mean_of
+from mibench.outputs import BoolArray, FloatArray, IntArray, cross_entropy, scaled_logit
 
 
 @register
+@dataclass
 class CalibratedScore(ReferenceAttack):
-    """Loss relative to how hard the sample is for models that have not seen it.
+    """A score relative to how hard the sample is for models that have not seen it.
 
-    Score: mean loss over the reference models trained without the sample, minus the target's.
+    Score: the target's score less the mean over the reference models trained without the sample.
 
     References
     ----------
     Watson et al. 2022, "On the Importance of Difficulty Calibration in Membership Inference
-    Attacks", the calibrated membership score with the loss as score.
+    Attacks", the calibrated membership score.
+
+    Attributes
+    ----------
+    of : str
+        The score: "confidence" p_y, "logit" log(p_y / (1 - p_y)), or "loss", minus it, which is
+        what the published benchmark ran.
     """
 
     name = "calibrated"
     title = "Calibrated Score"
     source = "Watson et al. 2022"
-    reads_in = False
+    reads_in: ClassVar[bool] = False
+    per_sample = True
+
+    of: Literal["confidence", "logit", "loss"] = "confidence"
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
-        """Return losses."""
-        return cross_entropy(logits, labels)
+        """Return the score to be calibrated."""
+        if self.of == "logit":
+            return scaled_logit(logits, labels)
+        loss = cross_entropy(logits, labels)
+        return -loss if self.of == "loss" else np.exp(-loss)
 
     def score(
         self,
@@ -35,6 +51,5 @@ class CalibratedScore(ReferenceAttack):
         trained_on: BoolArray,
         stand_in: int | None = None,
     ) -> FloatArray:
-        """Return the mean loss of the out-models less the own."""
-        out = ~trained_on
-        return np.where(out, references, 0).sum(axis=0) / out.sum(axis=0) - own
+        """Return the own score less the out-models' mean."""
+        return own - mean_of(references, ~trained_on)

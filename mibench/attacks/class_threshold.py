@@ -4,11 +4,11 @@ from abc import abstractmethod
 from typing import Self
 
 import numpy as np
-from scipy.special import xlogy
+from scipy.special import entr
 
 from mibench.attacks.base import Attack, Inference, Knowledge, register
 from mibench.attacks.thresholds import best_threshold
-from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
+from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs, scaled_logit
 
 
 def class_thresholds(
@@ -30,7 +30,8 @@ class ClassThreshold(Attack):
     """Compares a metric of the posteriors with the class's threshold.
 
     Score: the metric minus the threshold of highest MA among the shadow's samples of the class.
-    Threshold: 0.
+    Threshold: 0. The metrics are Song and Mittal's on a log or logit scale, which changes no answer
+    and makes one class's scores comparable with another's.
 
     References
     ----------
@@ -41,6 +42,7 @@ class ClassThreshold(Attack):
 
     source = "Song & Mittal 2021"
     needs = frozenset({"shadow"})
+    per_sample = True
 
     @abstractmethod
     def metric(self, outputs: Outputs) -> FloatArray:
@@ -60,38 +62,41 @@ class ClassThreshold(Attack):
 
 @register
 class ClassConfidence(ClassThreshold):
-    """Per-class threshold on the true class's posterior (prediction confidence)."""
+    """Per-class threshold on the true class's posterior (prediction confidence), as a logit."""
 
     name = "class_confidence"
     title = "Class confidence"
 
     def metric(self, outputs: Outputs) -> FloatArray:
-        """Return p_y."""
-        return outputs.true_probs
+        """Return log(p_y / (1 - p_y))."""
+        return scaled_logit(outputs.logits, outputs.labels)
 
 
 @register
 class ClassEntropy(ClassThreshold):
-    """Per-class threshold on minus the posterior's entropy (prediction entropy)."""
+    """Per-class threshold on minus the log of the posterior's entropy (prediction entropy)."""
 
     name = "class_entropy"
     title = "Class entropy"
 
     def metric(self, outputs: Outputs) -> FloatArray:
-        """Return minus the entropy, in nats."""
-        return xlogy(outputs.probs, outputs.probs).sum(axis=1)
+        """Return minus the log of the entropy in nats."""
+        return -_log(entr(outputs.probs).sum(axis=1))
 
 
 @register
 class ClassModifiedEntropy(ClassThreshold):
-    """Per-class threshold on minus the modified entropy of the prediction."""
+    """Per-class threshold on minus the log of the prediction's modified entropy.
+
+    This is what the published benchmark ran under the name Risk score.
+    """
 
     name = "class_modified_entropy"
     title = "Class mod. entropy"
 
     def metric(self, outputs: Outputs) -> FloatArray:
-        """Return minus the modified entropy, in nats."""
-        return -modified_entropy(outputs)
+        """Return minus the log of the modified entropy in nats."""
+        return -_log(modified_entropy(outputs))
 
 
 def modified_entropy(outputs: Outputs) -> FloatArray:
@@ -110,3 +115,7 @@ def modified_entropy(outputs: Outputs) -> FloatArray:
     true = np.take_along_axis(others, outputs.labels[:, None], axis=1)[:, 0]
     wrong = np.take_along_axis(rest, outputs.labels[:, None], axis=1)[:, 0]
     return others.sum(axis=1) - true + wrong * outputs.loss
+
+
+def _log(values: FloatArray) -> FloatArray:
+    return np.log(np.maximum(values, np.finfo(float).tiny))

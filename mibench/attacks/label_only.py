@@ -24,6 +24,7 @@ class LabelOnly(Attack):
     title = "Label-only"
     source = "Choquette-Choo et al. 2021"
     needs = frozenset({"shadow", "perturbed"})
+    per_sample = True
     labels_only = True
 
     def fit(self, knowledge: Knowledge) -> Self:
@@ -59,6 +60,7 @@ class Gap(Attack):
     title = "Gap attack"
     source = "Yeom et al. 2018"
     needs: ClassVar[frozenset[str]] = frozenset()
+    per_sample = True
     labels_only = True
 
     def infer(self, target: Outputs) -> Inference:

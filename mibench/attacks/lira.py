@@ -1,17 +1,15 @@
 """Likelihood ratio attack."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 from scipy.stats import norm
 
-from mibench.attacks.base import Count, register
-from mibench.attacks.reference import ReferenceAttack
+from mibench.attacks.base import register
+from mibench.attacks.reference import ReferenceAttack, mean_of
 from mibench.outputs import BoolArray, FloatArray, IntArray, scaled_logit
-
-# With fewer models a variance of each sample's own is too noisy; the paper then shares one across
-# samples (Carlini et al. 2022, ablation of the number of shadow models).
-MODELS_FOR_OWN_VARIANCE = 64
 
 
 @dataclass
@@ -20,25 +18,17 @@ class LiRA(ReferenceAttack):
 
     Attributes
     ----------
-    own_variance_from : int
-        Reference models from which on each sample has variances of its own.
+    pooled : float
+        How many models' worth the variance of all samples together weighs in each sample's own.
+        At 0 each sample has its own alone, as in the paper with 64 models or more; a large number
+        shares one, as it does with fewer.
     """
 
-    own_variance_from: Count = MODELS_FOR_OWN_VARIANCE
+    pooled: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return scaled logits."""
         return scaled_logit(logits, labels)
-
-    def gaussian(
-        self, values: FloatArray, side: BoolArray, stand_in: int | None
-    ) -> tuple[FloatArray, FloatArray]:
-        """Fit the models of one side; with few in all they share one deviation.
-
-        A stand-in is one of them, so that its scores are made as the target's are.
-        """
-        models = len(values) + (stand_in is not None)
-        return gaussian(values, side, shared=models < self.own_variance_from)
 
 
 @register
@@ -65,7 +55,7 @@ class OnlineLiRA(LiRA):
     ) -> FloatArray:
         """Return the log likelihood ratio."""
         likelihoods = [
-            norm.logpdf(own, *self.gaussian(references, side, stand_in))
+            norm.logpdf(own, *gaussian(references, side, self.pooled))
             for side in (trained_on, ~trained_on)
         ]
         ratio: FloatArray = likelihoods[0] - likelihoods[1]
@@ -97,20 +87,22 @@ class OfflineLiRA(LiRA):
         stand_in: int | None = None,
     ) -> FloatArray:
         """Return the number of deviations above the out-models, monotone in the probability."""
-        mean, deviation = self.gaussian(references, ~trained_on, stand_in)
+        mean, deviation = gaussian(references, ~trained_on, self.pooled)
         above: FloatArray = (own - mean) / deviation
         return above
 
 
-def gaussian(values: FloatArray, side: BoolArray, shared: bool) -> tuple[FloatArray, FloatArray]:
+def gaussian(
+    values: FloatArray, side: BoolArray, pooled: float = 0.0
+) -> tuple[FloatArray, FloatArray]:
     """Return mean and deviation, each (n,), of the chosen entries of each column of (K, n).
 
-    If `shared`, all columns have the root of the mean squared deviation of all.
+    The variance is the mean squared deviation of a column's entries and of `pooled` further ones
+    that deviate as all columns' entries do on average.
     """
     count = side.sum(axis=0)
-    mean = np.where(side, values, 0).sum(axis=0) / count
+    mean = mean_of(values, side)
     squares = np.where(side, (values - mean) ** 2, 0).sum(axis=0)
+    variance = (squares + pooled * squares.sum() / count.sum()) / (count + pooled)
     # A deviation of zero would make every other value impossible.
-    if shared:
-        return mean, np.full_like(mean, np.sqrt(squares.sum() / count.sum()) + 1e-12)
-    return mean, np.sqrt(squares / count) + 1e-12
+    return mean, np.sqrt(variance) + 1e-12

@@ -23,6 +23,7 @@ class LossThreshold(Attack):
     title = "Loss-Threshold"
     source = "Yeom et al. 2018"
     needs = frozenset({"shadow"})
+    per_sample = True
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Take the mean loss of the shadow's members."""

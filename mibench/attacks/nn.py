@@ -6,22 +6,23 @@ from typing import Self
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mibench.attacks.base import Attack, Count, Inference, Knowledge, register
-from mibench.outputs import FloatArray, Outputs
+from mibench.outputs import BoolArray, FloatArray, Outputs
 
 
 @dataclass
 class AttackNetwork(Attack):
-    """A network told apart the shadow's members and nonmembers by a view of their posteriors.
+    """A network that tells the shadows' members from nonmembers by a view of their posteriors.
 
     One hidden layer of 64 rectified units (Salem et al. 2019). Score: the
     probability it gives to member. Threshold: 0.5.
     """
 
     needs = frozenset({"shadow"})
+    per_sample = True
 
     hidden: Count = 64
 
@@ -30,34 +31,64 @@ class AttackNetwork(Attack):
         """Return the network's view of each sample, (n, d)."""
 
     def fit(self, knowledge: Knowledge) -> Self:
-        """Train the network on the shadow model's outputs."""
+        """Train the network on the shadow models' outputs."""
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
-        network = MLPClassifier((self.hidden,), max_iter=100, tol=1e-3, random_state=knowledge.seed)
-        self.network_ = make_pipeline(StandardScaler(), network)
-        self.network_.fit(self.features(shadow), is_member)
+        self.network_ = self._trained(self.features(shadow), is_member, knowledge.seed)
         return self
 
     def infer(self, target: Outputs) -> Inference:
         """Score by the network's probability of member."""
         return Inference(self.network_.predict_proba(self.features(target))[:, 1], 0.5)
 
+    def _trained(self, features: FloatArray, is_member: BoolArray, seed: int) -> Pipeline:
+        network = MLPClassifier((self.hidden,), max_iter=100, tol=1e-3, random_state=seed)
+        return make_pipeline(StandardScaler(), network).fit(features, is_member)
+
 
 @register
+@dataclass
 class NNAttack(AttackNetwork):
     """Attack network on the whole posterior vector, sorted.
 
-    One network for all classes, on sorted posteriors, in place of one for each class: with few
-    shadow samples a class, the many networks learn nothing (Salem et al. 2019, adversary 2).
+    A class with enough shadow samples has a network of its own (Shokri et al.); the others share
+    that of all samples (Salem et al. 2019, adversary 2), since of few samples a network learns
+    nothing.
 
     References
     ----------
     Shokri et al. 2017, "Membership Inference Attacks Against Machine Learning Models", the
     attack model.
+
+    Attributes
+    ----------
+    own_network_from : int
+        Samples of all shadow models, members and nonmembers each, that are enough.
     """
 
     name = "nn_attack"
     title = "NN_attack"
     source = "Shokri et al. 2017"
+
+    own_network_from: Count = 100
+
+    def fit(self, knowledge: Knowledge) -> Self:
+        """Train the network of all classes and those of single classes."""
+        super().fit(knowledge)
+        shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
+        features, self.own_ = self.features(shadow), {}
+        for label in np.unique(shadow.labels):
+            own = shadow.labels == label
+            if min((own & is_member).sum(), (own & ~is_member).sum()) >= self.own_network_from:
+                self.own_[label] = self._trained(features[own], is_member[own], knowledge.seed)
+        return self
+
+    def infer(self, target: Outputs) -> Inference:
+        """Score by the probability of member that the network of the sample's class gives."""
+        features, scores = self.features(target), super().infer(target).scores
+        for label, network in self.own_.items():
+            if (own := target.labels == label).any():
+                scores[own] = network.predict_proba(features[own])[:, 1]
+        return Inference(scores, 0.5)
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the sorted posteriors, (n, C)."""

@@ -28,6 +28,7 @@ class PositivePredictiveValue(Attack):
     title = "PPV"
     source = "Jayaraman et al. 2021"
     needs = frozenset({"shadow"})
+    per_sample = True
 
     fpr: Rate = 0.1
 

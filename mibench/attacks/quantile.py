@@ -1,15 +1,21 @@
 """Attacks that bound their false positive rate by a quantile of nonmembers' or models' losses."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
+from scipy.stats import norm
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.model_selection import cross_val_predict
 
 from mibench.attacks.base import Attack, Inference, Knowledge, Rate, register
+from mibench.attacks.lira import gaussian
 from mibench.attacks.reference import references_of
 from mibench.errors import MIBenchError
-from mibench.outputs import FloatArray, Outputs, cross_entropy, scaled_logit
+from mibench.outputs import BoolArray, FloatArray, Outputs, cross_entropy, scaled_logit
+
+# What the authors' script takes for the largest of all losses.
+_HIGHEST_LOSS = 1000.0
 
 
 @register
@@ -29,6 +35,7 @@ class AttackP(Attack):
     title = "Attack-P"
     source = "Ye et al. 2022"
     needs = frozenset({"auxiliary"})
+    per_sample = True
 
     fpr: Rate = 0.1
 
@@ -42,12 +49,53 @@ class AttackP(Attack):
         return Inference(-target.loss, self.threshold_)
 
 
+@dataclass
+class OtherModels(Attack):
+    """Each sample's own quantile of losses over other models that have not seen it.
+
+    Score and threshold by `smoothing`, with c = log(p_y / (1 - p_y)):
+
+    * "gaussian": (c - mean of theirs) / their deviation, and the standard normal's quantile;
+    * "linear": the share of losses above the target's, interpolated linearly between them, 0 and
+      1000, and the share 1 - fpr;
+    * "share": the share itself, uninterpolated, and 1 - fpr.
+
+    References
+    ----------
+    Ye et al. 2022, "Enhanced Membership Inference Attacks against Machine Learning Models"; the
+    first two are the smoothings of the authors' Privacy Meter.
+    """
+
+    fpr: Rate = 0.1
+    smoothing: Literal["gaussian", "linear", "share"] = "gaussian"
+
+    def compared(self, target: Outputs, logits: FloatArray, unseen: BoolArray) -> Inference:
+        """Place the target among those of the models (K, n, C) that have not seen a sample."""
+        labels, count = target.labels, unseen.sum(axis=0)
+        if count.min() < 2:
+            raise MIBenchError(f"{self.title} needs two models trained without each sample")
+        if self.smoothing == "gaussian":
+            mean, deviation = gaussian(scaled_logit(logits, labels), unseen)
+            own = scaled_logit(target.logits, labels)
+            return Inference((own - mean) / deviation, float(norm.ppf(1 - self.fpr)))
+        losses = np.where(unseen, cross_entropy(logits, labels), np.inf)
+        if self.smoothing == "share":
+            higher = (losses > target.loss) & unseen
+            return Inference(higher.sum(axis=0) / count, 1 - self.fpr)
+        ends = np.zeros((1, len(target))), np.full((1, len(target)), np.inf)
+        known = np.concatenate([ends[0], np.sort(losses, axis=0), ends[1]])
+        known = np.minimum(known, _HIGHEST_LOSS)
+        below = (losses < target.loss).sum(axis=0)
+        low, high = (np.take_along_axis(known, below[None] + i, axis=0)[0] for i in (0, 1))
+        width = np.maximum(high - low, np.finfo(float).tiny)
+        part = np.minimum((target.loss - low) / width, 1)
+        return Inference(1 - (below + part) / (count + 1), 1 - self.fpr)
+
+
 @register
 @dataclass
-class AttackR(Attack):
+class AttackR(OtherModels):
     """Each sample's quantile of losses over reference models trained without it.
-
-    Score: the share of those models with a higher loss than the target's. Threshold: 0.9.
 
     References
     ----------
@@ -58,25 +106,18 @@ class AttackR(Attack):
     title = "Attack-R"
     source = "Ye et al. 2022"
     needs = frozenset({"references"})
-
-    fpr: Rate = 0.1
+    per_sample = True
 
     def infer(self, target: Outputs) -> Inference:
-        """Score by the share of out-models with a higher loss."""
+        """Compare with the out-models."""
         logits, trained_on = references_of(self.title, target)
-        out = ~trained_on
-        if out.sum(axis=0).min() < 1:
-            raise MIBenchError(f"{self.title} needs a reference model without each sample")
-        higher = out & (cross_entropy(logits, target.labels) > target.loss)
-        return Inference(higher.sum(axis=0) / out.sum(axis=0), 1 - self.fpr)
+        return self.compared(target, logits, ~trained_on)
 
 
 @register
 @dataclass
-class AttackD(Attack):
+class AttackD(OtherModels):
     """Each sample's quantile of losses over models distilled from the target.
-
-    Score: the share of distilled models with a higher loss than the target's. Threshold: 0.9.
 
     References
     ----------
@@ -87,50 +128,69 @@ class AttackD(Attack):
     title = "Distillation-based"
     source = "Ye et al. 2022"
     needs = frozenset({"distilled"})
-
-    fpr: Rate = 0.1
+    per_sample = True
 
     def infer(self, target: Outputs) -> Inference:
-        """Score by the share of distilled models with a higher loss."""
-        if target.distilled_logits is None:
+        """Compare with the distilled models."""
+        logits = target.distilled_logits
+        if logits is None:
             raise MIBenchError(f"{self.title} needs distilled models, which were not given")
-        higher = cross_entropy(target.distilled_logits, target.labels) > target.loss
-        return Inference(higher.mean(axis=0), 1 - self.fpr)
+        return self.compared(target, logits, np.ones(logits.shape[:2], dtype=bool))
 
 
 @register
 @dataclass
 class QuantileRegression(Attack):
-    """The sample's own quantile of nonmembers' confidence, regressed on the sample.
+    """The distribution of nonmembers' confidence, regressed on the sample.
 
-    Score: log(p_y / (1 - p_y)) minus its regressed 90% quantile. Threshold: 0.
+    Score and threshold by `form`, with c = log(p_y / (1 - p_y)):
+
+    * "gaussian": (c - regressed mean) / regressed deviation, and the standard normal's quantile;
+    * "quantile": c minus its regressed quantile, and 0; another `fpr` is another regression.
+
+    The deviation is regressed on squared errors of means regressed without the sample.
 
     References
     ----------
     Bertran et al. 2023, "Scalable Membership Inference Attacks via Quantile Regression",
-    algorithm 1.
+    algorithm 1, and the Gaussian score of its experiments on images.
     """
 
     name = "quantile_regression"
     title = "Quantile regression"
     source = "Bertran et al. 2023"
     needs = frozenset({"auxiliary", "inputs"})
+    per_sample = True
 
     fpr: Rate = 0.1
+    form: Literal["gaussian", "quantile"] = "gaussian"
 
     def fit(self, knowledge: Knowledge) -> Self:
-        """Regress the quantile on inputs and labels of the auxiliary nonmembers."""
+        """Regress on inputs and labels of the auxiliary nonmembers."""
         own = knowledge.given("auxiliary")
-        self.model_ = HistGradientBoostingRegressor(
-            loss="quantile", quantile=1 - self.fpr, max_iter=50, random_state=knowledge.seed
-        )
-        self.model_.fit(self._features(own), scaled_logit(own.logits, own.labels))
+        known, confidence = self._features(own), scaled_logit(own.logits, own.labels)
+
+        def trees(loss: str) -> HistGradientBoostingRegressor:
+            return HistGradientBoostingRegressor(
+                loss=loss, quantile=1 - self.fpr, max_iter=50, random_state=knowledge.seed
+            )
+
+        if self.form == "quantile":
+            self.centre_ = trees("quantile").fit(known, confidence)
+            return self
+        self.centre_ = trees("squared_error").fit(known, confidence)
+        errors = confidence - cross_val_predict(trees("squared_error"), known, confidence)
+        self.variance_ = trees("gamma").fit(known, np.maximum(errors**2, 1e-12))
         return self
 
     def infer(self, target: Outputs) -> Inference:
-        """Score by the distance above the regressed quantile."""
-        confidence = scaled_logit(target.logits, target.labels)
-        return Inference(confidence - self.model_.predict(self._features(target)), 0.0)
+        """Score by the distance above the regressed centre."""
+        known = self._features(target)
+        above = scaled_logit(target.logits, target.labels) - self.centre_.predict(known)
+        if self.form == "quantile":
+            return Inference(above, 0.0)
+        deviation = np.sqrt(self.variance_.predict(known))
+        return Inference(above / deviation, float(norm.ppf(1 - self.fpr)))
 
     def _features(self, outputs: Outputs) -> FloatArray:
         if outputs.inputs is None:

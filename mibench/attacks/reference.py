@@ -7,9 +7,12 @@ from typing import ClassVar
 import numpy as np
 
 from mibench.attacks.base import Attack, Inference, Rate
-from mibench.attacks.thresholds import best_threshold
+from mibench.attacks.thresholds import best_threshold, rate_threshold
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
+
+# The rate aimed at where no reference tells what a member's score is.
+_RATE_WITHOUT_MEMBERS = 0.1
 
 
 @dataclass
@@ -17,8 +20,9 @@ class ReferenceAttack(Attack):
     """An attack whose threshold is found by attacking the reference models themselves.
 
     The auditor knows what those were trained on: each in turn stands in for the target and is
-    scored against the others; the threshold of highest MA over all these scores is used. Where
-    none was trained on any of the samples, it is the one that a share `fpr` of the scores reaches.
+    scored against the others. The threshold is that of highest MA over all these scores, or, with
+    `fpr` given, the one that this share of the nonmembers' scores reaches at most. Where no
+    reference was trained on any of the samples, it is the latter with 10%.
 
     Attributes
     ----------
@@ -29,7 +33,7 @@ class ReferenceAttack(Attack):
     needs = frozenset({"references"})
     reads_in: ClassVar[bool] = True
 
-    fpr: Rate = 0.1
+    fpr: Rate | None = None
 
     def infer(self, target: Outputs) -> Inference:
         """Score the target against the references."""
@@ -41,11 +45,19 @@ class ReferenceAttack(Attack):
                 f"{self.title} needs for every sample three reference models trained without it"
                 f"{also}, one of which stands in for the target; these are {len(logits)}"
             )
-        own, references = (
-            self.signal(target.logits, target.labels),
-            self.signal(logits, target.labels),
-        )
-        scores = np.concatenate(
+        own = self.signal(target.logits, target.labels)
+        references = self.signal(logits, target.labels)
+        self.tune(references, trained_on)
+        scores = self.stand_ins(references, trained_on)
+        if self.fpr is None and trained_on.any():
+            threshold = best_threshold(scores.ravel(), trained_on.ravel())
+        else:
+            threshold = rate_threshold(scores[~trained_on], self.fpr or _RATE_WITHOUT_MEMBERS)
+        return Inference(self.score(own, references, trained_on), threshold)
+
+    def stand_ins(self, references: FloatArray, trained_on: BoolArray) -> FloatArray:
+        """Score each reference model against the others, (K, n)."""
+        return np.stack(
             [
                 self.score(
                     references[k], np.delete(references, k, 0), np.delete(trained_on, k, 0), k
@@ -53,11 +65,9 @@ class ReferenceAttack(Attack):
                 for k in range(len(references))
             ]
         )
-        if trained_on.any():
-            threshold = best_threshold(scores, trained_on.ravel())
-        else:
-            threshold = float(np.quantile(scores, 1 - self.fpr))
-        return Inference(self.score(own, references, trained_on), threshold)
+
+    def tune(self, references: FloatArray, trained_on: BoolArray) -> None:
+        """Choose what the score needs, before it is first asked for; by default nothing."""
 
     @abstractmethod
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
@@ -83,3 +93,9 @@ def references_of(title: str, target: Outputs) -> tuple[FloatArray, BoolArray]:
     if target.reference_logits is None or target.reference_in is None:
         raise MIBenchError(f"{title} needs reference models, which were not given")
     return target.reference_logits, target.reference_in
+
+
+def mean_of(values: FloatArray, side: BoolArray) -> FloatArray:
+    """Return the mean of the chosen entries of each column of (K, n): (n,)."""
+    mean: FloatArray = np.where(side, values, 0).sum(axis=0) / side.sum(axis=0)
+    return mean

@@ -30,6 +30,7 @@ class RiskScore(Attack):
     title = "Risk score"
     source = "Song & Mittal 2021"
     needs = frozenset({"shadow"})
+    per_sample = True
 
     bins: Count = 5
 

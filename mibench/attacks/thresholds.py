@@ -34,6 +34,12 @@ def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = Tru
     return _cut(descending, best)
 
 
+def rate_threshold(nonmembers: ArrayLike, max_fpr: float) -> float:
+    """Return the lowest threshold that at most a share `max_fpr` of nonmembers' scores reach."""
+    descending = -np.sort(-np.asarray(nonmembers, dtype=np.float64))
+    return float(np.nextafter(descending[int(max_fpr * len(descending) + 1e-9)], np.inf))
+
+
 def precise_threshold(scores: ArrayLike, is_member: BoolArray, max_fpr: float) -> float:
     """Return the threshold of the highest PPV among those whose FPR is at most `max_fpr`.
 

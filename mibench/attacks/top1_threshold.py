@@ -24,6 +24,7 @@ class Top1Threshold(Attack):
     title = "Top1-Threshold"
     source = "Salem et al. 2019"
     needs = frozenset({"random"})
+    per_sample = True
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Take the 90th percentile over random inputs."""

@@ -9,14 +9,14 @@ import pandas as pd
 from mibench.errors import MIBenchError
 from mibench.study.results import setting_of
 
-_NAMED = ("dataset", "model", "defence")
+_NAMED = ("dataset", "model", "defence", "construction")
 
 
 def by_setting(results: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the rows of each setting with its name, such as "digits, MLP".
+    """Yield the rows of each setting with its name, such as "digits, MLP, groups".
 
-    The name holds dataset, model and defence and, where these were run in several ways, what
-    tells the ways apart, such as "digits, MLP, construction pairs".
+    The name holds dataset, model, defence and construction and, where these were run in several
+    ways, what tells the ways apart, such as "digits, MLP, groups, references 64".
     """
     named = [c for c in _NAMED if c in results]
     for key, rows in results.groupby(named, sort=False, dropna=False):

@@ -1,0 +1,84 @@
+"""What each form of an attack finds on Location30, the whole pool: python benchmarks/forms.py.
+
+Targets of seeds 0 to 3 with 16 references, 16 distilled models and 10 shadows, trained once and
+kept. Location30 is read from MIBENCH_DATA.
+"""
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score, roc_curve
+from sklearn.svm import OneClassSVM
+
+from mibench import Study
+from mibench.attacks.base import Knowledge, parse
+from mibench.construction.kernels import blindmi_features
+from mibench.outputs import FloatArray
+
+SEEDS = range(4)
+FORMS = (
+    *("rmia[gamma=1,temperature=1]", "rmia[temperature=1]", "rmia[gamma=1]", "rmia"),
+    *("rmia[likelihood=taylor]", "rmia_offline", "rmia_offline[a=0.3]", "rmia_offline[a=1]"),
+    *("lira_online[pooled=0]", "lira_online[pooled=4]", "lira_online[pooled=8]", "lira_online"),
+    *("lira_online[pooled=32]", "lira_online[pooled=1000000]"),
+    *("lira_offline[pooled=0]", "lira_offline", "lira_offline[pooled=1000000]"),
+    *("attack_r[smoothing=share]", "attack_r[smoothing=linear]", "attack_r"),
+    *("distillation[smoothing=share]", "distillation[smoothing=linear]", "distillation"),
+    *("calibrated[of=loss]", "calibrated[of=logit]", "calibrated"),
+    *("blindmi_diff_w", "blindmi_diff_wo", "blindmi_diff_wo_single"),
+    *("blindmi_1class[nu=0.5]", "blindmi_1class"),
+    *("quantile_regression[form=quantile]", "quantile_regression"),
+    *("class_confidence", "class_entropy", "class_modified_entropy"),
+    *("nn_attack[own_network_from=1000000]", "nn_attack[own_network_from=50]", "nn_attack"),
+    *("top3_nn", "top2_true", "shapley"),
+)
+
+
+def measured(is_member: FloatArray, scores: FloatArray, threshold: float) -> dict[str, float]:
+    """Return what is shown of an attack."""
+    fpr, tpr, _ = roc_curve(is_member, scores)
+    called = scores >= threshold
+    return {
+        "auc": roc_auc_score(is_member, scores),
+        "tpr_at_fpr_1": tpr[np.searchsorted(fpr, 0.01, "right") - 1],
+        "ma": called[is_member].mean() - called[~is_member].mean(),
+        "fpr": called[~is_member].mean(),
+    }
+
+
+def radial(study: Study) -> FloatArray:
+    """Return the scores of BlindMI-1CLASS with scikit-learn's defaults, its sign turned round."""
+    svm = OneClassSVM().fit(blindmi_features(study.signals.generated()))
+    scores: FloatArray = -svm.decision_function(blindmi_features(study.signals.labelled.outputs))
+    return scores
+
+
+def main() -> None:
+    """Print a table of means over seeds."""
+    rows = []
+    for seed in SEEDS:
+        study = Study.read({"dataset": "Location30", "seed": seed, "shadows": 10})
+        labelled = study.signals.labelled
+        rows.append({"form": "1class, radial", **measured(labelled.is_member, radial(study), 0.0)})
+        for attack in parse(FORMS):
+            known = study._knowledge(attack)
+            target = study.signals.outputs(study.signals.pool, attack.needs)
+            for shadows in (1, 10) if "shadow" in attack.needs else (10,):
+                few = Knowledge(
+                    known.seed,
+                    known.shadows[:shadows],
+                    known.random,
+                    known.generated,
+                    known.auxiliary,
+                    known.shadow_auxiliary[:shadows],
+                )
+                found = attack.fit(few).infer(target)
+                form = attack.label + (f", {shadows} shadows" if "shadow" in attack.needs else "")
+                rows.append(
+                    {"form": form, **measured(labelled.is_member, found.scores, found.threshold)}
+                )
+        print(f"seed {seed}", flush=True)
+    print(pd.DataFrame(rows).groupby("form", sort=False).mean().round(3).to_string())
+
+
+if __name__ == "__main__":
+    main()
