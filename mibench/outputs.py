@@ -231,12 +231,11 @@ def check_outputs(
     column = array.shape[len(lead) :] in ((), (1,)) and classes in (None, 2)
     if column:
         array, classes = array.reshape((*array.shape[: len(lead)], 1)), 1
-    check_shape(name, array, (*lead, classes or "classes"))
-    if array.size == 0:
-        raise MIBenchError(f"{name} holds no samples")
-    _check_finite(name, array)
+    array = check_values(name, array, (*lead, classes or "classes"))
     low, sums = array.min(), array.sum(axis=-1)
-    if are_logits and low >= 0 and (sums.max() <= 1 if column else _median_distance(sums) < 0.01):
+    # Logits sum to one by chance in single rows only.
+    in_range = sums.max() <= 1 if column else np.median(np.abs(sums - 1)) < 0.01
+    if are_logits and low >= 0 and in_range:
         raise MIBenchError(
             f"{name} holds posteriors: no value is below 0 and "
             f"{'none above 1' if column else 'the rows sum to one'}; name the array "
@@ -248,10 +247,6 @@ def check_outputs(
         array, low = np.concatenate([other, array], axis=-1), min(low, other.min())
         sums = np.ones(array.shape[:-1])
     return array if are_logits else _log(name, array, low, sums, say)
-
-
-def _median_distance(sums: FloatArray) -> float:
-    return float(np.median(np.abs(sums - 1)))
 
 
 def _log(
@@ -290,9 +285,7 @@ def _digits(values: FloatArray) -> int | None:
 
 def check_labels(name: str, values: ArrayLike, shape: Shape, classes: int) -> IntArray:
     """Return labels that came from outside, or raise MIBenchError."""
-    labels = check_numbers(name, values)
-    check_shape(name, labels, shape)
-    _check_finite(name, labels)
+    labels = check_values(name, values, shape)
     if (labels != np.floor(labels)).any() or labels.min() < 0 or labels.max() >= classes:
         from_one = labels.min() == 1 and labels.max() == classes
         raise MIBenchError(
@@ -304,8 +297,7 @@ def check_labels(name: str, values: ArrayLike, shape: Shape, classes: int) -> In
 
 def check_mask(name: str, values: ArrayLike, shape: Shape) -> BoolArray:
     """Return a mask of 0 and 1 that came from outside, or raise MIBenchError."""
-    mask = check_numbers(name, values)
-    check_shape(name, mask, shape)
+    mask = check_values(name, values, shape)
     if not np.isin(mask, (0, 1)).all():
         raise MIBenchError(f"{name} must hold only 0 and 1 (or false and true)")
     return mask.astype(bool)
@@ -314,31 +306,24 @@ def check_mask(name: str, values: ArrayLike, shape: Shape) -> BoolArray:
 def check_membership(name: str, values: ArrayLike, shape: Shape) -> BoolArray:
     """Return a mask with members and nonmembers in each row, or raise MIBenchError."""
     mask = check_mask(name, values, shape)
-    if mask.all(axis=-1).any() or not mask.any(axis=-1).all():
-        missing = "nonmembers" if mask.all(axis=-1).any() else "members"
-        raise MIBenchError(f"{name} marks no {missing}; an attack needs members and nonmembers")
+    for missing, side in (("nonmembers", ~mask), ("members", mask)):
+        if not side.any(axis=-1).all():
+            raise MIBenchError(f"{name} marks no {missing}; an attack needs members and nonmembers")
     return mask
 
 
 def check_values(name: str, values: ArrayLike, shape: Shape) -> FloatArray:
-    """Return an array of finite numbers that came from outside, or raise MIBenchError."""
+    """Return finite numbers that came from outside, or raise MIBenchError."""
     array = check_numbers(name, values)
-    check_shape(name, array, shape)
-    _check_finite(name, array)
-    return array
-
-
-def check_shape(name: str, array: NDArray[Any], shape: Shape) -> None:
-    """Raise MIBenchError where an array has another shape."""
     wrong = any(isinstance(w, int) and w != s for w, s in zip(shape, array.shape, strict=False))
     if array.ndim != len(shape) or wrong:
         expected = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
         raise MIBenchError(f"{name} has shape {array.shape}; expected ({expected})")
-
-
-def _check_finite(name: str, array: NDArray[Any]) -> None:
+    if array.size == 0:
+        raise MIBenchError(f"{name} is empty")
     if not (finite := np.isfinite(array)).all():
         raise MIBenchError(f"{name} holds {(~finite).sum()} values that are NaN or infinite")
+    return array
 
 
 def check_numbers(name: str, values: ArrayLike) -> FloatArray:

@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from mibench import code
 from mibench.attacks.base import Attack, Inference, parse
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, IntArray, Outputs
+from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
 from mibench.setting import Setting
 from mibench.store import replacing
 from mibench.streams import Streams
@@ -64,15 +64,20 @@ class AuditReport:
     attacked : list of Audited
     left_out : dict of str to str
         Attacks that could not run, with what they lacked.
-    seed : int
-    given : Given
-        The arrays that were audited; its `notes` say what was interpreted, left out or not read.
+    described : dict
+        The columns that all rows have alike: the target's accuracy on its members (train) and
+        nonmembers (test), the models' numbers, the seed, a checksum of the arrays.
+    count : int
+        The target's samples.
+    notes : tuple of str
+        What was interpreted, left out, not read or seems wrong.
     """
 
     attacked: list[Audited]
     left_out: dict[str, str]
-    seed: int
-    given: Given
+    described: dict[str, Any]
+    count: int
+    notes: tuple[str, ...]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -80,17 +85,16 @@ class AuditReport:
 
         They are all but those of dataset, scenario and training; `samples_left_out` is further.
         """
-        of_all = {"seed": self.seed, **self.given.described, **provenance()}
         rows: list[dict[str, Any]] = [
             {
                 "attack": a.attack.label,
                 "title": a.attack.full_title,
                 "status": "ok",
                 "error": "",
-                **of_all,
+                **self.described,
                 "code": code.digest(__name__, type(a.attack).__module__),
                 "samples": len(a.samples),
-                "samples_left_out": len(self.given.target) - len(a.samples),
+                "samples_left_out": self.count - len(a.samples),
                 "threshold": a.inference.threshold,
                 **metrics.as_columns(a.metrics),
                 "seconds": a.seconds,
@@ -100,18 +104,18 @@ class AuditReport:
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        count, of = len(self.given.target), self.given.described
+        right = [f"{self.described[f'target_{side}_accuracy']:.1%}" for side in ("train", "test")]
         lines = [
-            f"the target classifies {of['target_train_accuracy']:.1%} of its members rightly and "
-            f"{of['target_test_accuracy']:.1%} of its nonmembers",
-            *self.given.notes,
-            *(f"left out: {name} ({reason})" for name, reason in self.left_out.items()),
+            f"the target classifies {right[0]} of its members rightly and {right[1]} of its "
+            "nonmembers",
+            *self.notes,
             *(
-                f"on {len(a.samples):,} of {count:,} samples: {a.attack.label} (the others lack "
-                "reference models)"
+                f"{a.attack.label}: on {len(a.samples):,} of {self.count:,} samples; the others "
+                "lack reference models"
                 for a in self.attacked
-                if len(a.samples) < count
+                if len(a.samples) < self.count
             ),
+            *(f"left out: {name} ({reason})" for name, reason in self.left_out.items()),
         ]
         shown = [{"": a.attack.full_title, **_shown(a.metrics)} for a in self.attacked]
         table = pd.DataFrame(shown).to_string(index=False) if shown else "no attacks"
@@ -217,11 +221,15 @@ def read(path: str | Path, probs: str | None = None) -> Given:
 
 def _run(given: Given, seed: int) -> AuditReport:
     Setting.read({"seed": seed})
+    described = {"seed": seed, **_described(given), **provenance()}
     streams = Streams(seed=seed, data=given.sha256)
     knowledge = replace(given.knowledge, seed=streams.seed("attacks"))
     # Files often hold members first, and an attack that breaks ties by order would learn of it.
-    order = streams("order").permutation(len(given.target))
+    truth = given.target.is_member
+    order = streams("order").permutation(len(truth))
     shuffled = given.target.outputs.take(order)
+    # The reference models' outputs are large, and are not wanted twice.
+    given = replace(given, target=Labelled(Outputs(shuffled.logits, shuffled.labels), truth[order]))
     attacked, left_out = [], {}
     # Shown where it takes longer than a second.
     for attack in tqdm(parse("all"), desc="attacks", unit="attack", leave=False, delay=1):
@@ -234,14 +242,28 @@ def _run(given: Given, seed: int) -> AuditReport:
             back = np.argsort(order[scored])
             samples = order[scored][back]
             inference = replace(found, scores=found.scores[back])
-            is_member = given.target.is_member[samples]
+            is_member = truth[samples]
             measured = metrics.evaluate(inference, is_member, seed=seed)
         except MIBenchError as error:
             left_out[attack.label] = str(error)
             continue
         seconds = time.perf_counter() - began
         attacked.append(Audited(attack, samples, inference, is_member, measured, seconds))
-    return AuditReport(attacked, left_out, seed, given)
+    return AuditReport(attacked, left_out, described, len(truth), given.notes)
+
+
+def _described(given: Given) -> dict[str, Any]:
+    """Return what a study's rows say of its models, by the same names."""
+    outputs, is_member = given.target.outputs, given.target.is_member
+    right = outputs.predicted == outputs.labels
+    stacks = {"references": outputs.reference_logits, "distilled": outputs.distilled_logits}
+    return {
+        "shadows": len(given.knowledge.shadows),
+        **{name: 0 if stack is None else len(stack) for name, stack in stacks.items()},
+        "target_train_accuracy": float(right[is_member].mean()),
+        "target_test_accuracy": float(right[~is_member].mean()),
+        "data_sha256": given.sha256,
+    }
 
 
 def _infer(attack: Attack, target: Outputs) -> tuple[Inference, IntArray]:

@@ -85,20 +85,6 @@ class Given:
         arrays -= self.met
         return f"lacks {', '.join(sorted(arrays))}" if arrays else ""
 
-    @property
-    def described(self) -> dict[str, Any]:
-        """What a study's rows say of its models, by the same names."""
-        outputs, is_member = self.target.outputs, self.target.is_member
-        right = outputs.predicted == outputs.labels
-        stacks = {"references": outputs.reference_logits, "distilled": outputs.distilled_logits}
-        return {
-            **{name: 0 if stack is None else len(stack) for name, stack in stacks.items()},
-            "shadows": len(self.knowledge.shadows),
-            "target_train_accuracy": float(right[is_member].mean()),
-            "target_test_accuracy": float(right[~is_member].mean()),
-            "data_sha256": self.sha256,
-        }
-
 
 def known(name: str) -> bool:
     """Return whether an audit reads an array of this name."""
@@ -220,7 +206,7 @@ class _Reader:
 
         labels = each("shadow_labels", check_labels, self.classes)
         is_member = each("shadow_is_member", check_membership)
-        copies = self.copies("shadow_", labels)
+        copies = self.copies("shadow_", labels, self.axis)
         logits = logits.reshape(-1, *logits.shape[-2:])
         return tuple(
             Labelled(Outputs(own, y, copies=answers), mask)
@@ -254,11 +240,11 @@ class _Reader:
                 f"{first} has NaN or infinity in {bad.sum()} of {len(bad)} models, left out"
             )
 
-    def copies(self, owner: str, labels: IntArray) -> list[dict[str, Copies]]:
+    def copies(self, owner: str, labels: IntArray, axis: Shape = ()) -> list[dict[str, Copies]]:
         """Return answers on copies of each model's samples (S, n), by kind."""
         found: list[dict[str, Copies]] = [{} for _ in labels]
         for kind in _COPIES:
-            stem, lead = f"{owner}{kind}", (*self.axis, "copies", labels.shape[1])
+            stem, lead = f"{owner}{kind}", (*axis, "copies", labels.shape[1])
             if self.has(stem):
                 logits = self.outputs(stem, lead)
                 logits = logits.reshape(len(labels), -1, *logits.shape[-2:])
