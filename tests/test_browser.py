@@ -228,7 +228,8 @@ def test_numbers_are_those_of_the_label_at_every_moment(
     page.locator(".mibench-note", has_text=last).first.wait_for()
     page.wait_for_function(
         """() => [...document.querySelectorAll(".mibench-of")].every((part) =>
-          [part, part.closest(".mibench-part")].every((of) => getComputedStyle(of).opacity === "1"))"""
+          [part, part.parentElement.closest(".mibench-part")].every(
+            (of) => getComputedStyle(of).opacity === "1"))"""
     )
     page.wait_for_timeout(100)
     seen = page.evaluate("() => { clearInterval(window.watch); return window.seen; }")
