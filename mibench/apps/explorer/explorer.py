@@ -143,10 +143,9 @@ class Explorer:
     def _refresh(self) -> None:
         """Show what the controls choose, or begin to prepare it."""
         with self._lock:
-            # First, because controls may change while this runs: then the page dims what is shown.
-            self._selectors = self.controls.selectors
+            self._selectors, *choice = self.controls.choice
             try:
-                study, results = self._results()
+                study, results = self._results(*choice)
                 with drawing():
                     self._show(study, results)
             except _Lacking as lacking:
@@ -157,15 +156,17 @@ class Explorer:
             else:
                 self._abandon()
 
-    def _results(self) -> tuple[Study, list[Attacked]]:
-        """Return what the controls choose, or raise _Lacking or MIBenchError."""
-        setting, results = self.controls.setting, []
+    def _results(
+        self, setting: Setting, scenario: Scenario, chosen: tuple[Attack, ...]
+    ) -> tuple[Study, list[Attacked]]:
+        """Return what is chosen, or raise _Lacking or MIBenchError."""
+        results = []
         study = self._studies.get(_key(setting))
         if study is None:
             raise _Lacking(setting, None)
-        for panel, attack in zip(self.panels, self.controls.attacks, strict=False):
+        for panel, attack in zip(self.panels, chosen, strict=False):
             try:
-                target = study.construct(self.controls.scenario)
+                target = study.construct(scenario)
                 known = panel.result_on(study, target, attack)
                 results.append(known or study.attack(attack, target.scenario))
             except NotMade:
