@@ -143,9 +143,9 @@ class Explorer:
     def _refresh(self) -> None:
         """Show what the controls choose, or begin to prepare it."""
         with self._lock:
-            self._selectors, *choice = self.controls.choice
+            self._selectors, setting, scenario, chosen = self.controls.choice
             try:
-                study, results = self._results(*choice)
+                study, results = self._results(setting, scenario, chosen)
                 with drawing():
                     self._show(study, results)
             except _Lacking as lacking:
