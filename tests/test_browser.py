@@ -38,7 +38,7 @@ FLAGS = (
     "--disable-sync",
 )
 # Loading JupyterLab and starting a kernel, on a machine that does other things as well.
-PATIENCE = 60_000
+PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")

@@ -178,8 +178,9 @@ class Explorer:
         target = results[0].target
         of = {"setting": _key(study.setting), "scenario": target.scenario.id}
         visible = self.panels[: len(results)]
-        for panel, result in zip(visible, results, strict=True):
-            panel.show(digest(of | {"attack": result.attack.label}), study, result)
+        for place, (panel, result) in enumerate(zip(visible, results, strict=True)):
+            # With its place, for the same attack in the other one is another choice.
+            panel.show(digest(of | {"attack": result.attack.label, "place": place}), study, result)
         if (key := digest(of)) != self.distances.of:
             with self._distances.scene() as axes:
                 said = draw_distances(axes, target)
