@@ -706,7 +706,7 @@ def test_no_attack_tells_nonmembers_from_nonmembers(
     """
     attack = attacks.named(name)
     seen = location30.signals.outputs(location30.signals.roles["nonmembers"], attack.needs)
-    fitted = location30._fit(attack)
+    fitted = location30.fitted(attack)
     missed = 0
     for target in posing:
         area = auc(fitted.infer(seen.take(target.samples)).scores, target.is_member)
@@ -756,7 +756,7 @@ def test_an_attack_receives_nothing_that_tells_membership(location30: Study) -> 
     attack = attacks.named("rmia")
     seen = location30.signals.outputs(target.samples, attack.needs)
     assert not any("member" in name for name in vars(seen))
-    assert isinstance(location30._fit(attack).infer(seen), Inference)
+    assert isinstance(location30.fitted(attack).infer(seen), Inference)
     # Nor does the order of the samples: members are spread evenly over it.
     place = np.flatnonzero(target.is_member).mean() / len(target.samples)
     assert place == pytest.approx(0.5, abs=0.05)
