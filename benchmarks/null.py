@@ -2,10 +2,10 @@
 
     python benchmarks/null.py [SEEDS [DATA_DIR]]
 
-For each seed a target model of Location30 is trained, and its 2,000 nonmembers are cut at random into
-1,000 that pose as members and 1,000 that do not. Target datasets are built from these by both
-constructions, and every attack scores them: nothing is there to be found, so that an AUC apart from
-0.5 is told by the construction. Printed per construction: each attack's mean AUC over scenarios
+For each seed a target model of Location30 is trained, and its 2,000 nonmembers are cut at random
+into 1,000 that pose as members and 1,000 that do not. Target datasets are built from these by both
+constructions, and every attack scores them: nothing is there to be found, so that an AUC apart
+from 0.5 is told by the construction. Printed per construction: each attack's mean AUC over scenarios
 and seeds, its deviation between seeds, and the p-value of a t-test over seeds, adjusted by Holm for
 all attacks; and the deciles of all AUCs.
 """
@@ -36,7 +36,7 @@ SIZES = {
     "shadow_nonmembers": 700,
     "auxiliary": 810,
 }
-# One of each distribution, distance and differential distance: ratios share their samples or groups.
+# One for each distribution, distance and differential distance.
 SCENARIOS = [s for s in catalogue("Location30") if s.withheld_ratio == 0.08]
 
 
