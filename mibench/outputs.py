@@ -334,5 +334,6 @@ def check_numbers(name: str, values: ArrayLike) -> FloatArray:
         raise MIBenchError(f"{name} is no array of numbers: {error}") from None
     if array.dtype.kind not in "biuf":
         raise MIBenchError(f"{name} holds {array.dtype} values; expected numbers")
-    single = array.dtype.kind == "f" and array.dtype.itemsize <= 4
-    return np.ascontiguousarray(array, np.float32 if single else np.float64)
+    exact = 4 if array.dtype.kind == "f" else 2
+    single = array.dtype.itemsize <= exact
+    return np.asarray(array, np.float32 if single else np.float64, order="C")

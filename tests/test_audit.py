@@ -621,3 +621,31 @@ def test_single_precision_is_kept_and_changes_no_answer() -> None:
     assert seen[0].reference_logits.dtype == seen[0].logits.dtype == np.float32
     assert seen[1].reference_logits.dtype == np.float64
     assert single.to_numpy() == pytest.approx(double.to_numpy(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(everything()))
+def test_whatever_is_wrong_with_an_array_is_one_sentence_that_names_it(name: str) -> None:
+    arrays, given = everything(), everything()[name]
+    wrong: dict[str, Any] = {
+        "scalar": 3.0,
+        "words": np.full(given.shape, "a"),
+        "an axis more": given[..., None, None],
+        "an axis less": given[..., 0, 0] if given.ndim > 1 else given.sum(),
+        "too short": given[..., :-1],
+        "nothing": given[:0],
+        "ragged": [[1.0], [1.0, 2.0]],
+        "None": None,
+    }
+    for kind, values in wrong.items():
+        if (kind, name) == ("too short", "inputs"):
+            continue  # then the auxiliary inputs are too long
+        with pytest.raises(MIBenchError) as caught:
+            mibench.audit({}, **arrays | {name: values})
+        assert len(str(caught.value).splitlines()) == 1
+        assert name in str(caught.value) or kind in ("nothing", "too short", "an axis less"), kind
+
+
+def test_too_few_samples_for_an_attack_leave_it_out() -> None:
+    report = mibench.audit({}, **everything(a=3))
+    assert "n_splits=5" in report.left_out["quantile_regression"]
+    assert {"attack_p", "rmia"} <= set(report.table["attack"])

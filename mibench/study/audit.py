@@ -27,7 +27,7 @@ from mibench.study.given import Given, check, known
 from mibench.study.npz import read_npz
 from mibench.study.provenance import provenance
 
-_SHOWN = {"ma": "MA", "accuracy": "accuracy", "fpr": "FPR", "tpr_at_fpr_1": "TPR@1%"}
+_SHOWN = ["ma", "accuracy", "fpr", "tpr_at_fpr_1"]
 _WIDTH = 80
 
 
@@ -117,8 +117,10 @@ class AuditReport:
             ),
             *(f"left out: {name} ({reason})" for name, reason in self.left_out.items()),
         ]
-        shown = [{"": a.attack.full_title, **_shown(a.metrics)} for a in self.attacked]
-        table = pd.DataFrame(shown).to_string(index=False) if shown else "no attacks"
+        table = "no attacks"
+        if self.attacked:
+            values = self.table.set_index("title")[_SHOWN].round(3)
+            table = results.metrics_table(self.table)[["auc"]].join(values).to_string(na_rep="-")
         return "\n".join([table, *(textwrap.fill(line, _WIDTH) for line in lines)])
 
     def save(self, path: str | Path) -> None:
@@ -136,15 +138,6 @@ class AuditReport:
                 temporary.write_text(results.to_json(self.table), encoding="utf-8")
             else:
                 self.table.to_parquet(temporary, index=False)
-
-
-def _shown(estimates: Mapping[str, metrics.Estimate]) -> dict[str, str]:
-    auc = estimates["auc"]
-    values = {title: estimates[name].value for name, title in _SHOWN.items()}
-    return {
-        "AUC": f"{auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]",
-        **{title: "-" if value != value else f"{value:.3f}" for title, value in values.items()},
-    }
 
 
 def check_out(path: str | Path) -> Path:
@@ -244,8 +237,9 @@ def _run(given: Given, seed: int) -> AuditReport:
             inference = replace(found, scores=found.scores[back])
             is_member = truth[samples]
             measured = metrics.evaluate(inference, is_member, seed=seed)
-        except MIBenchError as error:
-            left_out[attack.label] = str(error)
+        # Scikit-learn raises ValueError, such as where samples are too few for it.
+        except (MIBenchError, ValueError) as error:
+            left_out[attack.label] = " ".join(str(error).split())
             continue
         seconds = time.perf_counter() - began
         attacked.append(Audited(attack, samples, inference, is_member, measured, seconds))

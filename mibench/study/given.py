@@ -190,7 +190,7 @@ class _Reader:
     def inputs(self, name: str, count: int, shape: Shape | None = None) -> FloatArray:
         array = check_numbers(name, self.left[name])
         self.met.add(name)
-        return self.checked(name, check_values, (count, *(shape or array.shape[1:])))
+        return self.checked(name, check_values, (count, *(array.shape[1:] if shape is None else shape)))
 
     def shadows(self, name: str | None) -> tuple[Labelled, ...]:
         name = name if name in self.left else self._named("shadow")
@@ -230,7 +230,7 @@ class _Reader:
         """Leave out the models that have NaN or infinity in one of the arrays, from all."""
         stacks = {n: check_numbers(n, self.left[n]) for n in names if n in self.left}
         self.left |= stacks
-        if len({len(stack) for stack in stacks.values()}) > 1:
+        if len(sizes := {stack.shape[:1] for stack in stacks.values()}) > 1 or () in sizes:
             return  # which is told where their shapes are checked
         bad = np.any([[not np.isfinite(m).all() for m in s] for s in stacks.values()], axis=0)
         if bad.any() and not bad.all():
