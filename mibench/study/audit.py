@@ -27,7 +27,7 @@ from mibench.study.given import Given, check, known
 from mibench.study.npz import read_npz
 from mibench.study.provenance import provenance
 
-_SHOWN = ["ma", "accuracy", "fpr", "tpr_at_fpr_1"]
+_SHOWN = {"ma": "ma", "accuracy": "accuracy", "tpr_at_fpr_1": "tpr@1%"}
 _WIDTH = 80
 
 
@@ -119,8 +119,9 @@ class AuditReport:
         ]
         table = "no attacks"
         if self.attacked:
-            values = self.table.set_index("title")[_SHOWN].round(3)
-            table = results.metrics_table(self.table)[["auc"]].join(values).to_string(na_rep="-")
+            values = self.table.set_index("title")[list(_SHOWN)].rename(columns=_SHOWN).round(3)
+            shown = results.metrics_table(self.table)[["auc"]].join(values)
+            table = shown.to_string(na_rep="-", line_width=_WIDTH)
         return "\n".join([table, *(textwrap.fill(line, _WIDTH) for line in lines)])
 
     def save(self, path: str | Path) -> None:
