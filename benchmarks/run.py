@@ -28,8 +28,9 @@ from torch import nn
 
 from mibench import data as datasets
 from mibench import models
-from mibench.apps.batch import cluster, jobs
 from mibench.apps.batch import plan as batches
+from mibench.apps.batch import running
+from mibench.apps.batch.notebooks import Task
 from mibench.attacks.blindmi import differential_moves, gaussians
 from mibench.attacks.shapley import knn_shapley
 from mibench.errors import MIBenchError
@@ -182,7 +183,8 @@ def batch() -> str:
         _, own = _timed(in_this_process)
         # Before the batch, which makes all kernels of this process forks.
         _, plain = _timed(in_fresh_kernels)
-        outcomes, fast = _timed(lambda: list(cluster.run(tasks)))
+        with running.Threads(1, lambda kind, name: None) as worker:
+            outcomes, fast = _timed(lambda: list(running.run(tasks, worker)))
     if failed := [o.error for o in outcomes if o.error]:
         raise MIBenchError(failed[0])
     own, plain, fast = (seconds / len(tasks) for seconds in (own, plain, fast))
@@ -192,7 +194,7 @@ def batch() -> str:
     )
 
 
-def _in_this_process(shell: InteractiveShell, task: jobs.Task) -> None:
+def _in_this_process(shell: InteractiveShell, task: Task) -> None:
     """Run a notebook's cells, with everything that they show drawn as a kernel would."""
     cells = [c for c in nbformat.read(task.notebook, as_version=4).cells if c.cell_type == "code"]
     given = "\n".join(f"{name} = {value!r}" for name, value in task.parameters.items())

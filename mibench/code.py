@@ -65,7 +65,7 @@ def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
 def _read(source: bytes) -> tuple[str, frozenset[str]]:
     """Return the digest of a file's source and the modules of this package that it imports."""
     tree = ast.parse(source)
-    imported = frozenset(_imports(tree))
+    imported = frozenset(imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
             first = node.body[0] if node.body else None
@@ -74,7 +74,8 @@ def _read(source: bytes) -> tuple[str, frozenset[str]]:
     return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16], imported
 
 
-def _imports(tree: ast.Module) -> Iterable[str]:
+def imports(tree: ast.Module) -> Iterable[str]:
+    """Yield the modules that a file's syntax tree imports, wherever it does."""
     # Under TYPE_CHECKING nothing is run.
     run = [n for n in tree.body if not isinstance(n, ast.If) or not _for_types(n.test)]
     for node in (inner for outer in run for inner in ast.walk(outer)):

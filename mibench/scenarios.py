@@ -27,6 +27,7 @@ from mibench.catalogue import plain
 from mibench.data.base import DATASETS, Levels, Published
 from mibench.errors import MIBenchError
 
+FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 DISTRIBUTIONS = ("normal", "uniform", "bernoulli")
 
 # Of 28 scenarios with one distribution: (distance level, differential level, withheld levels).
@@ -50,7 +51,6 @@ RESEARCH_QUESTIONS = {
 }
 
 GENERIC_LEVELS = Levels((0.2, 0.5, 0.75), (0.0, 0.5, 1.0), (0.05, 0.1, 0.2, 0.4))
-_FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,8 @@ class Scenario:
     @property
     def label(self) -> str:
         """The published notation, such as ``CIFAR100_Normal + 4.325 + 0.119 + 40%``."""
-        return (
-            f"{self.dataset}_{self.distribution.capitalize()} + {self.distance:.3f} + "
-            f"{self.differential_distance:.3f} + {100 * self.withheld_ratio:g}%"
-        )
+        shape, *numbers = (level(f, getattr(self, f)) for f in FACTORS)
+        return " + ".join([f"{self.dataset}_{shape.capitalize()}", *numbers])
 
     @property
     def distance_quantile(self) -> float:
@@ -95,6 +93,14 @@ class Scenario:
 def published() -> tuple[str, ...]:
     """Return the names of the datasets that have levels of their own."""
     return tuple(name for name, known in DATASETS.items() if known.levels is not None)
+
+
+def level(factor: str, value: object) -> str:
+    """Write a factor's level as the published labels do, such as ``normal``, 0.119 or 40%."""
+    if isinstance(value, str):
+        return value
+    number = float(str(value))
+    return f"{100 * number:g}%" if factor == "withheld_ratio" else f"{number:.3f}"
 
 
 def levels(dataset: str) -> Levels:
@@ -148,7 +154,7 @@ def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
 
 def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
     """Return the catalogue's scenarios that differ from `base` only in the question's factor."""
-    fixed = [f for f in _FACTORS if f != _factor(question)]
+    fixed = [f for f in FACTORS if f != _factor(question)]
     return tuple(
         s for s in catalogue(base.dataset) if all(getattr(s, f) == getattr(base, f) for f in fixed)
     )
@@ -156,7 +162,7 @@ def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
 
 def _factor(question: str) -> str:
     try:
-        return dict(zip(RESEARCH_QUESTIONS, _FACTORS, strict=True))[question.upper()]
+        return dict(zip(RESEARCH_QUESTIONS, FACTORS, strict=True))[question.upper()]
     except KeyError:
         known = ", ".join(RESEARCH_QUESTIONS)
         raise MIBenchError(f"unknown research question {question!r}; known are {known}") from None
@@ -207,7 +213,7 @@ def find(text: str, dataset: str | None = None) -> Scenario:
     raise MIBenchError(
         f"no scenario {text!r} of {dataset}; distributions {_listed(DISTRIBUTIONS)}, distances "
         f"{_listed(at.distance)}, differential distances {_listed(at.differential_distance)}, "
-        f"withheld ratios {_listed([f'{100 * r:g}%' for r in at.withheld_ratio])} "
+        f"withheld ratios {_listed([level('withheld_ratio', r) for r in at.withheld_ratio])} "
         f"(mibench scenarios --dataset {dataset} lists the 84 combinations)"
     )
 

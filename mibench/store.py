@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,14 @@ class NotMade(Exception):
 def digest(key: Mapping[str, Any]) -> str:
     """Return a short name for a key; equal keys, and only those, give equal names."""
     return hashlib.sha256(_text(key).encode()).hexdigest()[:20]
+
+
+def safe(name: str, reserved: Collection[str] = ()) -> str:
+    """Return a name for a file in letters, digits and ``._+-``; unlike names stay unlike."""
+    plain = re.sub(r"[^A-Za-z0-9._+-]+", "_", name).lstrip(".")[:80]
+    if name and plain == name and name not in reserved:
+        return name
+    return f"{plain}-{digest({'name': name})[:8]}"
 
 
 @contextmanager

@@ -12,8 +12,7 @@ from mibench.compare import advice, published
 from mibench.errors import MIBenchError
 from mibench.outputs import Outputs
 from mibench.signals import COPIES
-from mibench.study import results
-from mibench.study.study import Experiment
+from mibench.study import Study, results
 
 NAMES = ["gap", "nn_attack", "lira_online"]
 
@@ -34,10 +33,10 @@ def made(ma: dict[str, float], half: int = 200) -> tuple[pd.DataFrame, pd.DataFr
 
 
 def test_what_is_allowed_by_needs_queries_and_labels() -> None:
-    assert advice.allowed() == list(attacks.REGISTRY)
+    assert advice.allowed() == list(attacks.ATTACKS)
     for name in advice.allowed(["shadow"]):
-        assert attacks.find(name).needs <= {"shadow"}
-    assert set(advice.allowed([])) == {n for n, a in attacks.REGISTRY.items() if not a.needs}
+        assert attacks.named(name).needs <= {"shadow"}
+    assert set(advice.allowed([])) == {n for n, a in attacks.ATTACKS.items() if not a.needs}
     assert "label_only" in advice.allowed(queries=1 + COPIES["perturbed"])
     assert "label_only" not in advice.allowed(queries=COPIES["perturbed"])
     assert set(advice.allowed(labels_only=True)) == {"gap", "label_only"}
@@ -46,9 +45,9 @@ def test_what_is_allowed_by_needs_queries_and_labels() -> None:
             advice.allowed(**wrong)
 
 
-def test_labels_only_attacks_read_labels_only(digits: Experiment) -> None:
+def test_labels_only_attacks_read_labels_only(digits: Study) -> None:
     samples = digits.construct("ES10").samples
-    seen = digits.signals.outputs("target", samples, needs={"perturbed"})
+    seen = digits.signals.outputs(samples, {"perturbed"})
     # The same answers, each with another posterior.
     rng = np.random.default_rng(0)
     logits = rng.random(seen.logits.shape)
@@ -56,9 +55,9 @@ def test_labels_only_attacks_read_labels_only(digits: Experiment) -> None:
     other = Outputs(logits, seen.labels, copies=seen.copies)
     flags = {}
     for name in ("gap", "label_only", "loss_threshold", "class_confidence", "top1_threshold"):
-        attack = digits._fit(attacks.find(name))
+        attack = digits.fitted(attacks.named(name))
         flags[name] = np.array_equal(attack.infer(seen).scores, attack.infer(other).scores)
-    assert flags == {name: attacks.find(name).labels_only for name in flags}
+    assert flags == {name: attacks.named(name).labels_only for name in flags}
 
 
 def test_never_beaten_beaten_and_dominated() -> None:
@@ -134,8 +133,9 @@ def test_the_published_table_is_whole_but_for_one_scenario() -> None:
     table = published.top3()
     assert len(table) == 587 == len(table.drop_duplicates(["dataset", "scenario"]))
     assert published.missing() == ["ES54 Purchase100_Uniform + 0.729 + 0.110 + 12%"]
-    assert {*table[["first", "second", "third"]].to_numpy().ravel()} <= published.NAMES.keys()
-    assert set(published.NAMES.values()) <= attacks.REGISTRY.keys()
+    names = {*table[["first", "second", "third"]].to_numpy().ravel()}
+    assert {published.ours(name) for name in names} <= {*published.ATTACKS}
+    assert len(published.ATTACKS) == 15 and {*published.ATTACKS} <= attacks.ATTACKS.keys()
     assert table["first"].value_counts().to_dict() == {
         "Loss-Threshold": 409,
         "Risk score": 177,
@@ -147,9 +147,9 @@ def ours(order: str) -> pd.DataFrame:
     """Return made-up results of Location30 in which their three stand in an order of their own."""
     rows = []
     for row in published.top3().query("dataset == 'Location30'").to_dict("records"):
-        three = [published.NAMES[row[p]] for p in ("first", "second", "third")]
+        three = [published.ours(row[p]) for p in ("first", "second", "third")]
         names = {"same": three, "reversed": three[::-1], "none": []}[order]
-        others = [n for n in attacks.REGISTRY if n not in three]
+        others = [n for n in attacks.ATTACKS if n not in three]
         rows += [
             {"dataset": "Location30", "model": "MLP", "scenario": row["scenario"], "seed": 0}
             | {"attack": name, "status": "ok", "ma": 1 - 0.01 * i}
@@ -159,19 +159,19 @@ def ours(order: str) -> pd.DataFrame:
 
 
 def test_agreement_with_the_published_table() -> None:
-    [same] = published.agreement(published.beside(ours("same"))).to_dict("records")
+    [same] = published.agreement(published.compare(ours("same"))).to_dict("records")
     assert (same["same_first"], same["overlap"], same["tau"], same["beyond"]) == (1, 3, 1, 0)
     assert same["tau_of_points"] == pytest.approx(1) and same["scenarios"] == 84
-    [flipped] = published.agreement(published.beside(ours("reversed"))).to_dict("records")
+    [flipped] = published.agreement(published.compare(ours("reversed"))).to_dict("records")
     assert (flipped["same_first"], flipped["overlap"], flipped["tau"]) == (0, 3, -1)
-    [none] = published.agreement(published.beside(ours("none"))).to_dict("records")
+    [none] = published.agreement(published.compare(ours("none"))).to_dict("records")
     assert (none["overlap"], none["tau"]) == (0, 1)
-    both = published.points(published.beside(ours("same")))
+    both = published.points(published.compare(ours("same")))
     assert (both["ours"] == both["theirs"]).all() and both["ours"].sum() == 84 * 6
     beaten = ours("same").assign(ma=lambda t: t["ma"].where(t["attack"] != "rmia", 2.0))
-    assert published.beside(beaten)["beyond"].all() and "rmia" in str(published.unmapped(beaten))
+    assert published.compare(beaten)["beyond"].all() and "rmia" in str(published.unmapped(beaten))
     with pytest.raises(MIBenchError, match="no results of a scenario"):
-        published.beside(ours("same").assign(dataset="digits"))
+        published.compare(ours("same").assign(dataset="digits"))
     with pytest.raises(MIBenchError, match="one model"):
-        published.beside(pd.concat([ours("same"), ours("same").assign(model="VGG16")]))
+        published.compare(pd.concat([ours("same"), ours("same").assign(model="VGG16")]))
     assert len(scenarios.published()) == 7

@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
-from mibench import data as datasets
-from mibench import scenarios
-from mibench.apps.batch import estimates, jobs, verification
+from mibench import code, scenarios
+from mibench.apps.batch import estimates, jobs, notebooks, trainings, verification
 from mibench.apps.batch import plan as batch
+from mibench.data.loading import load
 from mibench.errors import MIBenchError
+from mibench.setting import Place, Setting
 from mibench.study import results
 from mibench.study.metrics import METRICS
 
@@ -28,9 +29,11 @@ def notebook(folder: Path, name: str, parameters: str, *cells: str) -> None:
     nbformat.write(made, folder / "notebooks" / f"{name}.ipynb")
 
 
+OWN = 'setting = {"dataset": "digits"}\nplace = {}\nattacks = "all"\noutput = None'
 WRITES = """
 import pandas as pd
 from mibench.study import results
+seed = setting.get("seed", 0)
 one = dict(dataset="digits", model="MLP", seed=seed, scenario="ES01", attack="gap")
 results.save(output, pd.DataFrame([one | {"value": seed * 2}]), pd.DataFrame([one | {"sample": 1}]))
 """
@@ -38,26 +41,26 @@ results.save(output, pd.DataFrame([one | {"value": seed * 2}]), pd.DataFrame([on
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    notebook(tmp_path, "writes", 'dataset = "digits"\nseed = 0\noutput = None', WRITES)
-    notebook(tmp_path, "fails", 'dataset = "digits"\nsound = True', "assert sound, 'not sound'")
-    notebook(tmp_path, "dies", 'dataset = "digits"', "import os; os._exit(1)")
-    reads = "from mibench import results as r; print(len(r.load(results)[0]))"
+    notebook(tmp_path, "writes", OWN, WRITES)
+    notebook(tmp_path, "fails", "sound = True", "assert sound, 'not sound'")
+    notebook(tmp_path, "dies", "", "import os; os._exit(1)")
+    reads = "from mibench.study import results as r; print(len(r.load(results)[0]))"
     notebook(tmp_path, "reads", 'results = "executed"', reads)
     tmp_path.joinpath("parameters").mkdir()
     return tmp_path
 
 
-def plan(project: Path, text: str) -> list[jobs.Task]:
+def plan(project: Path, text: str) -> list[notebooks.Task]:
     file = project / "parameters" / "p.yaml"
     file.write_text(text)
     return batch.plan(file)
 
 
-def execute(task: jobs.Task) -> jobs.Outcome:
+def execute(task: notebooks.Task) -> jobs.Outcome:
     return task.run(1, lambda kind, name: None)
 
 
-def status(task: jobs.Task) -> str:
+def status(task: notebooks.Task) -> str:
     return nbformat.read(task.output, as_version=4).metadata["mibench"]["status"]
 
 
@@ -65,7 +68,7 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
     tasks = plan(project, "seeds: [3, 4]\nnotebooks: [writes, fails]")
     assert [t.output.name for t in tasks] == ["writes-3.ipynb", "writes-4.ipynb", "fails.ipynb"]
     tasks = plan(project, "notebooks: [{notebook: writes, grid: {seed: [1, 2, 3]}}]")
-    assert [t.parameters["seed"] for t in tasks] == [1, 2, 3]
+    assert [t.parameters["setting"]["seed"] for t in tasks] == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -80,29 +83,105 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
         ("notebooks: writes", "no list 'notebooks'"),
         ("notebooks: [", "not valid YAML"),
         ("notebooks: []", "no list 'notebooks'"),
+        ("notebooks: [[writes]]", "names no notebook"),
+        ("[" * 10_000, "nested too deeply"),
         ("notebooks: [writes]\ndefaults: {sed: 1}", "no notebook takes the default sed"),
         ("notebooks: [writes]\ndefaults: [seed]", "defaults is \\['seed'\\]; give names with"),
         ("notebooks: [{notebook: writes, parameters: x}]", "parameters is 'x'"),
+        ("notebooks: [{notebook: writes, parameters: {output: x}}]", "set by the batch itself"),
+        ("notebooks: [{notebook: writes, name: 0}]", "name is 0; give a text"),
+        ("notebooks: [{notebook: writes, parameters: {scenario: ES10}}]", "takes no parameter"),
         ("notebooks: [writes]\ntime_limit: true", "time_limit is True"),
-        ("notebooks: [trains]\ndefaults: {attacks: gap}", "attacks is 'gap'; give 'all' or a list"),
-        ("notebooks: [trains]\ndefaults: {attacks: [gp]}", "unknown attack 'gp'"),
-        ("notebooks: [trains]\ndefaults: {references: many}", "references is 'many'"),
-        ("notebooks: [trains]\ndefaults: {model: VGG99}", "unknown model 'VGG99'"),
-        ("notebooks: [trains]\ndefaults: {space: x}", "unknown space 'x'"),
-        ("notebooks: [trains]\ndefaults: {recipe: {learning_rate: 1e-3}}", "write 1.0e-3"),
-        ("notebooks: [trains]\nseeds: [a]", "the seed is 'a'"),
+        ("notebooks: [writes]\ndefaults: {attacks: 3}", "attacks is 3; give 'all' or a list"),
+        ("notebooks: [writes]\ndefaults: {attacks: [gp]}", "unknown attack 'gp'"),
+        ("notebooks: [writes]\ndefaults: {references: many}", "references is 'many'"),
+        ("notebooks: [writes]\ndefaults: {model: VGG99}", "unknown model 'VGG99'"),
+        (
+            "notebooks: [writes]\ndefaults: {model: [MLP]}",
+            "model is \\['MLP'\\]; it must be a text",
+        ),
+        ("notebooks: [writes]\ndefaults: {space: x}", "space is 'x'"),
+        ("notebooks: [writes]\ndefaults: {device: tpu}", "device is 'tpu'"),
+        ("notebooks: [writes]\ndefaults: {recipe: 10}", "recipe is 10; give names"),
+        ("notebooks: [writes]\ndefaults: {sizes: {members: -1}}", "sizes: members is -1"),
+        ("notebooks: [writes]\ndefaults: {sizes: {mebmers: 10}}", "there is no 'mebmers'"),
+        ("notebooks: [writes]\ndefaults: {data_dir: {a: 1}}", "data_dir is {'a': 1}"),
+        ("notebooks: [writes]\ndefaults: {data_dir: /none}", "data_dir /none is no folder"),
+        ("notebooks: [writes]\ndefaults: {1: 2}", "1 is no name"),
+        ("notebooks: [writes]\ndefaults: {seed: 1, seed: 2}", "'seed' is given twice"),
+        ("notebooks: [writes]\ndefaults: {seed: 010}", "010 is no plain number"),
+        ("notebooks: [writes]\ndefaults: {seed: 1:30}", "1:30 is no plain number"),
+        ("notebooks: &a [writes]\nseeds: *a", "by reference"),
+        ("notebooks: [writes]\nplugins: [absent.py]", "absent.py cannot be read"),
+        ("notebooks: [writes]\ndefaults: {recipe: {learning_rate: 1e-3}}", "write 1.0e-3"),
+        ("notebooks: [writes]\nseeds: [a]", "seed is 'a'"),
+        ("notebooks: [writes]\nseeds: 3", "seeds is 3; give a list"),
     ],
 )
 def test_plan_rejects(project: Path, text: str, says: str) -> None:
     """What is wrong with a file is told before anything is trained."""
-    own = 'attacks = "all"\nreferences = 6\nmodel = "MLP"\nspace = "inputs"\nrecipe = {}\nseed = 0'
-    notebook(project, "trains", own, "pass")
     with pytest.raises(MIBenchError, match=says):
         plan(project, text)
 
 
+@pytest.mark.parametrize(
+    ("cell", "declared"),
+    [
+        ("lr = 10**-3", {"lr": ...}),
+        ("from pathlib import Path\nfolder = Path('x')", {"folder": ...}),
+        ("x = -1\na = b = 1", {"x": -1, "a": 1, "b": 1}),
+        ("a, b = 1, 2", {"a": ..., "b": ...}),
+        ("query = 'a=b'; tag = 'a#b'", {"query": "a=b", "tag": "a#b"}),
+        ("xs = [\n    1,  # one\n]", {"xs": [1]}),
+        ("x: int = 3\ny: int", {"x": 3, "y": ...}),
+        ("%matplotlib inline\nx = 1", {"x": 1}),
+        ("", {}),
+        ("# a = 1\nb = 2", {"b": 2}),
+    ],
+)
+def test_what_a_notebook_declares(project: Path, cell: str, declared: dict[str, Any]) -> None:
+    notebook(project, "own", cell, "pass")
+    assert notebooks.read(project / "notebooks" / "own.ipynb").declared == declared
+    [task] = plan(project, "notebooks: [own]\ndefaults: {}")
+    assert task.parameters == {} and task.setting is None
+
+
+def test_a_users_own_notebook_is_given_what_the_file_states(project: Path) -> None:
+    notebook(project, "own", "seed = 5\nlr = 10**-3\nresults = [1]\ndataset = 'mine'", "pass")
+    text = "defaults: {seed: 7, dataset: digits, epochs: 2}\nnotebooks: [own, writes]"
+    own, writes = plan(project, text)
+    assert own.parameters == {"seed": 7, "dataset": "digits"} and own.reads is None
+    assert writes.parameters["setting"] == {"dataset": "digits", "seed": 7, "epochs": 2}
+    with pytest.raises(MIBenchError, match="notebook own takes no parameter 'epochs'"):
+        plan(project, "notebooks: [{notebook: own, parameters: {epochs: 2}}]")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("{not json", "is no notebook"),
+        ("", "is no notebook"),
+        ('{"a": 1}', "is no notebook"),
+        (None, "its parameters cell is no Python"),
+    ],
+)
+def test_a_broken_notebook_is_named(project: Path, content: str | None, says: str) -> None:
+    notebook(project, "own", "x = (", "pass")
+    if content is not None:
+        (project / "notebooks" / "own.ipynb").write_text(content)
+    with pytest.raises(MIBenchError, match=f"own.ipynb.*{says}"):
+        plan(project, "notebooks: [own]")
+
+
+def test_a_notebook_in_another_language_is_named(project: Path) -> None:
+    file = project / "notebooks" / "writes.ipynb"
+    file.write_text(file.read_text().replace('"python"', '"R"'))
+    with pytest.raises(MIBenchError, match="written in R"):
+        plan(project, "notebooks: [writes]")
+
+
 def test_plan_of_a_missing_file(tmp_path: Path) -> None:
-    with pytest.raises(MIBenchError, match="cannot be read"):
+    with pytest.raises(MIBenchError, match="is no file"):
         batch.plan(tmp_path / "none.yaml")
 
 
@@ -112,8 +191,10 @@ def test_done_is_skipped_and_changes_run_again(project: Path) -> None:
     assert execute(task).state == "done"
     assert task.is_done() and status(task) == "completed"
     assert [f.suffix for f in task.output.parent.glob(".*")] == [".lock"]
+    assert task.state() == "done" and task.stale() == []
     [changed] = plan(project, "notebooks: [writes]\ndefaults: {seed: 5}")
     assert changed.output == task.output and not changed.is_done()
+    assert changed.state() == "stale" and changed.stale() == ["seed"]
     task.output.with_suffix(".parquet").unlink()
     assert not task.is_done()
 
@@ -172,12 +253,9 @@ def test_data_that_changed_runs_again(
         label=np.arange(200) % 2
     )
     table.to_csv(own, index=False)
-    checksum = datasets.load(str(own)).checksum
+    checksum = load(str(own), Place(cache_dir=tmp_path / "cache")).checksum
     notebook(
-        project,
-        "writes",
-        'dataset = "digits"\nseed = 0\noutput = None',
-        WRITES.replace('"value"', f'"data_sha256": "{checksum}", "value"'),
+        project, "writes", OWN, WRITES.replace('"value"', f'"data_sha256": "{checksum}", "value"')
     )
     text = "defaults: {dataset: %s}\nnotebooks: [writes]"
     [task] = plan(project, text % own)
@@ -191,12 +269,13 @@ def test_data_that_changed_runs_again(
 def test_results_of_a_users_own_data_go_by_their_name(project: Path, tmp_path: Path) -> None:
     own = tmp_path / "own.csv"
     pd.DataFrame({"a": np.arange(100) % 3, "label": np.arange(100) % 2}).to_csv(own, index=False)
-    reads = "from mibench import results as r; print(len(r.load(results, dataset)[0]))"
+    reads = "from mibench.study import results as r; print(len(r.load(results, dataset)[0]))"
     notebook(project, "reads", 'results = "executed"\ndataset = None', reads)
     writes = WRITES.replace('dataset="digits"', 'dataset="own"')
-    notebook(project, "writes", 'dataset = "digits"\nseed = 0\noutput = None', writes)
+    notebook(project, "writes", OWN, writes)
     first, second = plan(project, f"defaults: {{dataset: {own}}}\nnotebooks: [writes, reads]")
-    assert first.parameters["dataset"] == str(own) and second.parameters["dataset"] == "own"
+    assert first.setting is not None and first.setting.dataset == str(own)
+    assert second.parameters["dataset"] == "own"
     assert [execute(task).state for task in (first, second)] == ["done", "done"]
 
 
@@ -207,7 +286,7 @@ def test_a_data_directory_serves_notebooks_that_have_none(project: Path, tmp_pat
     notebook(project, "reads", 'results = "executed"\ndataset = None', "pass")
     file = project / "parameters" / "p.yaml"
     file.write_text("defaults: {dataset: own.csv}\nnotebooks: [reads]")
-    [task] = batch.plan(file, tmp_path / "data")
+    [task] = batch.plan(file, {"data_dir": str(tmp_path / "data")})
     assert task.parameters["dataset"] == "own"
 
 
@@ -215,24 +294,20 @@ def test_a_dry_run_downloads_nothing(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MIBENCH_DATA", raising=False)
-    monkeypatch.setattr("mibench.data.registry.fetch", lambda *_: pytest.fail("downloads"))
-    settings = {"dataset": "Location30", "cache_dir": str(tmp_path / "cache")}
-    assert not jobs.Training(settings, ("gap",)).is_cached()
+    monkeypatch.setattr("mibench.data.loading.fetch", lambda *_: pytest.fail("downloads"))
+    place = Place(cache_dir=tmp_path / "cache")
+    assert not trainings.Training(Setting(dataset="Location30"), place, ("gap",)).is_cached()
 
 
 def test_data_in_another_folder_do_not_run_again(
     project: Path, tmp_path: Path, shared_data: Path, cache_dir: Path
 ) -> None:
     tmp_path.joinpath("there").symlink_to(shared_data)
-    notebook(
-        project,
-        "writes",
-        'dataset = "digits"\nseed = 0\noutput = None\ndata_dir = None\ncache_dir = None',
-        WRITES,
-    )
     text = "defaults: {dataset: Location30, data_dir: %s, cache_dir: %s}\nnotebooks: [writes]"
     [task] = plan(project, text % (shared_data, cache_dir))
-    assert task.data == datasets.load("Location30", shared_data, cache_dir).checksum
+    assert (
+        task.data == load("Location30", Place(data_dir=shared_data, cache_dir=cache_dir)).checksum
+    )
     execute(task)
     assert plan(project, text % (tmp_path / "there", cache_dir))[0].is_done()
 
@@ -256,9 +331,9 @@ def test_a_full_disk_ends_a_training_and_the_batch(
         def submit(self, *arguments: object, **_: object) -> Any:
             return super().submit(os.write, os.open("/dev/full", os.O_WRONLY), b"weights")
 
-    monkeypatch.setattr(jobs, "ProcessPoolExecutor", lambda *_: Full())
+    monkeypatch.setattr(trainings, "ProcessPoolExecutor", lambda *_: Full())
     tasks = plan(project, "notebooks: [writes]")
-    [training] = batch.trainings(tasks)
+    [training] = trainings.trainings(tasks)
     with pytest.raises(jobs.DiskFull, match=r"no space is left on the disk \(training digits"):
         training.run(1, lambda kind, name: None)
 
@@ -266,8 +341,9 @@ def test_a_full_disk_ends_a_training_and_the_batch(
 def test_an_executed_notebook_says_what_made_it(project: Path) -> None:
     [task] = plan(project, "notebooks: [writes]\ndefaults: {seed: 4}")
     execute(task)
-    made = jobs.read_metadata(task.output)
-    assert made["parameters"] == {"dataset": "digits", "seed": 4} and made["seed"] == 4
+    made = notebooks.read_metadata(task.output)
+    assert made["made_from"]["seed"] == 4 and made["made_from"]["parameter attacks"]
+    assert made["made_from"]["mibench/attacks/rmia.py"]
     assert made["seconds"] > 0 and made["torch_version"] and "git_commit" in made
 
 
@@ -297,7 +373,7 @@ def test_the_whole_grid_loads_within_a_second(tmp_path: Path) -> None:
     """588 scenarios and 20 attacks; the numbers are simulated."""
     rng = np.random.default_rng(0)
     columns = [f"{m}{end}" for m in METRICS for end in ("", "_low", "_high")]
-    for dataset in scenarios.PUBLISHED:
+    for dataset in scenarios.published():
         ids = [s.id for s in scenarios.catalogue(dataset)]
         named = {"dataset": dataset, "model": "simulated", "seed": 0}
         table = pd.DataFrame(
@@ -340,3 +416,93 @@ def test_notebooks_hold_no_outputs() -> None:
     for file in Path(__file__).parents[1].joinpath("notebooks").glob("*.ipynb"):
         for cell in nbformat.read(file, as_version=4).cells:
             assert not cell.get("outputs") and not cell.get("execution_count"), file.name
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from mibench.attacks.base import Attack, Inference, register
+
+@register
+@dataclass
+class Mine(Attack):
+    name: ClassVar[str] = "mine"
+    title: ClassVar[str] = "Mine"
+    source: ClassVar[str] = "none"
+    needs: ClassVar[frozenset[str]] = frozenset()
+    sign: int = 1
+
+    def infer(self, target):
+        return Inference(self.sign * target.probs.max(axis=1), 0.5)
+"""
+
+
+def test_a_plugin_that_changed_runs_again_where_it_is_used(project: Path) -> None:
+    plugin = project / "my_attack.py"
+    plugin.write_text(PLUGIN)
+    text = f"""
+plugins: [{plugin}]
+notebooks:
+  - {{notebook: writes, name: a, parameters: {{attacks: [{{name: mine, sign: [1, 2]}}]}}}}
+  - {{notebook: writes, name: b, parameters: {{attacks: [gap]}}}}
+"""
+    mine, other = plan(project, text)
+    assert mine.attacks == ("mine", "mine[sign=2]")
+    assert mine.parameters["place"]["plugins"] == [str(plugin)]
+    execute(mine)
+    execute(other)
+    plugin.write_text("# A comment changes nothing.\n" + PLUGIN)
+    assert [task.state() for task in plan(project, text)] == ["done", "done"]
+    plugin.write_text(PLUGIN.replace("self.sign *", "-self.sign *"))
+    mine, other = plan(project, text)
+    assert [task.state() for task in (mine, other)] == ["stale", "done"]
+    assert mine.stale() == ["my_attack.py"]
+
+
+def test_a_changed_source_is_told_by_its_file(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "notebooks: [{notebook: writes, parameters: {attacks: [%s]}, name: %s}]"
+    [loss] = plan(project, text % ("loss_threshold", "a"))
+    [gap] = plan(project, text % ("gap", "b"))
+    execute(loss)
+    execute(gap)
+    real = code.digests
+
+    def changed(*modules: str) -> dict[str, str]:
+        file = "mibench/attacks/loss_threshold.py"
+        return {f: "other" if f == file else digest for f, digest in real(*modules).items()}
+
+    monkeypatch.setattr(code, "digests", changed)
+    assert loss.stale() == ["mibench/attacks/loss_threshold.py"] and gap.stale() == []
+
+
+def test_names_never_take_each_others_files(project: Path) -> None:
+    text = "notebooks: [{notebook: writes, name: %s, parameters: {seed: %d}}]"
+    others = [plan(project, text % (name, i))[0] for i, name in enumerate(("v1.2", "v1.answers"))]
+    for task in others:
+        execute(task)
+    execute(plan(project, text % ("v1", 5))[0])
+    assert all(task.is_done() for task in others)
+    table, answers = results.load(project / "executed")
+    assert sorted(table["seed"]) == [0, 1, 5] and len(answers) == 3
+
+
+def test_a_damaged_table_counts_as_not_done(project: Path) -> None:
+    [task] = plan(project, "notebooks: [writes]")
+    execute(task)
+    table = task.output.with_suffix(".parquet")
+    table.write_bytes(table.read_bytes()[:100])
+    assert task.stale() == ["its table"]
+    assert execute(task).state == "done" and task.is_done()
+
+
+def test_old_tables_go_when_a_rerun_fails(project: Path) -> None:
+    notebook(project, "writes", OWN + "\nsound = True", WRITES, "assert sound")
+    text = "notebooks: [{notebook: writes, parameters: {sound: %s}}]"
+    [task] = plan(project, text % "true")
+    execute(task)
+    notebook(project, "writes", OWN + "\nsound = True", "assert sound", WRITES)
+    [again] = plan(project, text % "false")
+    assert execute(again).state == "failed"
+    assert not again.output.with_suffix(".parquet").exists()

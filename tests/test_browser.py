@@ -8,15 +8,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect, sync_playwright
 
+from mibench import scenarios
 from mibench.apps.cli import main
-from mibench.apps.explorer.tables import SHOWN
+from mibench.apps.explorer.panel import SHOWN
+from mibench.errors import ScenarioInfeasible
+from mibench.setting import Place, Setting
+from mibench.study.study import Study
 
 ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -31,7 +38,7 @@ FLAGS = (
     "--disable-sync",
 )
 # Loading JupyterLab and starting a kernel, on a machine that does other things as well.
-PATIENCE = 60_000
+PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +60,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[s
     """JupyterLab on a copy of the notebook with few epochs; its address."""
     folder, own = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("jupyter")
     notebook = (ROOT / "notebooks" / "explore.ipynb").read_text(encoding="utf-8")
-    for value, quick in (("epochs = 50", "epochs = 5"), ("lira_online", "gap")):
+    for value, quick in ((r"\"model\": \"MLP\"", r"\"epochs\": 5"), ("lira_online", "gap")):
         assert value in notebook
         notebook = notebook.replace(value, quick)
     folder.joinpath("explore.ipynb").write_text(notebook, encoding="utf-8")
@@ -87,6 +94,11 @@ def lab(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[s
         pytest.fail(f"JupyterLab did not start: {''.join(said)}")
     # Read on, so that the server never waits for a full pipe.
     drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
+    # It says its address a little before it listens there.
+    for _ in range(100):
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            break
+        time.sleep(0.1)
     yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={token}"
     server.terminate()
     server.wait()
@@ -113,20 +125,20 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
     page.get_by_role("menuitem", name="Run", exact=True).click()
     page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
     status = page.locator(".mibench-status")
-    expect(status).to_contain_text("digits_Normal + 0.500 + 0.000 + 10%: 160 samples")
+    expect(status).to_contain_text("digits_Normal + 0.500 + 0.000 + 10%: ")
     assert numbers(page) == attack("loss_threshold", "ES10", cache_dir)
 
-    page.get_by_label("withheld").select_option("40%")
-    expect(status).to_contain_text("+ 40%: 160 samples")
-    expect(page.get_by_label("scenario")).to_have_value("ES12")
-    shown = attack("loss_threshold", "ES12", cache_dir)
+    page.get_by_label("withheld").select_option("20%")
+    expect(status).to_contain_text("+ 20%: ")
+    expect(page.get_by_label("scenario")).to_have_value("ES11")
+    shown = attack("loss_threshold", "ES11", cache_dir)
     expect(page.locator('td[data-metric="precision"]').first).to_have_text(shown["precision"])
     assert numbers(page) == shown
 
     handle = page.locator(".noUi-handle").first
-    own = page.get_by_role("button", name="back to the attack's own").first
+    own = page.get_by_role("button", name="back to the attack's own threshold").first
     expect(own).to_be_disabled()
-    picture = page.locator(".jp-OutputArea img").first
+    picture = page.locator("img.picture").first
     before = picture.get_attribute("src")
     handle.hover()
     box = handle.bounding_box()
@@ -141,3 +153,112 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
     own.click()
     expect(page.locator('td[data-metric="recall"]').first).to_have_text(shown["recall"])
     assert numbers(page) == shown
+
+
+# Notes every 15 ms what stands on the page, where it differs from what stood there before.
+_WATCH = """() => {
+  window.seen = [];
+  const text = (root, what) => root.querySelector(what)?.innerText ?? "";
+  const lit = (part) => {
+    let share = 1;
+    for (let node = part; node instanceof Element; node = node.parentElement)
+      share *= getComputedStyle(node).opacity;
+    return share === 1 && getComputedStyle(part).visibility === "visible";
+  };
+  window.watch = setInterval(() => {
+    const parts = [...document.querySelectorAll(".mibench-of")].filter(
+      (part) => part.querySelector("td[data-metric]"));
+    const now = {
+      status: text(document, ".mibench-status"),
+      chosen: ["scenario", "attack", "second_attack"].map(
+        (name) => document.querySelector(`.mibench-${name} select`).selectedOptions[0].value),
+      parts: parts.map((part) => ({
+        lit: lit(part),
+        named: text(part, ".mibench-note").split(": threshold")[0],
+        numbers: [...part.querySelectorAll("td[data-metric]")].map((cell) => cell.innerText),
+      })),
+    };
+    if (JSON.stringify(now) !== JSON.stringify(window.seen.at(-1))) window.seen.push(now);
+  }, 15);
+}"""
+
+
+def _feasible(study: Study, count: int) -> list[str]:
+    """Return ids of scenarios that the pool can meet, of unlike levels."""
+    found = []
+    for scenario in scenarios.catalogue(study.dataset.name)[::7]:
+        with suppress(ScenarioInfeasible):
+            study.construct(scenario)
+            found.append(scenario.id)
+    return found[:count]
+
+
+def test_numbers_are_those_of_the_label_at_every_moment(
+    page: Page, lab: str, cache_dir: Path
+) -> None:
+    """Goes on where the test before stopped."""
+    study = Study(Setting(epochs=5), Place(cache_dir=cache_dir))
+    ids, attacks = _feasible(study, 4), ("loss_threshold", "gap")
+    titles, expected = {}, {}
+    for name in attacks:
+        for scenario in ids:
+            result = study.attack(name, scenario)
+            titles[name] = result.attack.full_title
+            values = [result.metrics[metric].value for metric in SHOWN]
+            expected[f"{titles[name]}, {scenario}"] = [
+                "–" if np.isnan(value) else f"{value:.4f}" for value in values
+            ]
+    controls = {name: page.get_by_label(name, exact=True) for name in ("scenario", "attack")}
+    controls["scenario"].select_option(ids[-1])
+    controls["attack"].select_option(titles["gap"])
+    named = page.locator(".mibench-note", has_text=f"{titles['gap']}, {ids[-1]}: threshold")
+    named.first.wait_for()
+    page.evaluate(_WATCH)
+    rng = np.random.default_rng(0)
+    for change in range(20):
+        if change % 3 == 2:
+            controls["attack"].select_option(titles[attacks[change % 2]])
+        else:
+            controls["scenario"].select_option(ids[change % len(ids)])
+        # Sometimes before the last change is answered.
+        page.wait_for_timeout(float(rng.choice([0, 30, 200, 600])))
+    controls["scenario"].select_option(ids[0])
+    controls["attack"].select_option(titles["loss_threshold"])
+    last = f"{titles['loss_threshold']}, {ids[0]}: threshold"
+    page.locator(".mibench-note", has_text=last).first.wait_for()
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".mibench-of")].every((part) =>
+          [part, part.parentElement.closest(".mibench-part")].every(
+            (of) => getComputedStyle(of).opacity === "1"))"""
+    )
+    page.wait_for_timeout(100)
+    seen = page.evaluate("() => { clearInterval(window.watch); return window.seen; }")
+    dimmed = 0
+    for moment in seen:
+        scenario, *chosen = moment["chosen"]
+        for place, part in enumerate(moment["parts"]):
+            assert part["numbers"] == expected[part["named"]]
+            if not part["lit"]:
+                dimmed += 1
+                continue
+            assert part["named"] == f"{chosen[place]}, {scenario}"
+            assert study.scenario(scenario).label in moment["status"]
+    assert dimmed > 0 and all(part["lit"] for part in seen[-1]["parts"])
+    assert len({part["named"] for moment in seen for part in moment["parts"] if part["lit"]}) > 3
+
+
+@pytest.mark.parametrize(("width", "columns"), [(900, 1), (1280, 2), (1440, 2)])
+def test_controls_fit(page: Page, lab: str, width: int, columns: int, tmp_path: Path) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.wait_for_timeout(300)
+    page.screenshot(path=tmp_path / f"explorer_{width}.png")
+    body = page.locator(".mibench-body")
+    tracks = body.evaluate("body => getComputedStyle(body).gridTemplateColumns.split(' ').length")
+    assert tracks == columns
+    cut = page.evaluate(
+        """() => [...document.querySelectorAll(
+          ".mibench-controls select, .mibench-controls label, .mibench-explorer button")]
+          .filter((shown) => shown.offsetParent && shown.scrollWidth > shown.clientWidth + 1)
+          .map((shown) => shown.innerText)"""
+    )
+    assert cut == []

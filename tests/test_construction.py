@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,22 +14,33 @@ from sklearn.metrics import roc_auc_score
 from mibench import scenarios
 from mibench.construction.kernels import kernel_means, mean_kernel, median_distance
 from mibench.construction.pairs import Pairs
-from mibench.construction.pool import NumberedStreams, equal_halves
+from mibench.construction.pool import equal_halves
 from mibench.construction.pool import pool as pool_of
 from mibench.construction.shapes import draw_distances
 from mibench.construction.target import Candidates, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import Labelled, Outputs
 from mibench.scenarios import DISTRIBUTIONS, catalogue, find
-from mibench.signals import Signals
+from mibench.signals.signals import Signals
 from mibench.streams import Streams
-from mibench.study.study import Experiment
+from mibench.study.study import Study
+from tests.conftest import study
+
+
+@pytest.fixture(scope="module")
+def digits(cache_dir: Path) -> Study:
+    return study("digits", cache_dir, construction="pairs")
+
+
+@pytest.fixture(scope="module")
+def location30(shared_data: Path, cache_dir: Path) -> Study:
+    return study("Location30", cache_dir, shared_data, construction="pairs")
 
 
 def answers_of(signals: Signals) -> np.ndarray:
     """The target's logits by index of the dataset, (N, C), NaN where a sample has no role."""
     logits = np.full((len(signals.dataset.labels), signals.dataset.num_classes), np.nan)
-    logits[signals.samples] = signals.logits("target", signals.samples)[0]
+    logits[signals.samples] = signals.outputs(signals.samples).logits
     return logits
 
 
@@ -43,7 +55,7 @@ def pairs_of(target: TargetDataset) -> np.ndarray:
     return np.column_stack([target.samples[s][target.part[s].argsort()] for s in sides])
 
 
-def points_of(experiment: Experiment, space: str) -> np.ndarray:
+def points_of(experiment: Study, space: str) -> np.ndarray:
     logits, inputs = answers_of(experiment.signals), experiment.dataset.inputs
     if space == "inputs":
         return inputs.reshape(len(inputs), -1)
@@ -62,7 +74,7 @@ def plain_mmd(a: np.ndarray, b: np.ndarray, bandwidth: float) -> float:
     return kernel(a, a) - 2 * kernel(a, b) + kernel(b, b)
 
 
-def check(experiment: Experiment, target: TargetDataset) -> None:
+def check(experiment: Study, target: TargetDataset) -> None:
     """Assert everything that design promises of a target dataset, from raw outputs."""
     labels = experiment.dataset.labels
     members, nonmembers = pairs_of(target).T
@@ -75,7 +87,7 @@ def check(experiment: Experiment, target: TargetDataset) -> None:
     assert set(nonmembers) <= set(experiment.signals.roles["nonmembers"])
     assert (labels[members] == labels[nonmembers]).all()
 
-    points = points_of(experiment, experiment.space)
+    points = points_of(experiment, experiment.setting.space)
     distances = np.linalg.norm(points[members] - points[nonmembers], axis=1)
     assert target.distances == pytest.approx(distances, rel=1e-4, abs=1e-5)
     mean, deviation = target.distance[0], target.deviation[0]
@@ -101,11 +113,11 @@ def features(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.column_stack([posteriors[np.arange(len(labels)), labels], largest])
 
 
-def check_mmd(experiment: Experiment, target: TargetDataset) -> None:
+def check_mmd(experiment: Study, target: TargetDataset) -> None:
     logits, labels = answers_of(experiment.signals), experiment.dataset.labels
     own = features(logits[target.samples], labels[target.samples])
-    sources = experiment.signals.roles["auxiliary"]
-    generated = features(experiment.signals.generated(), labels[sources])
+    made = experiment.signals.generated()
+    generated = features(made.logits, made.labels)
     found = plain_mmd(own, generated, experiment.pool._bandwidth)
     wanted, measured = target.differential_distance
     assert found == pytest.approx(wanted, rel=0.02)
@@ -114,7 +126,7 @@ def check_mmd(experiment: Experiment, target: TargetDataset) -> None:
 
 @pytest.mark.parametrize("name", ["digits", "location30"])
 def test_all_84_scenarios_meet_their_levels(name: str, request: pytest.FixtureRequest) -> None:
-    experiment: Experiment = request.getfixturevalue(name)
+    experiment: Study = request.getfixturevalue(name)
     dataset = experiment.dataset
     members, nonmembers = (experiment.signals.roles[r] for r in ("members", "nonmembers"))
     logs = log_posteriors(answers_of(experiment.signals))
@@ -148,14 +160,14 @@ def test_all_84_scenarios_meet_their_levels(name: str, request: pytest.FixtureRe
     assert len({t.differential_distance[0] for t in found}) == 3
 
 
-def test_the_target_model_overfits_as_published(location30: Experiment) -> None:
+def test_the_target_model_overfits_as_published(location30: Study) -> None:
     signals, labels = location30.signals, location30.dataset.labels
     right = answers_of(signals).argmax(axis=1) == labels
     assert right[signals.roles["members"]].mean() >= 0.99
     assert 0.55 <= right[signals.roles["nonmembers"]].mean() <= 0.68
 
 
-def test_the_loss_attack_gains_with_distance(location30: Experiment) -> None:
+def test_the_loss_attack_gains_with_distance(location30: Study) -> None:
     logits, labels = answers_of(location30.signals).astype(float), location30.dataset.labels
     loss = logsumexp(logits, axis=1) - logits[np.arange(len(labels)), labels]
     areas = []
@@ -165,8 +177,8 @@ def test_the_loss_attack_gains_with_distance(location30: Experiment) -> None:
     assert 0.7 < areas[0] < areas[1] < areas[2]
 
 
-def test_the_same_pool_constructs_the_same(digits: Experiment, cache_dir) -> None:  # type: ignore[no-untyped-def]
-    again = Experiment("digits", cache_dir=cache_dir)
+def test_the_same_pool_constructs_the_same(digits: Study, cache_dir) -> None:  # type: ignore[no-untyped-def]
+    again = study("digits", cache_dir, construction="pairs")
     for name in ("ES84", "ES05", "ES40"):
         first, second = digits.construct(name), again.construct(name)
         assert (first.samples == second.samples).all()
@@ -176,7 +188,7 @@ def test_the_same_pool_constructs_the_same(digits: Experiment, cache_dir) -> Non
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_other_seeds_meet_their_levels(seed: int, cache_dir) -> None:  # type: ignore[no-untyped-def]
-    experiment = Experiment("digits", seed=seed, cache_dir=cache_dir)
+    experiment = study("digits", cache_dir, construction="pairs", seed=seed)
     for scenario in catalogue("digits")[::2]:
         target = experiment.construct(scenario)
         check(experiment, target)
@@ -185,7 +197,7 @@ def test_other_seeds_meet_their_levels(seed: int, cache_dir) -> None:  # type: i
 
 @pytest.mark.parametrize("space", ["logits", "inputs", "probs"])
 def test_other_spaces_meet_their_levels_or_say_why(space: str, cache_dir) -> None:  # type: ignore[no-untyped-def]
-    experiment = Experiment("digits", space=space, cache_dir=cache_dir)
+    experiment = study("digits", cache_dir, construction="pairs", space=space)
     met = 0
     for scenario in catalogue("digits")[::9]:
         try:
@@ -198,7 +210,7 @@ def test_other_spaces_meet_their_levels_or_say_why(space: str, cache_dir) -> Non
 
 
 def test_the_stated_reachable_distances_are_reachable(cache_dir) -> None:  # type: ignore[no-untyped-def]
-    experiment = Experiment("digits", levels="absolute", cache_dir=cache_dir)
+    experiment = study("digits", cache_dir, construction="pairs", levels="absolute")
     scenario = find("ES01", "digits")
     for wanted in (scenario.distance, 1e3):
         asked = replace(scenario, distance=wanted)
@@ -214,8 +226,8 @@ def test_the_stated_reachable_distances_are_reachable(cache_dir) -> None:  # typ
                 experiment.pool.deviation_at(mean, asked)
 
 
-def test_absolute_levels_are_the_numbers_themselves(digits: Experiment, cache_dir) -> None:  # type: ignore[no-untyped-def]
-    experiment = Experiment("digits", levels="absolute", cache_dir=cache_dir)
+def test_absolute_levels_are_the_numbers_themselves(digits: Study, cache_dir) -> None:  # type: ignore[no-untyped-def]
+    experiment = study("digits", cache_dir, construction="pairs", levels="absolute")
     mean = digits.construct("ES40").distance[0]
     asked = replace(find("ES40", "digits"), distance=mean, differential_distance=9.0)
     with pytest.raises(ScenarioInfeasible) as caught:
@@ -263,7 +275,7 @@ def pool(labels: np.ndarray, is_member: np.ndarray, pairs: int, scale: float = 3
     logits = scale * rng.normal(size=(len(labels), classes))
     generated = Outputs(scale * rng.normal(size=(50, classes)), rng.integers(0, classes, 50))
     own = Labelled(Outputs(logits, labels), is_member)
-    return Pairs(Candidates(own, generated, np.arange(len(labels))), pairs, NumberedStreams(0))
+    return Pairs(Candidates(own, generated, np.arange(len(labels))), pairs, Streams(seed=0))
 
 
 @pytest.fixture
@@ -322,14 +334,14 @@ def test_wrong_settings_are_named() -> None:
         ({"space": "inputs"}, "needs the pool's inputs"),
     ):
         with pytest.raises(MIBenchError, match=says):
-            Pairs(own, 5, NumberedStreams(0), **setting)
+            Pairs(own, 5, Streams(seed=0), **setting)
 
 
 def test_a_pool_of_19732_pairs_fits_in_two_gigabytes() -> None:
     """Purchase100's size, simulated, in a process of its own that reports its peak memory."""
     script = """
 import resource, numpy as np
-from mibench.construction.pairs import Pool
+from mibench.construction.pool import pool
 from mibench.outputs import Labelled, Outputs
 from mibench.scenarios import find
 from mibench.streams import Streams

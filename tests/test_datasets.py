@@ -513,7 +513,7 @@ def test_own_table(ending: str, data: Path) -> None:
     wanted = np.column_stack([(age - age.min()) / np.ptp(age), table["town"] == "Oslo"])
     np.testing.assert_allclose(found.inputs[:, :2], wanted, atol=1e-6)
     np.testing.assert_array_equal(found.labels, table["label"] == "yes")
-    assert found.sizes == SplitSizes(12, 12, 12, 12, 12, pairs=3)
+    assert found.sizes == SplitSizes(12, 12, 12, 12, 12, pairs=3, group=5)
     assert load(f"{path}::town").num_classes == 2
     with pytest.raises(MIBenchError, match=r"no label column 'x'; .* age, town, label"):
         load(f"{path}::x")
@@ -808,7 +808,7 @@ def test_images_stand_for_a_published_dataset(data: Path, monkeypatch: pytest.Mo
     write_folder(data / "cifar10_jpeg", members)
     found = load("CIFAR10", data)
     assert found.name == "CIFAR10" and found.inputs.shape == (100, 3, 32, 32)
-    assert found.sizes == SplitSizes(20, 20, 20, 20, 20, pairs=6)
+    assert found.sizes == SplitSizes(20, 20, 20, 20, 20, pairs=6, group=5)
     assert found.notes[0] == (
         "read from cifar10_jpeg, not the published file: 100 of 60000 samples"
     )
@@ -1046,7 +1046,7 @@ def read(files):
     return labelled_bits(files, "mine.txt")
 
 register(Published("Mine", __name__, rows=60, classes=2, shapes=((3,),), forms={"mine.txt": read},
-    sizes=SplitSizes(12, 12, 12, 12, 12, pairs=3),
+    sizes=SplitSizes(12, 12, 12, 12, 12, pairs=3, group=5),
     levels=Levels((1.0, 2.0, 3.0), (0.1, 0.2, 0.3), (0.1, 0.2, 0.3, 0.4), tuple(range(9))),
     panels=panels("02 30 58", "02 10 22", "03 05 07", "37 38 39 40")))
 """)

@@ -12,10 +12,10 @@ from PIL import Image
 from scipy.stats import chi2
 
 from mibench import figures, scenarios
-from mibench.attacks import REGISTRY
+from mibench.attacks import ATTACKS
 from mibench.errors import MIBenchError
+from mibench.study import Study
 from mibench.study.metrics import METRICS
-from mibench.study.study import Experiment
 
 
 @pytest.fixture(autouse=True)
@@ -25,7 +25,7 @@ def close_figures() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def table(digits: Experiment) -> pd.DataFrame:
+def table(digits: Study) -> pd.DataFrame:
     names = ["gap", "loss_threshold", "top1_threshold"]
     return digits.run(scenarios.panel("digits", "RQ4"), names)[0]
 
@@ -63,7 +63,7 @@ def test_six_panels_show_every_value(table: pd.DataFrame) -> None:
 
 def test_no_text_covers_another_with_every_attack(table: pd.DataFrame) -> None:
     one = table[table["attack"] == "gap"]
-    many = pd.concat([one.assign(title=a.title) for a in REGISTRY.values()])
+    many = pd.concat([one.assign(title=a.title) for a in ATTACKS.values()])
     for rows in (table, many, pd.concat([many, many.assign(title=many["title"] + " II")])):
         figure = figures.six_panels(rows, "RQ4")
         assert overlaps(figure) == []
@@ -86,7 +86,7 @@ def test_mixed_models_and_empty_tables_are_refused(table: pd.DataFrame) -> None:
         figures.six_panels(table.iloc[:0], "RQ4")
 
 
-def test_figures_of_one_scenario(digits: Experiment, tmp_path: Path) -> None:
+def test_figures_of_one_scenario(digits: Study, tmp_path: Path) -> None:
     results = [digits.attack(name, "ES10") for name in ("gap", "loss_threshold")]
     for i, figure in enumerate(
         [figures.distances(results[0].target), *map(figures.scores, results), figures.roc(results)]
@@ -120,9 +120,9 @@ def test_files_say_what_is_seen(table: pd.DataFrame, tmp_path: Path) -> None:
 
 
 def test_no_two_attacks_look_alike() -> None:
-    looks = [figures.look(name) for name in REGISTRY]
-    assert len({(x.colour, x.marker, x.filled) for x in looks}) == len(REGISTRY)
-    assert figures.look("not registered").colour == "0.5"
+    looks = [figures.attack_style(name) for name in ATTACKS]
+    assert len({(x.colour, x.marker, x.filled) for x in looks}) == len(ATTACKS)
+    assert figures.attack_style("not registered").colour == "0.5"
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,16 @@ def whole() -> pd.DataFrame:
     rng = np.random.default_rng(1)
     rows = []
     for scenario in scenarios.catalogue("Location30"):
-        for kind in REGISTRY.values():
+        for kind in ATTACKS.values():
             fields = {"scenario": scenario.id, **scenario.to_dict(), "attack": kind.name}
-            fields |= {"title": kind.title, "model": "MLP", "seed": 0, "references": 16}
+            fields |= {
+                "title": kind.title,
+                "model": "MLP",
+                "seed": 0,
+                "references": 16,
+                "shadows": 1,
+                "distilled": 16,
+            }
             fields |= {"samples": 600, "status": "ok", "error": "", "torch_version": "<2>"}
             for metric in METRICS:
                 value = rng.uniform()
@@ -227,7 +234,7 @@ def test_no_text_of_ranking_and_cost_covers_another(
         shown = {
             t.get_text() for a in figure.axes for t in (*a.get_xticklabels(), *a.get_yticklabels())
         }
-        assert shown >= {kind.title for kind in REGISTRY.values()}
+        assert shown >= {kind.title for kind in ATTACKS.values()}
 
 
 def test_heat_map_shows_every_value_and_leader(whole: pd.DataFrame) -> None:

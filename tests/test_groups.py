@@ -10,7 +10,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mibench.construction import choice
-from mibench.construction.described import describe, warnings
+from mibench.construction.described import describe, difficulty_auc, warnings
 from mibench.construction.groups import Groups, published_differential
 from mibench.construction.groups import group_distances as distances_of
 from mibench.construction.kernels import VARIANCES, five_gaussians, nineteen_gaussians
@@ -252,8 +252,8 @@ def test_a_target_dataset_tells_no_membership_by_its_order(made: Groups) -> None
 
 
 def test_generic_levels_are_quantiles_and_positions_that_all_scenarios_reach() -> None:
-    own = groups(*simulated(600, 600, seed=4), levels_of="my.csv")
-    assert own.size == 20
+    own = groups(*simulated(1500, 1500, seed=4), levels_of="my.csv")
+    assert own.size == 50
     asked = catalogue("my.csv")
     wanted = sorted({own.distance_of(s) for s in asked})
     assert wanted == pytest.approx(np.quantile(own.distances, [0.2, 0.5, 0.75]))
@@ -282,7 +282,7 @@ def test_the_smallest_pools_meet_their_scenarios_or_say_why() -> None:
                 continue
             assert len(target.distances) == round(12 * (1 - scenario.withheld_ratio))
             met[-1] += 1
-    assert np.median(met) >= 75
+    assert np.median(met) >= 60 and min(met) >= 20
 
 
 @pytest.mark.parametrize(
@@ -360,13 +360,14 @@ def test_what_is_not_controlled_is_described() -> None:
     labelled = Labelled(
         Outputs(logits, np.array([0, 1, 1, 0])), np.array([True, True, False, False])
     )
-    found = describe(labelled, np.array([4.0, 1.0, 2.0, 3.0]))
+    found = describe(labelled)
     loss = np.log(1 + np.exp(np.array([-2.0, -1.0, 3.0, 0.0])))
     assert found["member_loss"] == pytest.approx(loss[:2].mean())
     assert found["nonmember_loss"] == pytest.approx(loss[2:].mean())
     assert (found["member_accuracy"], found["nonmember_accuracy"], found["classes"]) == (1, 0.5, 2)
-    assert found["difficulty_auc"] == 0.5
-    assert np.isnan(describe(labelled)["difficulty_auc"])
+    assert np.isnan(found["difficulty_auc"])
+    # Of four pairs of a member (4, 1) and a nonmember (2, 3) the member is harder in two.
+    assert difficulty_auc(labelled.is_member, np.array([4.0, 1.0, 2.0, 3.0])) == 0.5
 
 
 def rows(

@@ -11,9 +11,9 @@ from click.testing import CliRunner
 
 from mibench import figures
 from mibench.apps.cli import main
-from mibench.attacks import REGISTRY
-from mibench.study import results
-from mibench.study.study import Experiment
+from mibench.attacks import ATTACKS
+from mibench.store import safe
+from mibench.study import Study, results
 
 
 class Page(HTMLParser):
@@ -40,13 +40,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def executed(digits: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def executed(digits: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of two models, two seeds and two datasets, some infeasible, from a few real ones."""
     folder = tmp_path_factory.mktemp("executed")
     names = ["gap", "loss_threshold", "top1_threshold"]
     table, answers = digits.run(["ES01", "ES29", "ES57"], names)
     one = table[table["attack"] == "gap"]
-    every = pd.concat([one.assign(attack=a.name, title=a.title) for a in REGISTRY.values()])
+    every = pd.concat([one.assign(attack=a.name, title=a.title) for a in ATTACKS.values()])
     results.save(folder / "digits" / "a", every, answers)
     other = table.assign(model="<VGG>", seed=1)
     results.save(folder / "digits" / "b", pd.concat([table.assign(model="<VGG>"), other]), answers)
@@ -70,7 +70,7 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     page = Page(text)
     shown = " ".join(page.text)
-    for kind in REGISTRY.values():
+    for kind in ATTACKS.values():
         assert kind.title in shown
     for setting in ("digits, MLP", "digits, <VGG>", "Location30, MLP"):
         assert setting in shown
@@ -83,7 +83,7 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
             assert (attributes["src"] or "").startswith("data:image/png;base64,")
             assert attributes["alt"]
     assert "http" not in text and "url(" not in text and "@import" not in text
-    # Of each model: RQ1's panels, heat map, ranking, ranks, two views, cost.
+    # Of each model: RQ1's panels, heat map, ranking, effects, ranks, cost.
     for name in ("img", "figcaption"):
         assert sum(tag == name for tag, _ in page.tags) == 12
 
@@ -120,15 +120,17 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     code, out, err = mibench("figures", *arguments)
     assert code == 0, err
     assert "6 figures" in out
-    names = ("RQ1", "heat_map_ma", "ranking_ma", "ranks", "two_views", "cost")
+    names = ("RQ1", "heat_map_ma", "ranking_ma", "effects", "ranks", "cost")
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
-    assert written == {f"digits_<VGG>_{name}{ending}" for name in names for ending in endings}
+    assert written == {
+        f"digits_{safe('<VGG>')}_{name}{ending}" for name in names for ending in endings
+    }
 
 
 def album(table: pd.DataFrame, answers: pd.DataFrame) -> set[str]:
     names = set()
-    for name, figure in figures.album(table, answers):
+    for name, figure in figures.all_figures(table, answers):
         names.add(name)
         plt.close(figure)
     return names
@@ -165,7 +167,7 @@ def test_a_report_that_cannot_be_written_is_one_sentence(executed: Path, tmp_pat
 def test_every_attack_is_explained() -> None:
     file = Path(__file__).parents[1] / "notebooks" / "attacks_explained.ipynb"
     cells = nbformat.read(file, as_version=4).cells
-    for kind in REGISTRY.values():
+    for kind in ATTACKS.values():
         texts = [c.source for c in cells if f"\n`{kind.name}`, " in c.source]
         assert len(texts) == 1, f"{kind.name} needs one cell in {file.name}"
         [text] = texts

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mibench import training
-from mibench.signals import owner, perturbations, signals
+from mibench.signals import perturbations, signals
 from tests.conftest import study
 
 TINY = {
@@ -62,8 +62,7 @@ def test_what_was_made_with_other_settings_is_never_served(
         assert trained(**settings) == []
     assert trained(sizes=TINY | {"members": 41}) == ["training target"]
     assert trained() == []
-    # What the digest of code or data says is not what made the weights.
-    monkeypatch.setattr(owner.code, "digest", lambda *modules: "other code")
+    monkeypatch.setattr(training, "source", lambda recipe: "another digest")
     assert trained() == ["training target"]
 
 

@@ -130,7 +130,7 @@ def test_tables_survive_the_disk_and_repeated_rows_are_kept_once(
     results.save(
         tmp_path / "digits" / "scenario", table[first], answers[answers["scenario"] == "ES01"]
     )
-    assert len(list(tmp_path.rglob("*"))) == 5  # no temporary files
+    assert len(list(tmp_path.rglob("*"))) == 6  # no temporary files
     found, given = results.load(tmp_path)
     by = ["scenario", "attack"]
     pd.testing.assert_frame_equal(

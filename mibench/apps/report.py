@@ -1,4 +1,7 @@
-"""One self-contained HTML page of results."""
+"""One self-contained HTML page of results.
+
+A template of our own: nbconvert's smallest page is 277 kB with scripts that load others from afar.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,15 @@ import numpy as np
 import pandas as pd
 
 from mibench import attacks, figures
-from mibench.compare import advice
+from mibench.compare import advice, conflicts
 from mibench.errors import MIBenchError
-from mibench.figures.ranking import NAMES
-from mibench.figures.rows import by_setting, complete, titles
+from mibench.figures.cost import SHOWN
+from mibench.figures.rows import by_setting, pivot, titles
 from mibench.figures.style import png
 from mibench.store import replacing
 from mibench.study import results as tables
+from mibench.study.metrics import METRICS
 
-_METRICS = ("ma", "auc", "tpr_at_fpr_1")
 _DPI = 200
 
 
@@ -112,15 +115,29 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame) -> list[Section]:
     )
     lead = Section(
         "Which attack leads?",
-        (intro,),
+        (intro, *_trust(results)),
         tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
     )
     use = [_advised(results, answers)] if len(answers) else []
-    answered = dict(by_setting(answers)) if len(answers) else {}
-    parts = [_setting(name, rows, answered.get(name, answers[:0])) for name, rows in settings]
+    parts = [
+        _setting(name, rows, tables.of_setting(answers, rows) if len(answers) else answers)
+        for name, rows in settings
+    ]
     images = tuple(_images(figures.defended(results)))
     defended = [Section("Defences", pictures=images)] if images else []
     return [lead, *use, *parts, *defended, _made_with(results)]
+
+
+def _trust(results: pd.DataFrame) -> Iterator[str]:
+    """Yield what the number of trained models allows to be said."""
+    if results["seed"].nunique() == 1:
+        yield "One seed: what is said here is about this trained model; another can turn it."
+    for row in conflicts.unstable(results).to_dict("records"):
+        reason = f": {row['reason']}" if row["reason"] else ""
+        yield (
+            f"{row['title']} ({row['dataset']}) hangs on the trained model: the variance of its MA "
+            f"between seeds is {row['ratio']:.1f} times the sampling variance{reason}."
+        )
 
 
 def _advised(results: pd.DataFrame, answers: pd.DataFrame) -> Section:
@@ -145,17 +162,24 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
     title, costs = titles(rows), figures.costed(rows)
     spent = zip(costs["models"].astype(str), costs["queries"].astype(str), strict=True)
     cost = dict(zip(costs.index, spent, strict=True))
-    ma = complete(rows, "ma")
-    means = pd.DataFrame({metric: complete(rows, metric).mean() for metric in _METRICS})
+    ma = pivot(rows, "ma")
+    means = pd.DataFrame({metric: pivot(rows, metric).mean() for metric in SHOWN})
     means["rank"] = ma.round(9).rank(axis=1, ascending=False).mean()
     leads = np.isclose(ma, np.nanmax(ma, axis=1, keepdims=True), atol=1e-9)
     means["leads"] = pd.Series(leads.sum(axis=0), index=ma.columns)
     means = means.sort_values("rank", kind="stable")
-    head = ["attack", "mean rank", "leads in", *(NAMES[m] for m in _METRICS), "models", "queries"]
+    head = [
+        "attack",
+        "mean rank",
+        "leads in",
+        *(METRICS[m].label for m in SHOWN),
+        "models",
+        "queries",
+    ]
     body = []
     for attack, row in means.iterrows():
         numbers = [f"{row['rank']:.1f}", f"{row['leads']:.0f}"]
-        numbers += [_number(row[metric]) for metric in _METRICS]
+        numbers += [_number(row[m]) or METRICS[m].absent for m in SHOWN]
         body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
     caption = (
         f"{name}: means over {len(ma)} scenario{'s' if len(ma) > 1 else ''}; rank and lead by MA, "
@@ -166,7 +190,7 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
 
 
 def _setting(name: str, rows: pd.DataFrame, answers: pd.DataFrame) -> Section:
-    pictures = _images(figures.album(rows, answers))
+    pictures = _images(figures.all_figures(rows, answers))
     return Section(name, (), tuple(_tables(name, rows)), tuple(pictures))
 
 
@@ -183,10 +207,10 @@ def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
         measured,
         folded=True,
     )
-    for metric in _METRICS:
-        values = complete(rows, metric)
+    for metric in SHOWN:
+        values = pivot(rows, metric)
         values.columns = [titles(rows)[str(c)] for c in values.columns]
-        caption = f"{name}: {NAMES[metric]} of every attack in every scenario"
+        caption = f"{name}: {METRICS[metric].label} of every attack in every scenario"
         yield _as_table(caption, values.reset_index(), folded=True)
 
 
@@ -199,11 +223,9 @@ def _images(drawn: Iterator[tuple[str, figures.Picture]]) -> Iterator[Image]:
 
 def _made_with(results: pd.DataFrame) -> Section:
     """Return each setting's parameters and versions: what does not hang on scenario and attack."""
-    known = ["seed", "references", "distilled", "space", "levels", "data_sha256", "device"]
+    known = {*tables.identity(results), "data_sha256"} - {"dataset", "scenario", "attack"}
     columns = [
-        c
-        for c in map(str, results.columns)
-        if c in known or c.startswith(("train_", "size_")) or c.endswith(("_version", "_commit"))
+        c for c in map(str, results.columns) if c in known or c.endswith(("_version", "_commit"))
     ]
     settings = dict(by_setting(results))
     body = [

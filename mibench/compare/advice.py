@@ -11,6 +11,8 @@ from mibench import attacks
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
 from mibench.study import costs
+from mibench.study.metrics import METRICS
+from mibench.study.results import setting_of
 
 
 def allowed(
@@ -68,9 +70,9 @@ def advise(
     An attack is beaten in a scenario where another allowed one is significantly better on the
     same samples, after correction for all comparisons among the allowed (see
     :func:`mibench.compare.conflicts.differences` and
-    :func:`~mibench.compare.conflicts.significant`). "Never beaten" is a statement
-    about these scenarios and samples: with few of either, little can be told apart and much is
-    never beaten. It is dominated where some other attack beats it
+    :func:`~mibench.compare.conflicts.significant`). "Never beaten" is a statement about these
+    scenarios and samples: with few of either, little can be told apart and much is never beaten.
+    It is dominated where some other attack beats it
     somewhere and it beats that one nowhere.
 
     Parameters
@@ -86,7 +88,7 @@ def advise(
     Returns
     -------
     DataFrame
-        One row an allowed attack that has results, best first: `attack`, `title`, `scenarios` (of
+        One row per allowed attack that has results, best first: `attack`, `title`, `scenarios` (of
         all datasets and models), `mean` and `worst` value of the metric over them, `beaten`
         (number of scenarios), `beaten_by` (titles, those that do so most often first),
         `dominated_by` (titles), `never_beaten`, `queries` and `needs`.
@@ -99,11 +101,11 @@ def advise(
     names = [n for n in allowed(given, labels_only, queries) if n in set(results["attack"])]
     if not names:
         raise MIBenchError("none of the attacks that this allows is among the results; run them")
-    within = [*conflicts.setting_of(answers), "scenario"]
+    within = [*setting_of(answers), "scenario"]
     conflicts.check_metric(metric)
     rows = results[results["attack"].isin(names) & (results["status"] == "ok")]
-    value = rows.groupby(["attack", *within])[metric].mean().groupby("attack")
-    sign = -1 if metric in conflicts.ERRORS else 1
+    value = rows.groupby(["attack", *within], dropna=False)[metric].mean().groupby("attack")
+    sign = METRICS[metric].better
     worst = value.min() if sign > 0 else value.max()
     wins = _wins(answers[answers["attack"].isin(names)], names, metric, correction, alpha)
     titles = {name: attacks.named(name).full_title for name in names}
@@ -135,9 +137,9 @@ def advise(
 def _wins(
     answers: pd.DataFrame, names: list[str], metric: str, correction: str, alpha: float
 ) -> pd.DataFrame:
-    """Return one row a significant difference, with its winner and loser."""
+    """Return one row per significant difference, with its winner and loser."""
     if len(names) < 2:
-        columns = [*conflicts.setting_of(answers), "scenario", "winner", "loser"]
+        columns = [*setting_of(answers), "scenario", "winner", "loser"]
         return pd.DataFrame(columns=columns)
     # The intervals are not used here, so the fewest replicates do.
     compared = conflicts.differences(answers, metric, replicates=1)

@@ -14,28 +14,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, norm
+from scipy.stats import t as t_distribution
 
 from mibench import attacks, scenarios
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray
+from mibench.study.metrics import METRICS, OF_ANSWERS, confusion
+from mibench.study.results import setting_of
 
-# Metrics as sums of ratios: (sign, cells counted above the line, cells counted below it), where
-# the cells are true positives, false positives, false negatives and true negatives.
-_RATIOS: dict[str, tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]] = {
-    "precision": ((1, (1, 0, 0, 0), (1, 1, 0, 0)),),
-    "recall": ((1, (1, 0, 0, 0), (1, 0, 1, 0)),),
-    "f1": ((1, (2, 0, 0, 0), (2, 1, 1, 0)),),
-    "fpr": ((1, (0, 1, 0, 0), (0, 1, 0, 1)),),
-    "fnr": ((1, (0, 0, 1, 0), (1, 0, 1, 0)),),
-    "ma": ((1, (1, 0, 0, 0), (1, 0, 1, 0)), (-1, (0, 1, 0, 0), (0, 1, 0, 1))),
-    "accuracy": ((1, (1, 0, 0, 1), (1, 1, 1, 1)),),
-}
-METRICS = tuple(_RATIOS)
-ERRORS = ("fpr", "fnr")
 CORRECTIONS = ("holm", "bh")
 _BOUNDS = (0.025, 0.975)
-FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
-_SETTING = ("dataset", "model", "defence")
+_NONE = "None was found, and none could have been"
+# Why an attack's answers hang on the trained model, where that is known.
+_REASONS = {"top1_threshold": "its threshold follows the target's answers on random inputs"}
 _COLUMNS = (
     "attack",
     "other",
@@ -67,16 +58,19 @@ def differences(
     is then a self-normalized sum, whose tails are no heavier than the normal's where the single
     differences are symmetric (Efron 1969), also as far out as a correction looks.
 
-    Of several seeds, D is the mean over seeds, interval and variance those of a mean of
-    independent values: a statement about these trained models, not about all that could be
-    trained, for which three seeds say too little. `steady` tells whether every seed has the sign.
+    All of that is about this trained model. Of several seeds, the models are the sample: D is the
+    mean over seeds, and the test a t-test of the seeds' differences with seeds - 1 degrees of
+    freedom, which is valid however much models differ. By luck few seeds can agree closer than
+    their samples allow, so that the p-value is the larger of this test's and of the one above
+    for the mean; interval and standard error, too, are the wider of both. `steady` tells whether
+    every seed has the sign.
 
     Parameters
     ----------
     answers : DataFrame
         The answers of :meth:`mibench.study.study.Experiment.run`, of any datasets and seeds.
     metric : str
-        One of :data:`METRICS`.
+        One of :data:`mibench.study.metrics.OF_ANSWERS`.
     replicates : int
         Of the bootstrap.
     seed : int
@@ -85,10 +79,11 @@ def differences(
     Returns
     -------
     DataFrame
-        One row a pair of attacks and scenario: `attack`, `other`, `value`, `other_value`,
+        One row per pair of attacks and scenario: `attack`, `other`, `value`, `other_value`,
         `difference` (positive where `attack` is better: of FPR and FNR the lower is), its `low`
-        and `high`, `error` (its standard error), `p`, `seeds` and `steady`. NaN where a metric
-        has no denominator.
+        and `high`, `error` (its standard error), `effect` (the difference in standard deviations
+        of a single sample's, Cohen's d), `p`, `seeds` and `steady`. NaN where a metric has no
+        denominator.
 
     Raises
     ------
@@ -102,7 +97,7 @@ def differences(
     rng = np.random.default_rng([seed, 21])
     setting = setting_of(answers)
     tables = []
-    for key, rows in answers.groupby([*setting, "scenario"], sort=False):
+    for key, rows in answers.groupby([*setting, "scenario"], sort=False, dropna=False):
         seeds = [_matrix(part) for _, part in rows.groupby("seed", sort=True)]
         # Attacks that some seed lacks cannot be compared over seeds.
         names = sorted(set.intersection(*(set(answer.index) for answer, _ in seeds)))
@@ -118,15 +113,10 @@ def differences(
     return found
 
 
-def setting_of(table: pd.DataFrame) -> list[str]:
-    """Return the columns that say what was attacked: scenarios of one are compared, not across."""
-    return [column for column in _SETTING if column in table]
-
-
 def check_metric(metric: str) -> None:
     """Raise MIBenchError where a metric cannot be had from answers."""
-    if metric not in METRICS:
-        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(METRICS)}")
+    if metric not in OF_ANSWERS:
+        raise MIBenchError(f"unknown metric {metric!r} of answers; use {', '.join(OF_ANSWERS)}")
 
 
 def _compared(
@@ -143,19 +133,11 @@ def _compared(
     answer : int array, (attacks, n)
     is_member : bool array, (n,)
     """
-    called, answered = answer == 1, answer >= 0
-    cells = np.stack(
-        [
-            called & is_member,
-            called & ~is_member,
-            answered & ~called & is_member,
-            answered & ~called & ~is_member,
-        ]
-    ).astype(float)
-    sign = -1 if metric in ERRORS else 1
-    value, influence = _metric(metric, cells.sum(axis=2)), np.zeros(answer.shape)
+    cells = confusion(answer == 1, is_member, answer >= 0).astype(float)
+    sign, of = METRICS[metric].better, METRICS[metric].of
+    value, influence = of(cells.sum(axis=2)), np.zeros(answer.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
-        for plus, above, below in _RATIOS[metric]:
+        for plus, above, below in METRICS[metric].ratios:
             top, bottom = np.tensordot(above, cells, 1), np.tensordot(below, cells, 1)
             total = bottom.sum(axis=1, keepdims=True)
             ratio = top.sum(axis=1, keepdims=True) / total
@@ -170,7 +152,7 @@ def _compared(
     counts = np.zeros((4, len(answer), replicates))
     for side in (is_member, ~is_member):
         counts += cells[:, :, side] @ _resampled(int(side.sum()), replicates, rng).T
-    replicated = sign * _metric(metric, counts)
+    replicated = sign * of(counts)
     difference = sign * (value[first] - value[second])
     shrunk = 1 / is_member.sum() + 1 / (~is_member).sum()
     return {
@@ -178,6 +160,7 @@ def _compared(
         "other_value": value[second],
         "difference": difference,
         "variance": np.maximum(variance, 0),
+        "samples": np.full(len(first), len(is_member)),
         "tested": np.maximum(variance, 0) + difference**2 / 4 * shrunk,
         "replicates": replicated[first] - replicated[second],
     }
@@ -207,20 +190,11 @@ def _matrix(rows: pd.DataFrame) -> tuple[pd.DataFrame, BoolArray]:
     return pd.DataFrame(answers, names), is_member
 
 
-def _metric(metric: str, counts: FloatArray) -> FloatArray:
-    """Return a metric of counts (4, ...): true and false positives, false and true negatives."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        parts = [
-            sign * np.tensordot(above, counts, 1) / np.tensordot(below, counts, 1)
-            for sign, above, below in _RATIOS[metric]
-        ]
-    return np.sum(parts, axis=0)
-
-
 def _pooled(
     where: dict[str, Any], names: list[str], runs: list[dict[str, FloatArray]]
 ) -> pd.DataFrame:
-    """Return the means over seeds, one row a pair of attacks."""
+    """Return the means over seeds, one row per pair of attacks."""
+    count = len(runs)
     each = np.stack([run["difference"] for run in runs])
     difference = each.mean(axis=0)
     replicates = np.mean([run["replicates"] for run in runs], axis=0)
@@ -229,10 +203,19 @@ def _pooled(
     partly = np.isnan(low) & ~np.isnan(difference)
     if partly.any():
         bounds[:, partly] = np.nanquantile(replicates[partly], _BOUNDS, axis=1)
-    tested = np.sum([run["tested"] for run in runs], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        z = np.abs(difference) * len(runs) / np.sqrt(tested)
+    tested = np.sqrt(np.sum([run["tested"] for run in runs], axis=0)) / count
+    sampling = np.sqrt(np.sum([run["variance"] for run in runs], axis=0)) / count
+    samples = np.sum([run["samples"] for run in runs], axis=0)
+    error, p = sampling, _two_sided(norm, difference, tested)
+    if count > 1:
+        between = each.std(axis=0, ddof=1) / np.sqrt(count)
+        p = np.maximum(p, _two_sided(t_distribution(count - 1), difference, between))
+        half = t_distribution.ppf(_BOUNDS[1], count - 1) * between
+        low, high = np.minimum(low, difference - half), np.maximum(high, difference + half)
+        error = np.maximum(sampling, between)
     pairs = list(combinations(names, 2))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        effect = np.where(difference == 0, 0.0, difference / (sampling * np.sqrt(samples)))
     return pd.DataFrame(
         {
             **where,
@@ -243,12 +226,19 @@ def _pooled(
             "difference": difference,
             "low": np.minimum(low, difference),
             "high": np.maximum(high, difference),
-            "error": np.sqrt(np.sum([run["variance"] for run in runs], axis=0)) / len(runs),
-            "p": np.where(difference == 0, 1.0, 2 * norm.sf(z)),
-            "seeds": len(runs),
+            "error": error,
+            "effect": effect,
+            "p": p,
+            "seeds": count,
             "steady": (np.sign(each) == np.sign(difference)).all(axis=0),
         }
     )
+
+
+def _two_sided(distribution: Any, difference: FloatArray, error: FloatArray) -> FloatArray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        tail = 2 * distribution.sf(np.abs(difference) / error)
+    return np.where(difference == 0, 1.0, tail)
 
 
 def significant(
@@ -288,7 +278,81 @@ def _holm(p: FloatArray) -> FloatArray:
     return adjusted
 
 
-def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
+def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dict[str, float]:
+    """Return what the rows of :func:`significant` could have found.
+
+    Returns
+    -------
+    dict
+        `possible`, `tested` and `found` comparisons; and `smallest`, the difference that would
+        have been found with the given chance by half of those tested, if it were the only one:
+        its p-value must pass `alpha` divided by the number of tests. Of several seeds it is that
+        of the t-test or of the sampling error, whichever is larger.
+    """
+    tested = judged[judged["p"].notna()]
+    found = int(judged["significant"].sum())
+    level = alpha / (2 * max(len(tested), 1))
+    factor = np.full(len(tested), norm.isf(level) + norm.ppf(chance))
+    for seeds in tested.loc[tested["seeds"] > 1, "seeds"].unique():
+        own = t_distribution(seeds - 1)
+        factor[tested["seeds"] == seeds] = own.isf(level) + own.ppf(chance)
+    smallest = float(np.median(factor * tested["error"])) if len(tested) else np.nan
+    return {"possible": len(judged), "tested": len(tested), "found": found, "smallest": smallest}
+
+
+def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05) -> str:
+    """Tell in words how many differences there could have been, and how large one had to be."""
+    has = power(judged, alpha)
+    label, seeds = METRICS[metric].label, int(judged["seeds"].min())
+    # Each ratio of a metric lies between 0 and 1.
+    none = "None was found" if has["smallest"] <= len(METRICS[metric].ratios) else _NONE
+    return (
+        f"{has['tested']:,} of {has['possible']:,} comparisons could be tested, "
+        + (f"{has['found']:,} are significant. " if has["found"] else f"{none}. ")
+        + f"Half of them would have shown a difference of {has['smallest']:.3f} {label} with 80% "
+        "chance. "
+        + (
+            f"They are about models as trained with {seeds} seeds."
+            if seeds > 1
+            else "They are about this trained model; another seed can turn them."
+        )
+    )
+
+
+def unstable(results: pd.DataFrame, metric: str = "ma", times: float = 5) -> pd.DataFrame:
+    """Return the attacks whose metric differs more between seeds than sampling explains.
+
+    Parameters
+    ----------
+    results : DataFrame
+        Rows of several seeds.
+    metric : str
+    times : float
+        How often the variance between seeds must exceed the sampling variance, which is that of
+        the metric's own interval; both are means over scenarios.
+
+    Returns
+    -------
+    DataFrame
+        One row per setting and attack, the most unstable first: `title`, `between` and `sampling`
+        (standard deviations), `ratio` (of the variances) and `reason`, where it is known.
+    """
+    rows = results[results["status"] == "ok"]
+    by = [*setting_of(rows), "attack", "title"]
+    width = (rows[f"{metric}_high"] - rows[f"{metric}_low"]) / (2 * norm.ppf(_BOUNDS[1]))
+    cells = rows.assign(sampling=width**2).groupby([*by, "scenario"], sort=False, dropna=False)
+    spread = pd.DataFrame(
+        {"between": cells[metric].var(ddof=1), "sampling": cells["sampling"].mean()}
+    )
+    table = spread.dropna().groupby(level=by, sort=False, dropna=False).mean().reset_index()
+    table["ratio"] = table["between"] / table["sampling"]
+    table[["between", "sampling"]] **= 0.5
+    table["reason"] = table["attack"].map(_REASONS).fillna("")
+    table = table[table["ratio"] > times]
+    return table.sort_values("ratio", ascending=False, ignore_index=True)
+
+
+def find(judged: pd.DataFrame) -> pd.DataFrame:
     """Find the pairs of scenarios, alike but for one or two factors, in which an order flips.
 
     Parameters
@@ -299,7 +363,7 @@ def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row a conflict: `attack` leads `other` in `scenario` and `other` leads `attack` in
+        One row per conflict: `attack` leads `other` in `scenario` and `other` leads `attack` in
         `other_scenario`; `type` 1 where the scenarios differ in one factor, 2 where in two;
         `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`; and
         `strength`, the smaller of both leads. The strongest come first.
@@ -307,7 +371,7 @@ def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
     setting = setting_of(judged)
     sure = judged[judged["significant"]]
     rows: list[dict[str, Any]] = []
-    for key, part in sure.groupby([*setting, "attack", "other"], sort=False):
+    for key, part in sure.groupby([*setting, "attack", "other"], sort=False, dropna=False):
         named = dict(zip(setting, key, strict=False))
         ahead, behind = part[part["difference"] > 0], part[part["difference"] < 0]
         for a, b in product(ahead.to_dict("records"), behind.to_dict("records")):
@@ -338,7 +402,7 @@ def conflicts(judged: pd.DataFrame) -> pd.DataFrame:
 def _changed(dataset: str, a: str, b: str) -> list[str]:
     """Return the factors in which two scenarios of a dataset differ."""
     one, two = scenarios.find(a, dataset), scenarios.find(b, dataset)
-    return [factor for factor in FACTORS if getattr(one, factor) != getattr(two, factor)]
+    return [factor for factor in scenarios.FACTORS if getattr(one, factor) != getattr(two, factor)]
 
 
 def counts(found: pd.DataFrame) -> pd.DataFrame:
@@ -362,32 +426,24 @@ def strongest(found: pd.DataFrame, count: int = 10, type: int = 1) -> pd.DataFra
 
 
 def sentence(conflict: Mapping[Any, Any], metric: str = "ma") -> str:
-    """Tell a conflict, a row of :func:`conflicts`, in words."""
+    """Tell a conflict, a row of :func:`find`, in words."""
     first, second = (attacks.named(str(conflict[c])).full_title for c in ("attack", "other"))
     dataset = str(conflict["dataset"])
     one, two = (scenarios.find(str(conflict[c]), dataset) for c in ("scenario", "other_scenario"))
     factors = str(conflict["factor"]).split(" and ")
     here, there = (
-        " and ".join(f"{f.replace('_', ' ')} {level(f, getattr(s, f))}" for f in factors)
+        " and ".join(f"{f.replace('_', ' ')} {scenarios.level(f, getattr(s, f))}" for f in factors)
         for s in (one, two)
     )
     leads = [
         f"by {conflict[c]:.3f} [{conflict[c + '_low']:.3f}, {conflict[c + '_high']:.3f}] "
-        f"{metric.upper()}"
+        f"{METRICS[metric].label}"
         for c in ("lead", "other_lead")
     ]
     return (
         f"{first} leads {second} {leads[0]} at {here} ({one.id}); {second} leads {leads[1]} at "
         f"{there} ({two.id}), all else equal."
     )
-
-
-def level(factor: str, value: object) -> str:
-    """Write a factor's level as the published labels do."""
-    if isinstance(value, str):
-        return value
-    number = float(str(value))
-    return f"{100 * number:g}%" if factor == "withheld_ratio" else f"{number:.3f}"
 
 
 def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
@@ -408,32 +464,33 @@ def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         raise MIBenchError(f"the results hold no metric {metric!r}")
     rows = results[results["status"] == "ok"].rename(columns={metric: "value"})
     within = [*setting_of(rows), "scenario", "seed"]
-    rank = rows.groupby(within)["value"].rank(ascending=metric in ERRORS, na_option="bottom")
+    rank = rows.groupby(within, dropna=False)["value"].rank(
+        ascending=METRICS[metric].better < 0, na_option="bottom"
+    )
     return rows.assign(rank=rank)[[*within, "attack", "title", "value", "rank"]]
 
 
-def leaders(
-    results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1"
-) -> pd.DataFrame:
+def leaders(results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_1") -> pd.DataFrame:
     """Set each scenario's leader by one metric beside its leader by another.
 
-    Values are means over seeds. Of several leaders with one value, those that lead by both
+    Scenarios without a value of both are left out, as those with fewer nonmembers than a low FPR
+    needs. Values are means over seeds. Of several leaders with one value, those that lead by both
     metrics come first, then those that stand first in the results.
 
     Returns
     -------
     DataFrame
-        One row a scenario: `leader` and `other_leader` (titles), `same`; the leader's value of
+        One row per scenario: `leader` and `other_leader` (titles), `same`; the leader's value of
         both metrics and the other leader's of both; and `clear`, whether the other leader's
         interval of `other` lies above the leader's in every seed.
     """
-    rows = results[results["status"] == "ok"]
+    rows = results[(results["status"] == "ok") & results[metric].notna() & results[other].notna()]
     within = [*setting_of(rows), "scenario"]
     bounds = [f"{other}_low", f"{other}_high"]
-    by = rows.groupby([*within, "title"], sort=False)
+    by = rows.groupby([*within, "title"], sort=False, dropna=False)
     table = by[[metric, other]].mean().join(by[bounds].agg({bounds[0]: "min", bounds[1]: "max"}))
     found = []
-    for key, part in table.groupby(level=within, sort=False):
+    for key, part in table.groupby(level=within, sort=False, dropna=False):
         values = part.droplevel([*range(len(within))])
         best = values.index[np.isclose(values[metric], values[metric].max())]
         best_other = values.index[np.isclose(values[other], values[other].max())]

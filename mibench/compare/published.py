@@ -1,58 +1,224 @@
-"""The published three best attacks of every scenario, and ours beside them.
+"""Ours beside the published: numbers by scenario, effects of the factors, the three best attacks.
 
-A comparison, not a target: nothing is tuned toward it. The published code was never released, and
-its models, training and samples differ from ours; which metric orders the three is not said.
-Of the 588 scenarios 587 are listed; :func:`missing` names the other.
+A comparison, not a target: nothing is tuned toward it. How the published target datasets were made
+is known (:mod:`mibench.compare.record`); the networks, their training and the samples differ.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import kendalltau
+from scipy.stats import kendalltau, spearmanr
 
 from mibench import scenarios
-from mibench.compare import conflicts
+from mibench.catalogue import plain
+from mibench.compare import errata, record
 from mibench.errors import MIBenchError
+from mibench.study.results import setting_of
 
-# The published list of 15 attacks, each with ours. Those that the published table never places
-# among three best, and so never names, have our titles.
-NAMES = {
-    "NN_attack": "nn_attack",
-    "Top3_NN": "top3_nn",
-    "Top2+True": "top2_true",
-    "Top1-Threshold": "top1_threshold",
-    "Loss-Threshold": "loss_threshold",
-    "Label-only": "label_only",
-    "BlindMI-Diff-w": "blindmi_diff_w",
-    "BlindMI-Diff-w/o": "blindmi_diff_wo",
-    "BlindMI-1CLASS": "blindmi_1class",
-    "Risk score": "risk_score",
-    "Shapley values": "shapley",
-    "PPV": "ppv",
-    "Calibrated Score": "calibrated",
-    "Distillation-based": "distillation",
-    "Likelihood ratio attack": "lira_online",
+# How the beginnings of the published names, spelt differently in every figure, stand for ours; the
+# first that fits. "Risk score" is what was run under that name, not the privacy risk score.
+_STEMS = {
+    "blindmi1class": "blindmi_1class",
+    "blindmidiffwo": "blindmi_diff_wo",
+    "blindmiwithout": "blindmi_diff_wo",
+    "blindmi": "blindmi_diff_w",
+    "blinddiff": "blindmi_diff_w",
+    "nnattack": "nn_attack",
+    "top1": "top1_threshold",
+    "top2": "top2_true",
+    "top3": "top3_nn",
+    "loss": "loss_threshold",
+    "lab": "label_only",
+    "lira": "lira_online",
+    "likelihood": "lira_online",
+    "risk": "class_modified_entropy",
+    "shapley": "shapley",
+    "ppv": "ppv",
+    "calibrated": "calibrated",
+    "distillation": "distillation",
 }
+ATTACKS = tuple(dict.fromkeys(_STEMS.values()))
+_FACTORS = ["distribution", "distance", "differential_distance", "withheld_ratio"]
 _PLACES = ("first", "second", "third")
 
 
-@cache
+def ours(published: str) -> str:
+    """Return our name of an attack under any of its published names."""
+    name = plain(published)
+    return next(own for stem, own in _STEMS.items() if name.startswith(stem))
+
+
+def theirs() -> pd.DataFrame:
+    """Return the published values whose scenario is known.
+
+    MA: in all 84 scenarios of "Risk score" (counted right), Calibrated, PPV and, counted from the
+    groups, BlindMI-Diff-w; of six more attacks in the scenarios of Figs. 11 and 12. AUC: Fig. 7.
+
+    Returns
+    -------
+    DataFrame
+        `dataset`, `scenario`, `attack` (our name), `metric`, `theirs`, `source`, and `caveat`, what
+        :mod:`mibench.compare.errata` shows against the value, or nothing.
+    """
+    printed = record.table("results")
+    risk = printed["attack"] == "risk_score"
+    results = pd.concat([record.counted(printed[risk]), printed[~risk]]).rename(
+        columns={"ma": "theirs"}
+    )
+    results["caveat"] = results["attack"].map(lambda a: "" if a == "risk_score" else "samples")
+    counts = [
+        record.blindmi(d).assign(dataset=d) for d in record.table("groups")["dataset"].unique()
+    ]
+    blindmi = (
+        pd.concat([c for c in counts if len(c)]).reset_index().rename(columns={"ma": "theirs"})
+    )
+    flawed = errata.no_curves().index
+    drawn = record.table("figures").query("source in ('Fig. 7', 'Fig. 11', 'Fig. 12')")
+    drawn = drawn[drawn["metric"].isin(["ma", "auc"])].rename(columns={"value": "theirs"})
+    at = pd.MultiIndex.from_frame(drawn[["scenario", "attack"]])
+    drawn["caveat"] = np.where(drawn["dataset"] == "ImageNet", "unit", "")
+    drawn.loc[(drawn["source"] == "Fig. 7") & at.isin(flawed), "caveat"] = "no curve"
+    parts = [
+        results.assign(source="results", metric="ma"),
+        blindmi.assign(source="groups", metric="ma", attack="BlindMI-Diff-w", caveat=""),
+        drawn,
+    ]
+    table = pd.concat(parts, ignore_index=True)
+    table["attack"] = table["attack"].map(ours)
+    columns = ["dataset", "scenario", "attack", "metric"]
+    # Exact numbers come first, before what was read off a figure.
+    return table.drop_duplicates(columns)[[*columns, "theirs", "source", "caveat"]]
+
+
+def beside(results: pd.DataFrame) -> pd.DataFrame:
+    """Return ours and theirs in every scenario and metric that both have.
+
+    Returns
+    -------
+    DataFrame
+        The columns of :func:`theirs`, `ours` (the mean over seeds), and the four factors.
+
+    Raises
+    ------
+    MIBenchError
+        If there are results of several models, or none that the record has too.
+    """
+    rows = _of_one_model(results)
+    own = rows.groupby(["dataset", "scenario", "attack"])[["ma", "auc"]].mean()
+    long = own.melt(var_name="metric", value_name="ours", ignore_index=False).reset_index()
+    both = theirs().merge(long, on=["dataset", "scenario", "attack", "metric"])
+    if both.empty:
+        raise MIBenchError(
+            "no results that the published record has too; run scenarios of "
+            + ", ".join(theirs()["dataset"].unique())
+        )
+    grid = [
+        scenario.to_dict()
+        for dataset in both["dataset"].unique()
+        for scenario in (*scenarios.catalogue(dataset), *scenarios.off_grid(dataset))
+    ]
+    factors = pd.DataFrame(grid).rename(columns={"id": "scenario"}).drop(columns="label")
+    return both.merge(factors, on=["dataset", "scenario"])
+
+
+def correlations(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return Spearman's rank correlation of ours and theirs, by dataset and metric.
+
+    Returns
+    -------
+    DataFrame
+        Over `scenarios`, one row an attack with the mean of `ours` and `theirs`; and over attacks,
+        by the means of those without a caveat, in the row "all attacks". NaN below four values, or
+        where all are equal.
+    """
+    found: dict[Any, dict[str, Any]] = {}
+    for (dataset, metric), rows in compared.groupby(["dataset", "metric"], sort=False):
+        by = rows.groupby("attack", sort=False)
+        sound = rows[rows["caveat"] == ""].groupby("attack")[["ours", "theirs"]].mean()
+        for attack, own in by:
+            found[dataset, metric, attack] = _correlated(own) | {
+                "caveat": ", ".join(sorted({*own["caveat"]} - {""}))
+            }
+        found[dataset, metric, "all attacks"] = _correlated(sound) | {"caveat": ""}
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis(
+        ["dataset", "metric", "attack"]
+    )
+
+
+def effects(compared: pd.DataFrame) -> pd.DataFrame:
+    """Return how much each factor changes MA, in the published results and in ours.
+
+    A linear model of MA, by dataset and attack, of the scenarios that both have: the factor's
+    lowest against its highest level (of the distribution: normal against uniform and against
+    bernoulli), the other factors held. Attacks with values in fewer than 20 scenarios are left out.
+
+    Returns
+    -------
+    DataFrame
+        `theirs`, `ours`, whether the `sign` is the same, and the `caveat`, by dataset, attack and
+        factor.
+    """
+    found = {}
+    rows = compared[compared["metric"] == "ma"]
+    for (dataset, attack), own in rows.groupby(["dataset", "attack"], sort=False):
+        if len(own) < 20:
+            continue
+        design = pd.DataFrame({"normal": 1.0}, index=own.index)
+        for shape in ("uniform", "bernoulli"):
+            design[shape] = (own["distribution"] == shape).astype(float)
+        for factor in _FACTORS[1:]:
+            ends = own[factor].min(), own[factor].max()
+            design[factor] = (own[factor] - ends[0]) / ((ends[1] - ends[0]) or 1)
+        fitted = np.linalg.lstsq(design, own[["theirs", "ours"]], rcond=None)[0]
+        for factor, (published, here) in zip(design.columns[1:], fitted[1:], strict=True):
+            found[dataset, attack, factor] = {
+                "theirs": published,
+                "ours": here,
+                "sign": bool(published * here > 0),
+                "caveat": own["caveat"].iloc[0],
+            }
+    return pd.DataFrame.from_dict(found, orient="index").rename_axis(
+        ["dataset", "attack", "factor"]
+    )
+
+
+def by_level(results: pd.DataFrame) -> pd.DataFrame:
+    """Return what is published by level, not by scenario, beside our means over scenarios.
+
+    FNR by distribution (Fig. 14) and by distance (Fig. 15, whose older levels are taken in their
+    order), MA of a whole pool (Table IX) beside all our scenarios.
+    """
+    rows = _of_one_model(results)
+    tables = []
+    for source, factor in (("Fig. 14", "distribution"), ("Fig. 15", "distance"), ("Table IX", "")):
+        drawn = record.figure(source).rename(columns={"value": "theirs"})
+        drawn["attack"] = drawn["attack"].map(ours)
+        own, on = rows, ["dataset", "attack"]
+        if factor == "distance":
+            for table, column in ((drawn, "level"), (own := rows.copy(), "distance")):
+                order = table[column].astype(float).groupby(table["dataset"])
+                table["place"] = order.rank("dense").astype(int)
+            on = [*on, "place"]
+        elif factor:
+            own = rows.rename(columns={factor: "level"})
+            on = [*on, "level"]
+        metric = drawn["metric"].iloc[0]
+        mean = own.groupby(on)[metric].mean().rename("ours").reset_index()
+        tables.append(drawn.merge(mean, on=on).assign(source=source))
+    columns = ["source", "dataset", "attack", "level", "metric", "theirs", "ours"]
+    return pd.concat(tables, ignore_index=True)[columns]
+
+
 def top3() -> pd.DataFrame:
     """Return the published table: `dataset`, `scenario`, `first`, `second`, `third`, their names.
 
-    Source: the published results of the evaluation framework whose scenarios the catalogue holds,
-    the three best attacks of each, as transcribed in ``published_top3_by_scenario.csv``.
+    Of the 588 scenarios 587 are listed; which metric orders the three is not said.
     """
-    with (
-        files("mibench").joinpath("data", "facts", "published_top3_by_scenario.csv").open() as lines
-    ):
-        return pd.read_csv(lines)
+    return record.table("top3_by_scenario")
 
 
 def missing() -> list[str]:
@@ -67,17 +233,15 @@ def missing() -> list[str]:
 
 
 def unmapped(results: pd.DataFrame) -> dict[str, list[str]]:
-    """Return which names have no counterpart: theirs among our attacks, ours among theirs."""
-    theirs = pd.unique(top3()[list(_PLACES)].to_numpy().ravel())
+    """Return which attacks have no counterpart: theirs in the results, ours on their list."""
+    own = [str(name) for name in results["attack"].unique()]
     return {
-        "published, without an attack of ours": [str(n) for n in theirs if n not in NAMES],
-        "ours, not on the published list": [
-            str(n) for n in results["attack"].unique() if n not in NAMES.values()
-        ],
+        "published, not among these results": [name for name in ATTACKS if name not in own],
+        "ours, not on the published list": [name for name in own if name not in ATTACKS],
     }
 
 
-def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
+def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     """Set our three best attacks of each scenario beside the published ones.
 
     Ours are ordered by the mean over seeds, among the attacks of the published list, so that an
@@ -96,10 +260,7 @@ def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     MIBenchError
         If there are results of several models, or of no scenario of the published table.
     """
-    setting = [c for c in conflicts.setting_of(results) if c != "dataset"]
-    if len(results[setting].drop_duplicates()) > 1:
-        raise MIBenchError("the comparison is of one model; choose among the results' settings")
-    rows = results[results["status"] == "ok"]
+    rows = _of_one_model(results)
     values = rows.groupby(["dataset", "scenario", "attack"])[metric].mean()
     found: list[dict[str, Any]] = []
     for published in top3().to_dict("records"):
@@ -107,21 +268,21 @@ def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         if at not in values.index:
             continue
         every = values.loc[at].sort_values(ascending=False, kind="stable")
-        shared = every[every.index.isin(NAMES.values())]
-        theirs = tuple(NAMES[published[p]] for p in _PLACES)
-        ours = tuple(str(name) for name in shared.index[:3])
-        both = [name for name in theirs if name in shared.index]
+        shared = every[every.index.isin(ATTACKS)]
+        listed = tuple(ours(published[p]) for p in _PLACES)
+        own = tuple(str(name) for name in shared.index[:3])
+        both = [name for name in listed if name in shared.index]
         found.append(
             {
                 "dataset": at[0],
                 "scenario": at[1],
                 "label": scenarios.find(*reversed(at)).label,
-                "ours": ours,
-                "theirs": theirs,
-                "same_first": ours[0] == theirs[0],
-                "overlap": len({*ours} & {*theirs}),
+                "ours": own,
+                "theirs": listed,
+                "same_first": own[0] == listed[0],
+                "overlap": len({*own} & {*listed}),
                 "tau": _tau(range(len(both), 0, -1), shared[both]),
-                "beyond": every.index[0] not in NAMES.values(),
+                "beyond": every.index[0] not in ATTACKS,
             }
         )
     if not found:
@@ -133,7 +294,7 @@ def beside(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
 
 
 def agreement(compared: pd.DataFrame) -> pd.DataFrame:
-    """Summarize :func:`beside` for each dataset.
+    """Summarize :func:`compare` for each dataset.
 
     `overlap_by_chance` is the mean overlap of two triples drawn at random from the 15 attacks,
     9 / 15. `tau` is the mean over scenarios, `tau_of_points` Kendall's tau-b of the attacks that
@@ -145,7 +306,7 @@ def agreement(compared: pd.DataFrame) -> pd.DataFrame:
             "scenarios": by.size(),
             "same_first": by["same_first"].mean(),
             "overlap": by["overlap"].mean(),
-            "overlap_by_chance": 9 / len(NAMES),
+            "overlap_by_chance": 9 / len(ATTACKS),
             "tau": by["tau"].mean(),
             "beyond": by["beyond"].mean(),
         }
@@ -171,3 +332,22 @@ def points(compared: pd.DataFrame) -> pd.DataFrame:
 
 def _tau(a: Sequence[int] | pd.Series[Any], b: pd.Series[Any]) -> float:
     return float(kendalltau(np.asarray(a), np.asarray(b)).statistic)
+
+
+def _correlated(rows: pd.DataFrame) -> dict[str, float]:
+    a, b = rows["ours"], rows["theirs"]
+    # Of ties that differ by rounding alone there is no order.
+    known = len(rows) >= 4 and min(a.round(9).nunique(), b.round(9).nunique()) > 1
+    return {
+        "values": len(rows),
+        "ours": a.mean(),
+        "theirs": b.mean(),
+        "correlation": float(spearmanr(a, b).statistic) if known else np.nan,
+    }
+
+
+def _of_one_model(results: pd.DataFrame) -> pd.DataFrame:
+    setting = [c for c in setting_of(results) if c != "dataset"]
+    if len(results[setting].drop_duplicates()) > 1:
+        raise MIBenchError("the comparison is of one model; choose among the results' settings")
+    return results[results["status"] == "ok"]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import roc_auc_score
 
-from mibench.outputs import FloatArray, Labelled
+from mibench.outputs import BoolArray, FloatArray, Labelled
 
 FACTORS = {
     "distribution": "the distribution of the distances",
@@ -29,35 +29,43 @@ _LEAST_SPREAD = 0.1
 _DIFFICULTY_TOLERANCE = 0.05
 
 
-def describe(labelled: Labelled, difficulty: FloatArray | None = None) -> dict[str, float]:
+def describe(labelled: Labelled) -> dict[str, float]:
     """Describe a target dataset of n samples.
 
     Parameters
     ----------
     labelled : Labelled
         The target model's outputs on it, with membership.
-    difficulty : float array, (n,), optional
-        Mean loss of each sample over reference models that did not see it.
 
     Returns
     -------
     dict of str to float
         ``member_loss`` and ``nonmember_loss`` (means, in nats), ``member_accuracy`` and
-        ``nonmember_accuracy``, ``classes`` (how many there are), and ``difficulty_auc``: the share
-        of pairs of a member and a nonmember in which the member is more difficult, NaN where the
-        difficulty is not known.
+        ``nonmember_accuracy``, ``classes`` (how many there are), and ``difficulty_auc``, NaN until
+        reference models tell it; see :func:`difficulty_auc`.
     """
     outputs, is_member = labelled.outputs, labelled.is_member
     correct = outputs.predicted == outputs.labels
-    auc = np.nan if difficulty is None else roc_auc_score(is_member, difficulty)
     return {
         "member_loss": float(outputs.loss[is_member].mean()),
         "nonmember_loss": float(outputs.loss[~is_member].mean()),
         "member_accuracy": float(correct[is_member].mean()),
         "nonmember_accuracy": float(correct[~is_member].mean()),
         "classes": float(len(np.unique(outputs.labels))),
-        "difficulty_auc": float(auc),
+        "difficulty_auc": np.nan,
     }
+
+
+def difficulty_auc(is_member: BoolArray, difficulty: FloatArray) -> float:
+    """Return the share of pairs of a member and a nonmember whose member is more difficult.
+
+    Parameters
+    ----------
+    is_member : bool array, (n,)
+    difficulty : float array, (n,)
+        Mean loss of each sample over reference models that did not see it.
+    """
+    return float(roc_auc_score(is_member, difficulty))
 
 
 def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:

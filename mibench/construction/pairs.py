@@ -133,8 +133,8 @@ class Pairs(Pool):
             # The pool's list of pairs is in the order of their distances.
             picked = np.sort(match.pairs)
             self._found[factors] = Choice(
-                self._members[picked, None],
-                self._nonmembers[picked, None],
+                self._members[picked, None].astype(np.int64),
+                self._nonmembers[picked, None].astype(np.int64),
                 np.arange(self.size),
                 self.distances[picked],
                 match.mmd,

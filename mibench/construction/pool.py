@@ -9,23 +9,7 @@ from mibench.construction.groups import GROUP_SIZE, Groups
 from mibench.construction.pairs import Pairs
 from mibench.construction.target import Candidates, Pool, Streams
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled, Outputs
-
-
-class NumberedStreams:
-    """Pairs' streams by number, so that their choices stay those made before streams had names.
-
-    With these a pool of pairs also keeps all its members and nonmembers, however unequal.
-    """
-
-    _NUMBERS = {"typical": 7, "bandwidth": 7, "order": 8, "matching": 9, "preference": 10}
-
-    def __init__(self, seed: int):
-        self._seed = seed
-
-    def __call__(self, role: str) -> np.random.Generator:
-        """Return the stream of a role, always from its beginning."""
-        return np.random.default_rng([self._seed, self._NUMBERS[role]])
+from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
 
 
 def pool(
@@ -43,7 +27,6 @@ def pool(
     withholding: str = "groups",
     group_size: int = GROUP_SIZE,
     inputs: NDArray[np.float32] | None = None,
-    difficulty: FloatArray | None = None,
 ) -> Pool:
     """Return the pool of one target model.
 
@@ -62,24 +45,20 @@ def pool(
     pairs, space, inputs
         For pairs; see :class:`mibench.construction.pairs.Pairs`.
     levels : {"quantile", "absolute"}
-    difficulty : float array, (N,), optional
-        Mean loss of each sample over reference models that did not see it, to be reported.
 
     Raises
     ------
     MIBenchError
         If the construction is unknown or the pool is too small for it.
     """
-    candidates = Candidates(labelled, generated, samples, difficulty)
+    candidates = Candidates(labelled, generated, samples)
     if construction == "groups":
         return Groups(candidates, kind, streams, levels, levels_of, withholding, group_size)
     if construction != "pairs":
         raise MIBenchError(f"unknown construction {construction!r}; use 'groups' or 'pairs'")
-    if not isinstance(streams, NumberedStreams):
-        kept = equal_halves(labelled.is_member, streams("equal halves"))
-        candidates = candidates.take(kept)
-        inputs = None if inputs is None else inputs[kept]
-    return Pairs(candidates, pairs, streams, space, levels, inputs)
+    kept = equal_halves(labelled.is_member, streams("equal halves"))
+    inputs = None if inputs is None else inputs[kept]
+    return Pairs(candidates.take(kept), pairs, streams, space, levels, inputs)
 
 
 def equal_halves(is_member: BoolArray, rng: np.random.Generator) -> IntArray:

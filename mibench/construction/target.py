@@ -77,20 +77,16 @@ class Candidates:
         The target model's outputs on generated nonmembers with the labels of their sources.
     samples : int array, (N,)
         The pool's indices in its dataset.
-    difficulty : float array, (N,), optional
-        Mean loss of each sample over reference models that did not see it.
     """
 
     labelled: Labelled
     generated: Outputs
     samples: IntArray
-    difficulty: FloatArray | None = None
 
     def take(self, kept: IntArray) -> Candidates:
         """Return a selection of the pool's samples."""
         labelled = Labelled(self.labelled.outputs.take(kept), self.labelled.is_member[kept])
-        difficulty = None if self.difficulty is None else self.difficulty[kept]
-        return Candidates(labelled, self.generated, self.samples[kept], difficulty)
+        return Candidates(labelled, self.generated, self.samples[kept])
 
 
 @dataclass(frozen=True)
@@ -194,7 +190,7 @@ class Pool(ABC):
             (deviation, float(distances.std())),
             (differential, choice.differential_distance),
             shape_distance(distances, scenario.distribution, mean, deviation),
-            describe(taken.labelled, taken.difficulty),
+            describe(taken.labelled),
         )
 
     def distance_of(self, scenario: Scenario) -> float:
@@ -227,13 +223,18 @@ class Pool(ABC):
         low, high = low + margin, high - margin
         return low + scenario.differential_position * (high - low)
 
-    def _common_interval(self, scenario: Scenario) -> tuple[float, float]:
-        corners = {(s.distribution, s.distance): s for s in catalogue(scenario.dataset)}
+    def _reached(self, dataset: str) -> dict[Scenario, tuple[float, float]]:
+        """Return what one scenario of each distribution and distance level can reach."""
+        corners = {(s.distribution, s.distance): s for s in catalogue(dataset)}
         ends: dict[Scenario, tuple[float, float]] = {}
         for corner in corners.values():
             # Scenarios of a distance that cannot be matched fail by themselves.
             with suppress(ScenarioInfeasible):
                 ends[corner] = self._extremes(corner)
+        return ends
+
+    def _common_interval(self, scenario: Scenario) -> tuple[float, float]:
+        ends = self._reached(scenario.dataset)
         low = max(near for near, _ in ends.values())
         lowest = min(ends, key=lambda corner: ends[corner][1])
         high = ends[lowest][1]

@@ -16,7 +16,11 @@ from mibench.data.files import Files
 
 @dataclass(frozen=True)
 class SplitSizes:
-    """How many samples each role gets; `pairs` is the number of member-nonmember pairs drawn."""
+    """How many samples each role gets, and target datasets take.
+
+    `pairs` is the number of member-nonmember pairs drawn, `group` how many members, and how many
+    nonmembers, a group holds.
+    """
 
     members: int
     nonmembers: int
@@ -24,6 +28,7 @@ class SplitSizes:
     shadow_nonmembers: int
     auxiliary: int
     pairs: int
+    group: int = 10
 
     @classmethod
     def equal(cls, count: int) -> SplitSizes:

@@ -15,6 +15,8 @@ from mibench.errors import MIBenchError
 ROLES = ("members", "nonmembers", "shadow_members", "shadow_nonmembers", "auxiliary")
 
 _FEWEST_ROWS = 50
+# Of members, and of nonmembers: fewer groups of ten than they make cannot meet all scenarios.
+_FEWEST_FOR_TEN = 720
 
 
 def sizes_of(
@@ -27,14 +29,15 @@ def sizes_of(
 
     A dataset of one's own, and a part of a published one that is too small for its sizes, gives
     each role a fifth of its rows. Pairs that are not given are at most three in ten of the
-    smaller of members and nonmembers, and at most 1,000.
+    smaller of members and nonmembers, and at most 1,000; groups hold 10 and 10, in small datasets
+    without published levels 5 and 5.
 
     Parameters
     ----------
     name : str
     rows : int
     changed : "published" or mapping of str to int, optional
-        Sizes as the public record tells them, or counts that differ, by role or `pairs`.
+        Sizes as the public record tells them, or counts that differ, by role, `pairs` or `group`.
     known : Published, optional
         What is published of the dataset.
 
@@ -48,7 +51,7 @@ def sizes_of(
             f"sizes: no published sizes of {name} can be had; give roles with counts"
         )
     counts = {} if changed is None or isinstance(changed, str) else dict(changed)
-    roles = [*ROLES, "pairs"]
+    roles = [*ROLES, "pairs", "group"]
     if unknown := set(counts) - set(roles):
         raise MIBenchError(f"sizes: there is no {min(unknown)!r}; known are {', '.join(roles)}")
     if known is not None and changed == "published":
@@ -67,6 +70,8 @@ def sizes_of(
             "some by the parameter sizes (--sizes ROLE=COUNT)"
         )
     smaller = min(sizes.members, sizes.nonmembers)
+    if "group" not in counts and smaller < _FEWEST_FOR_TEN and not (known and known.levels):
+        sizes = replace(sizes, group=5)
     if "pairs" not in counts:
         sizes = replace(sizes, pairs=max(2, min(sizes.pairs, 3 * smaller // 10)))
     if sizes.pairs > smaller:

@@ -1,28 +1,30 @@
 """Figures of results, in one style."""
 
-from mibench.figures.album import album, defended, file_name, published
+from mibench.figures.all_figures import all_figures, defended, file_name, published
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.defences import defences
+from mibench.figures.effects import effect_table
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
-from mibench.figures.style import Picture, look, save, show, style
+from mibench.figures.style import Picture, attack_style, save, show, style
 
 __all__ = [
     "PANELS",
     "Picture",
     "accuracy_against_cost",
-    "album",
+    "all_figures",
+    "attack_style",
     "conflict_matrix",
     "costed",
     "critical_difference",
     "defences",
     "defended",
     "distances",
+    "effect_table",
     "file_name",
     "heat_map",
-    "look",
     "published",
     "rank",
     "ranked_values",

@@ -11,6 +11,7 @@ from mibench import attacks
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
 from mibench.figures.style import COLOURS, MARKERS, Picture, picture, style
+from mibench.study.metrics import METRICS
 
 
 def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
@@ -22,7 +23,7 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     Parameters
     ----------
     found : DataFrame
-        Rows of :func:`mibench.compare.conflicts.conflicts`.
+        Rows of :func:`mibench.compare.conflicts.find`.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
     metric : str
@@ -71,9 +72,10 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     kinds = found["type"].value_counts()
     figure.caption = (
         f"For every two of {len(names)} attacks on {only_setting(results, 'to draw')}, the number "
-        f"of pairs of scenarios in which their order by {_name(metric)} flips, both differences "
-        f"significant: above the diagonal pairs that differ in one factor ({kinds.get(1, 0)} in "
-        f"all), below it pairs that differ in two ({kinds.get(2, 0)}). {counted(results)}."
+        f"of pairs of scenarios in which their order by {METRICS[metric].label} flips, "
+        "both differences significant: above the diagonal pairs that differ in one factor "
+        f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
+        f"({kinds.get(2, 0)}). {counted(results)}."
     )
     both = np.triu(matrix + matrix.T)
     first, second = np.unravel_index(both.argmax(), both.shape)
@@ -85,7 +87,7 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
 
 
 def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
-    """Draw every attack's mean rank over scenarios, one mark a seed, and the ranks' middle half.
+    """Draw every attack's mean rank over scenarios, one mark per seed, and the ranks' middle half.
 
     Parameters
     ----------
@@ -123,12 +125,13 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
             )
         axes.set_yticks(range(len(order)), order)
         axes.invert_yaxis()
-        axes.set_xlabel(f"rank by {_name(metric)} (1 is best)")
+        axes.set_xlabel(f"rank by {METRICS[metric].label} (1 is best)")
         figure.legend(loc="outside lower center", ncols=2)
     figure.caption = (
-        f"Ranks by {_name(metric)} of {len(order)} attacks on {only_setting(results, 'to draw')} "
-        f"over {ranking['scenario'].nunique()} scenarios, 1 is best: a mark is the mean with one "
-        "seed (splits, training and construction), the bar holds the middle half of an attack's "
+        f"Ranks by {METRICS[metric].label} of {len(order)} attacks on "
+        f"{only_setting(results, 'to draw')} over {ranking['scenario'].nunique()} "
+        "scenarios, 1 is best: a mark is the mean with one seed "
+        "(splits, training and construction), the bar holds the middle half of an attack's "
         f"ranks. {counted(results)}."
     )
     figure.alt = (
@@ -142,7 +145,7 @@ def two_views(
     leaders: pd.DataFrame,
     results: pd.DataFrame,
     metric: str = "ma",
-    other: str = "tpr_at_fpr_0.1",
+    other: str = "tpr_at_fpr_1",
 ) -> Picture:
     """Draw each scenario's leader by one metric beside its leader by another, in both metrics.
 
@@ -153,6 +156,7 @@ def two_views(
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
     """
+    by, by_other = METRICS[metric].label, METRICS[other].label
     with style():
         figure, grid = picture(1, 2, figsize=(7.16, 3.4), width_ratios=[1, 1.3])
         _leads(grid[0], leaders, metric, other)
@@ -175,16 +179,16 @@ def two_views(
         grid[1].grid(False)
         grid[1].tick_params(length=0)
         grid[1].set_title("(b) scenarios by both leaders", loc="left")
-        grid[1].set(ylabel=f"leads by {_name(metric)}", xlabel=f"leads by {_name(other)}")
+        grid[1].set(ylabel=f"leads by {by}", xlabel=f"leads by {by_other}")
     figure.caption = (
-        f"The attacks that lead by {_name(metric)} and by {_name(other)} in each of {len(leaders)} "
-        f"scenarios of {only_setting(results, 'to draw')}: (a) both with their values, joined "
+        f"The attacks that lead by {by} and by {by_other} in each of {len(leaders)} scenarios "
+        f"of {only_setting(results, 'to draw')}: (a) both with their values, joined "
         "where they differ; (b) how often each two lead. Values are means over seeds. "
         f"{counted(results)}."
     )
     figure.alt = (
-        f"In {leaders['same'].sum()} of {len(leaders)} scenarios one attack leads by both. By "
-        f"{_name(metric)} {pairs.index[0]} leads most often, by {_name(other)} {pairs.columns[0]}."
+        f"In {leaders['same'].sum()} of {len(leaders)} scenarios one attack leads by both. By {by} "
+        f"{pairs.index[0]} leads most often, by {by_other} {pairs.columns[0]}."
     )
     return figure
 
@@ -205,7 +209,7 @@ def _leads(axes: Axes, leaders: pd.DataFrame, metric: str, other: str) -> None:
         MARKERS[0],
         color=COLOURS[0],
         ms=3,
-        label=f"leads by {_name(metric)}",
+        label=f"leads by {METRICS[metric].label}",
     )
     axes.plot(
         differs[f"other_{metric}"],
@@ -213,17 +217,10 @@ def _leads(axes: Axes, leaders: pd.DataFrame, metric: str, other: str) -> None:
         MARKERS[2],
         color=COLOURS[5],
         ms=3,
-        label=f"leads by {_name(other)}",
+        label=f"leads by {METRICS[other].label}",
     )
     same = leaders[leaders["same"]]
     axes.plot(same[metric], same[other], MARKERS[1], color=COLOURS[2], ms=3, label="leads by both")
-    axes.set(xlabel=_name(metric), ylabel=_name(other))
+    axes.set(xlabel=METRICS[metric].label, ylabel=METRICS[other].label)
     axes.set_title("(a) both leaders of each scenario", loc="left")
     axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=1)
-
-
-def _name(metric: str) -> str:
-    """Write a metric as text does."""
-    if metric.startswith("tpr_at_fpr_"):
-        return f"TPR at {metric.removeprefix('tpr_at_fpr_')}% FPR"
-    return metric.upper()

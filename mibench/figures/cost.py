@@ -6,19 +6,19 @@ import numpy as np
 import pandas as pd
 
 from mibench.attacks import kind_of
-from mibench.figures.ranking import NAMES
 from mibench.figures.rows import (
-    complete,
     counted,
     only_setting,
+    pivot,
     shared_models,
     titles,
     unreachable,
 )
-from mibench.figures.style import WIDTHS, Picture, look, picture, style
+from mibench.figures.style import WIDTHS, Picture, attack_style, picture, style
 from mibench.study import costs
+from mibench.study.metrics import METRICS
 
-METRICS = ("ma", "auc", "tpr_at_fpr_1")
+SHOWN = ("ma", "auc", "tpr_at_fpr_1")
 
 
 def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
@@ -38,24 +38,27 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
     """
     setting = only_setting(results, "to draw")
     table, title = costed(results), titles(results)
+    shown = [metric for metric in SHOWN if table[metric].notna().any()]
+    absent = [f" {METRICS[m].label} {METRICS[m].absent}." for m in SHOWN if m not in shown]
     bands = list(dict.fromkeys(zip(table["models"], table["queries"], strict=True)))
     # An empty place between bands.
     places = np.arange(len(table)) + np.array(
         [bands.index(band) for band in zip(table["models"], table["queries"], strict=True)]
     )
     with style():
-        figure, grid = picture(3, 1, figsize=(WIDTHS[columns], 6.4), sharex=True)
-        for axes, metric in zip(grid, METRICS, strict=True):
-            values = complete(results, metric)
+        size = (WIDTHS[columns], 1.6 + 1.6 * len(shown))
+        figure, grid = picture(len(shown), 1, figsize=size, sharex=True)
+        for axes, metric in zip(grid, shown, strict=True):
+            values = pivot(results, metric)
             for place, name in zip(places, table.index, strict=True):
-                own, drawn = values[name].dropna(), look(str(name))
+                own, drawn = values[name].dropna(), attack_style(str(name))
                 axes.plot([place, place], [own.min(), own.max()], color=drawn.colour, lw=0.7)
                 axes.plot(
                     place, own.mean(), drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5
                 )
                 if table.loc[name, f"unbeaten_{metric}"]:
                     axes.plot(place, own.mean(), "o", color="black", mfc="none", mew=0.6, ms=7)
-            axes.set_ylabel(NAMES[metric])
+            axes.set_ylabel(METRICS[metric].label)
             axes.set_xlim(-1, places[-1] + 1)
         grid[-1].set_xticks(places, [title[str(name)] for name in table.index], rotation=90)
         room = 72 * (WIDTHS[columns] - 0.5) / (places[-1] + 2)
@@ -70,9 +73,9 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
         figure.suptitle(f"{setting}: what attacks find and what they cost")
     count = results.loc[results["status"] == "ok", "scenario"].nunique()
     figure.caption = (
-        f"{', '.join(NAMES[m] for m in METRICS)} of {len(table)} attacks on {setting}, in groups "
-        "of what they cost beside the target: trained models, and queries to the target for each "
-        "attacked sample. "
+        f"{', '.join(METRICS[m].label for m in shown)} of {len(table)} attacks on {setting}, "
+        "in groups of what they cost beside the target: trained models, and queries to the "
+        "target for each attacked sample. "
         + (
             f"Marks are means over {count} scenarios, bars reach from the lowest to the highest "
             f"scenario; the scenarios share {shared_models(results)}, so bars are no confidence "
@@ -81,7 +84,7 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
             else "Marks are values in one scenario."
         )
         + " A ring marks attacks whose mean no attack of at most the same cost exceeds. "
-        f"{counted(results)}.{unreachable(results)}"
+        f"{counted(results)}.{unreachable(results)}{''.join(absent)}"
     )
     best = [table.loc[(table["models"] == m) & (table["queries"] == q), "ma"] for m, q in bands]
     figure.alt = "Highest mean MA: " + "; ".join(
@@ -98,19 +101,20 @@ def costed(results: pd.DataFrame) -> pd.DataFrame:
     whether no attack that costs at most as much has a higher mean. Attacks that are no longer
     registered have no known cost and are left out.
     """
-    counts = results[["shadows", "references", "distilled"]].max().to_dict()
+    counts = {role: int(results[role].max()) for role in ("shadows", "references", "distilled")}
     kinds = {name: kind for name in titles(results) if (kind := kind_of(name)) is not None}
     known = list(kinds)
     table = pd.DataFrame(index=pd.Index(known, name="attack"))
     table["models"] = [costs.models(kind, counts) for kind in kinds.values()]
     table["queries"] = [costs.queries(kind) for kind in kinds.values()]
-    for metric in METRICS:
-        table[metric] = complete(results, metric)[known].mean()
-    table = table.dropna(subset=[*METRICS])
+    for metric in SHOWN:
+        table[metric] = pivot(results, metric)[known].mean()
+    # MA and AUC every sample allows; a rate at a low FPR takes more nonmembers than some have.
+    table = table.dropna(subset=["ma", "auc"])
     table = table.sort_values(
         ["models", "queries", "auc"], ascending=[True, True, False], kind="stable"
     )
-    for metric in METRICS:
+    for metric in SHOWN:
         table[f"unbeaten_{metric}"] = [
             not ((table["models"] <= m) & (table["queries"] <= q) & (table[metric] > v)).any()
             for m, q, v in zip(table["models"], table["queries"], table[metric], strict=True)

@@ -10,27 +10,15 @@ from matplotlib.axes import Axes
 
 from mibench.figures.rows import counted, only_setting, unreachable
 from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, picture, style
-from mibench.scenarios import RESEARCH_QUESTIONS
+from mibench.scenarios import FACTORS, RESEARCH_QUESTIONS, level
+from mibench.study.metrics import METRICS
 
-PANELS = {
-    "precision": "(a) Precision",
-    "recall": "(b) Recall",
-    "f1": "(c) F1",
-    "fnr": "(d) FNR",
-    "fpr": "(e) FPR",
-    "ma": "(f) MA",
-}
+PANELS = ("precision", "recall", "f1", "fnr", "fpr", "ma")
 # Of the smallest letters that can be read, beside each other in one column.
 _MOST_IN_COLUMN = 36
 _FEW = 10
 # Inches, by the number of rows.
 _HEIGHTS = {6: 9.0, 3: 6.2, 2: 4.6}
-_FACTORS = {
-    "RQ1": "distribution",
-    "RQ2": "distance",
-    "RQ3": "differential_distance",
-    "RQ4": "withheld_ratio",
-}
 
 
 def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Picture:
@@ -51,7 +39,7 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
         If there are no rows, or rows of more than one dataset, model or defence.
     """
     setting = only_setting(results, f"to draw for {question}")
-    factor = _FACTORS[question]
+    factor = FACTORS[int(question[-1]) - 1]
     levels = list(dict.fromkeys(results[factor]))
     titles = list(dict.fromkeys(results["title"]))
     if len(titles) > _MOST_IN_COLUMN:
@@ -63,9 +51,9 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
     with style():
         size = (WIDTHS[columns], _HEIGHTS[rows])
         figure, grid = picture(rows, abreast, figsize=size, sharex=True)
-        for axes, (metric, heading) in zip(grid.flat, PANELS.items(), strict=True):
+        for axes, letter, metric in zip(grid.flat, "abcdef", PANELS, strict=True):
             _panel(axes, results, factor, levels, titles, metric)
-            axes.set_title(heading, loc="left")
+            axes.set_title(f"({letter}) {METRICS[metric].label}", loc="left")
             room = 72 * (WIDTHS[columns] / abreast - 0.4) / len(titles)
             axes.tick_params("x", labelsize=min(7, 0.82 * room))
         handles, names = grid.flat[0].get_legend_handles_labels()
@@ -79,9 +67,9 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
             columnspacing=1,
         )
     figure.caption = (
-        f"{question} on {setting}: {', '.join(PANELS.values())} of {len(titles)} attacks at "
-        f"{len(levels)} levels of the {_heading(factor)} "
-        f"({', '.join(_level(level, factor) for level in levels)}); the scenarios are "
+        f"{question} on {setting}: {', '.join(METRICS[m].label for m in PANELS)} of {len(titles)} "
+        f"attacks at {len(levels)} levels of the {_heading(factor)} "
+        f"({', '.join(level(factor, at) for at in levels)}); the scenarios are "
         f"{', '.join(dict.fromkeys(results['scenario']))}. {counted(results)}. Marks are values on "
         "the answered samples"
         + (
@@ -94,18 +82,18 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
     )
     figure.alt = (
         f"Six panels, one mark for each attack and level of the {_heading(factor)}. "
-        + " ".join(_highest(results, factor, level) for level in levels)
+        + " ".join(_highest(results, factor, at) for at in levels)
     ).strip()
     return figure
 
 
-def _highest(results: pd.DataFrame, factor: str, level: object) -> str:
-    rows = results[(results[factor] == level) & (results["status"] == "ok")]
+def _highest(results: pd.DataFrame, factor: str, at: object) -> str:
+    rows = results[(results[factor] == at) & (results["status"] == "ok")]
     if rows.empty:
         return ""
     ma = rows.groupby("title", sort=False)["ma"].mean()
     return (
-        f"At {_level(level, factor)} MA runs from {ma.min():.2f} ({ma.idxmin()}) to "
+        f"At {level(factor, at)} MA runs from {ma.min():.2f} ({ma.idxmin()}) to "
         f"{ma.max():.2f} ({ma.idxmax()})."
     )
 
@@ -120,8 +108,8 @@ def _panel(
 ) -> None:
     place = {title: i for i, title in enumerate(titles)}
     undefined: dict[str, list[float]] = {}
-    for i, level in enumerate(levels):
-        rows = results[(results[factor] == level) & (results["status"] == "ok")]
+    for i, at in enumerate(levels):
+        rows = results[(results[factor] == at) & (results["status"] == "ok")]
         by = rows.groupby("title", sort=False)
         value = by[metric].mean()
         low, high = by[f"{metric}_low"].min(), by[f"{metric}_high"].max()
@@ -134,16 +122,16 @@ def _panel(
             color=COLOURS[i],
             markersize=2.5,
             elinewidth=0.7,
-            label=_level(level, factor),
+            label=level(factor, at),
         )
-        for title, at in zip(value.index[value.isna()], x[value.isna()], strict=True):
-            undefined.setdefault(str(title), []).append(float(at))
-    # Once an attack: beside each other the words of its levels would cover each other.
+        for title, place_of in zip(value.index[value.isna()], x[value.isna()], strict=True):
+            undefined.setdefault(str(title), []).append(float(place_of))
+    # Once per attack: side by side, the words of its levels would cover each other.
     for places in undefined.values():
         axes.text(
             float(np.mean(places)),
             0.5,
-            "no positive predictions",
+            METRICS[metric].absent,
             rotation=90,
             fontsize=5,
             color="0.35",
@@ -161,9 +149,3 @@ def _panel(
 
 def _heading(factor: str) -> str:
     return factor.replace("_", " ")
-
-
-def _level(level: object, factor: str) -> str:
-    if isinstance(level, str):
-        return level
-    return f"{100 * float(str(level)):g}%" if factor == "withheld_ratio" else f"{level:.3f}"

@@ -12,28 +12,16 @@ from scipy.stats import friedmanchisquare, studentized_range
 
 from mibench.errors import MIBenchError
 from mibench.figures.rows import (
-    complete,
     counted,
     only_setting,
+    pivot,
     shared_models,
     titles,
     unreachable,
 )
-from mibench.figures.style import WIDTHS, Picture, look, picture, style
+from mibench.figures.style import WIDTHS, Picture, attack_style, picture, style
+from mibench.study.metrics import METRICS, OF_ANSWERS, ORDERED
 
-NAMES = {
-    "precision": "precision",
-    "recall": "recall",
-    "f1": "F1",
-    "ma": "MA",
-    "accuracy": "accuracy",
-    "auc": "AUC",
-    "tpr_at_fpr_1": "TPR at 1% FPR",
-    "tpr_at_fpr_0.1": "TPR at 0.1% FPR",
-    "tpr_at_fpr_0.01": "TPR at 0.01% FPR",
-}
-# These are of all scores, so that scenarios that differ in the withheld ratio alone repeat them.
-_OF_ALL_SCORES = ("auc", "tpr_at_fpr_1", "tpr_at_fpr_0.1", "tpr_at_fpr_0.01")
 _ALPHA = 0.05
 _LABELLED = 30
 
@@ -112,20 +100,23 @@ def rank(values: pd.DataFrame) -> Ranking:
 
 
 def ranked_values(results: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Return a metric, scenarios down and attacks across, each target dataset's scores once.
+    """Return a metric to rank by, scenarios down and attacks across; higher is better.
+
+    Each target dataset's scores stand once. FPR and FNR, of which lower is better, are negative.
 
     Raises
     ------
     MIBenchError
-        If the metric is not one of :data:`NAMES`.
+        If the metric is not one of :data:`mibench.study.metrics.ORDERED`.
     """
-    if metric not in NAMES:
-        raise MIBenchError(f"no ranking by {metric!r}; use one of {', '.join(NAMES)}")
-    if metric in _OF_ALL_SCORES:
+    if metric not in ORDERED:
+        raise MIBenchError(f"no ranking by {metric!r}; use one of {', '.join(ORDERED)}")
+    if metric not in OF_ANSWERS:
+        # Of all scores, so that scenarios that differ in the withheld ratio alone repeat them.
         made = ["distribution", "distance", "differential_distance"]
         first = results.groupby(made)["scenario"].transform("min")
         results = results[results["scenario"] == first]
-    return complete(results, metric)
+    return METRICS[metric].better * pivot(results, metric)
 
 
 def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Picture:
@@ -138,7 +129,7 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
     results : DataFrame
         Rows of one dataset, model and defence.
     metric : str
-        One of :data:`NAMES`.
+        One of :data:`mibench.study.metrics.ORDERED`.
     columns : {1, 2}
         Of the printed page.
 
@@ -154,7 +145,7 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
         height = 1.2 + 0.135 * len(places)
         figure, axes = picture(figsize=(WIDTHS[columns], height))
         for place, (name, value) in enumerate(ranking.ranks.items()):
-            drawn = look(str(name))
+            drawn = attack_style(str(name))
             axes.plot(value, place, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=4)
         right = len(places) + 0.5
         step = (len(places) - 0.5) / 3 / max(len(ranking.groups), 8)
@@ -170,7 +161,7 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
         axes.set_yticks(places, [title[str(name)] for name in ranking.ranks.index])
         ticks = mpl.ticker.MaxNLocator(6, integer=True).tick_values(1, len(places))
         axes.set_xticks([1, *(t for t in ticks if 1 < t <= len(places))])
-        axes.set_xlabel(f"mean rank by {NAMES[metric]} (1 = best)")
+        axes.set_xlabel(f"mean rank by {METRICS[metric].label} (1 = best)")
         axes.spines["left"].set_visible(False)
         axes.tick_params("y", length=0)
         axes.set_title(f"{setting}: {ranking.scenarios} scenarios", loc="left")
@@ -178,12 +169,12 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
     level = ranking.ranks <= ranking.ranks.iloc[0] + ranking.critical_difference
     repeated = (
         " Scenarios that differ in the withheld ratio alone have the same scores and count once."
-        if metric in _OF_ALL_SCORES
+        if metric not in OF_ANSWERS
         else ""
     )
     p = "p < 0.001" if ranking.p < 0.001 else f"p = {ranking.p:.3f}"
     figure.caption = (
-        f"Mean ranks of {len(best)} attacks by {NAMES[metric]} on {setting}, over "
+        f"Mean ranks of {len(best)} attacks by {METRICS[metric].label} on {setting}, over "
         f"{ranking.scenarios} scenarios in which all have a value. Friedman: chi-squared = "
         f"{ranking.statistic:.1f}, {p}; Nemenyi: mean ranks within CD = "
         f"{ranking.critical_difference:.2f} of each other do not differ at the 5% level, a bar "
@@ -207,7 +198,7 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
     results : DataFrame
         Rows of one dataset, model and defence, of any number of scenarios.
     metric : str
-        One of :data:`NAMES`.
+        One of :data:`mibench.study.metrics.ORDERED`.
     columns : {1, 2}
         Of the printed page.
 
@@ -217,15 +208,18 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
         If there are no rows with values, or rows of more than one setting.
     """
     setting = only_setting(results, "to draw")
-    if metric not in NAMES:
-        raise MIBenchError(f"no heat map of {metric!r}; use one of {', '.join(NAMES)}")
-    values, title = complete(results, metric), titles(results)
+    if metric not in ORDERED:
+        raise MIBenchError(f"no heat map of {metric!r}; use one of {', '.join(ORDERED)}")
+    values, title = pivot(results, metric), titles(results)
     if values.empty:
-        raise MIBenchError(f"no scenario of {setting} has values to draw")
-    order = values.mean().sort_values(ascending=False, kind="stable").index
+        raise MIBenchError(
+            f"no scenario of {setting} has {METRICS[metric].label}: {METRICS[metric].absent}"
+        )
+    better = METRICS[metric].better
+    order = (better * values).mean().sort_values(ascending=False, kind="stable").index
     values = values[order]
     array = values.to_numpy().T
-    leads = np.isclose(array, np.nanmax(array, axis=0), atol=1e-9)
+    leads = np.isclose(better * array, np.nanmax(better * array, axis=0), atol=1e-9)
     with style():
         figure, axes = picture(figsize=(WIDTHS[columns], 1.6 + 0.135 * len(order)))
         image = axes.imshow(
@@ -241,15 +235,21 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
         axes.tick_params(length=0)
         _scenarios_below(axes, results, list(values.index))
         figure.colorbar(
-            image, ax=axes, label=NAMES[metric], location="bottom", aspect=40, pad=0.02, shrink=0.9
+            image,
+            ax=axes,
+            label=METRICS[metric].label,
+            location="bottom",
+            aspect=40,
+            pad=0.02,
+            shrink=0.9,
         )
         figure.suptitle(f"{setting}: {len(values)} scenarios")
     led = pd.Series(leads.sum(axis=1), index=[title[str(name)] for name in order])
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)
     figure.caption = (
-        f"{NAMES[metric]} of {len(order)} attacks in {len(values)} scenarios of {setting}; a dot "
-        "marks each scenario's highest value (several where they tie). In "
+        f"{METRICS[metric].label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
+        "a dot marks each scenario's best value (several where they tie). In "
         f"{close} of {len(values)} scenarios some other attack's value lies within the leader's "
         f"95% interval. Attacks in the order of their mean. {counted(results)}."
         f"{unreachable(results)}"
@@ -282,7 +282,9 @@ def _scenarios_below(axes: mpl.axes.Axes, results: pd.DataFrame, ids: Sequence[s
 
 def _within_the_leader(results: pd.DataFrame, metric: str, values: pd.DataFrame) -> int:
     """Count the scenarios in which a second attack's value reaches the leader's interval."""
-    low = complete(results, f"{metric}_low").loc[values.index, values.columns].to_numpy()
-    leader = values.to_numpy()
-    bound = np.take_along_axis(low, np.nanargmax(leader, axis=1)[:, None], axis=1)
+    better = METRICS[metric].better
+    end = f"{metric}_low" if better > 0 else f"{metric}_high"
+    bounds = better * pivot(results, end).loc[values.index, values.columns].to_numpy()
+    leader = better * values.to_numpy()
+    bound = np.take_along_axis(bounds, np.nanargmax(leader, axis=1)[:, None], axis=1)
     return int(((leader >= bound).sum(axis=1) > 1).sum())

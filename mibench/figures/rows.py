@@ -7,16 +7,26 @@ from collections.abc import Iterator
 import pandas as pd
 
 from mibench.errors import MIBenchError
+from mibench.study.results import setting_of
 
-# What one figure shows one of; a defence is named in the rows of batches that have one.
-_SETTING = ("dataset", "model", "defence")
+_NAMED = ("dataset", "model", "defence", "construction")
 
 
 def by_setting(results: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield the rows of each dataset, model and defence with their names, such as "digits, MLP"."""
-    columns = [c for c in _SETTING if c in results]
-    for names, rows in results.groupby(columns, sort=False, dropna=False):
-        yield ", ".join(str(n) for n in names if n == n and n not in ("", "none")), rows
+    """Yield the rows of each setting with its name, such as "digits, MLP, groups".
+
+    The name holds dataset, model, defence and construction and, where these were run in several
+    ways, what tells the ways apart, such as "digits, MLP, groups, references 64".
+    """
+    named = [c for c in _NAMED if c in results]
+    for key, rows in results.groupby(named, sort=False, dropna=False):
+        names = [str(n) for n in key if n == n and n not in ("", "none")]
+        varied = [c for c in setting_of(rows) if rows[c].nunique(dropna=False) > 1]
+        ways = rows.groupby(varied, sort=False, dropna=False) if varied else [((), rows)]
+        for values, part in ways:
+            said = (f"{c.removeprefix('train_')} {v}" for c, v in zip(varied, values, strict=True))
+            # Epochs, among others, stand in a setting and in its recipe.
+            yield ", ".join(dict.fromkeys([*names, *said])), part
 
 
 def only_setting(results: pd.DataFrame, purpose: str) -> str:
@@ -32,7 +42,7 @@ def only_setting(results: pd.DataFrame, purpose: str) -> str:
     names = [name for name, _ in by_setting(results)]
     if len(names) > 1:
         raise MIBenchError(
-            "a figure shows one dataset, model and defence; choose among " + "; ".join(names)
+            "a figure shows one dataset, model and setting; choose among " + "; ".join(names)
         )
     return names[0]
 
@@ -43,7 +53,7 @@ def counted(results: pd.DataFrame) -> str:
     seeds = sorted(results["seed"].unique())
     n = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}" if sizes else "0"
     named = f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {', '.join(map(str, seeds))}"
-    return f"n = {n} samples a scenario, half of them members; {named}"
+    return f"n = {n} samples per scenario, half of them members; {named}"
 
 
 def shared_models(results: pd.DataFrame) -> str:
@@ -52,7 +62,7 @@ def shared_models(results: pd.DataFrame) -> str:
     return (
         "one target model and its samples"
         if seeds == 1
-        else (f"{seeds} target models, one a seed, and their samples")
+        else (f"{seeds} target models, one per seed, and their samples")
     )
 
 
@@ -62,7 +72,7 @@ def unreachable(results: pd.DataFrame) -> str:
     return f" Not reachable in this pool: {', '.join(missing)}." if len(missing) else ""
 
 
-def complete(results: pd.DataFrame, metric: str) -> pd.DataFrame:
+def pivot(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return a metric, scenarios down and attacks' names across, the mean of several seeds.
 
     Scenarios and attacks are in the order of their ids and of the rows.

@@ -3,55 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
 
 from mibench.attacks import Attack, Inference
 from mibench.construction.target import TargetDataset
-from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, look, picture, style
-from mibench.outputs import BoolArray
+from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, attack_style, picture, style
+from mibench.outputs import BoolArray, FloatArray
 from mibench.study import metrics
+
+# What a distance is one of, by construction.
+_PARTS = {"groups": "group", "pairs": "member-nonmember pair"}
 
 
 def distances(target: TargetDataset) -> Picture:
-    """Draw the distances of a target dataset's pairs against the wanted distribution."""
-    mean, deviation = target.distance[0], target.deviation[0]
-    shape = target.scenario.distribution
+    """Draw the distances of a target dataset's groups or pairs against those wanted."""
     with style():
         figure, axes = picture(figsize=(3.5, 2.6))
-        axes.hist(target.distances, bins=30, density=True, color=COLOURS[4], label="constructed")
-        x = np.linspace(mean - 4 * deviation, mean + 4 * deviation, 400)
-        if shape == "normal":
-            axes.plot(x, norm.pdf(x, mean, deviation), color="black", label="wanted: normal")
-        elif shape == "uniform":
-            half = np.sqrt(3) * deviation
-            density = (np.abs(x - mean) <= half) / (2 * half)
-            axes.plot(x, density, color="black", label="wanted: uniform")
-        else:
-            for side, name in ((-1, "wanted: bernoulli"), (1, None)):
-                axes.axvline(mean + side * deviation, color="black", ls="--", lw=0.8, label=name)
-        axes.set(xlabel="distance of a member-nonmember pair", ylabel="density")
+        figure.alt = draw_distances(axes, target)
         figure.legend(loc="outside upper center", ncols=2)
+    (mean, _), (deviation, _) = target.distance, target.deviation
     figure.caption = (
-        f"Distances of the {len(target.distances)} member-nonmember pairs of {target.scenario.id} "
+        f"Distances of the {len(target.distances)} {_PARTS[target.construction]}s of "
+        f"{target.scenario.id} "
         f"({target.scenario.label}) and the distribution wanted: mean {mean:.3g}, standard "
         f"deviation {deviation:.3g}."
     )
-    figure.alt = (
+    return figure
+
+
+def draw_distances(axes: Axes, target: TargetDataset) -> str:
+    """Draw them into axes, and return in words what is seen."""
+    (mean, _), (deviation, _) = target.distance, target.deviation
+    shape, colour = target.scenario.distribution, COLOURS[4]
+    axes.hist(
+        target.distances, 30, density=True, histtype="stepfilled", color=colour, label="constructed"
+    )
+    x = np.linspace(mean - 4 * deviation, mean + 4 * deviation, 400)
+    if shape == "normal":
+        axes.plot(x, norm.pdf(x, mean, deviation), color="black", label="wanted: normal")
+    elif shape == "uniform":
+        half = np.sqrt(3) * deviation
+        density = (np.abs(x - mean) <= half) / (2 * half)
+        axes.plot(x, density, color="black", label="wanted: uniform")
+    else:
+        for side, name in ((-1, "wanted: bernoulli"), (1, None)):
+            axes.axvline(mean + side * deviation, color="black", ls="--", lw=0.8, label=name)
+    axes.set(xlabel=f"distance of a {_PARTS[target.construction]}", ylabel="density")
+    return (
         f"Histogram of distances, mean {target.distances.mean():.3g}, standard deviation "
         f"{target.distances.std():.3g}, with the wanted {shape} distribution over it."
     )
-    return figure
 
 
 class Judged(Protocol):
     """An attack's answer with the truth, of an experiment or an audit."""
 
     @property
-    def attack(self) -> type[Attack]: ...  # noqa: D102
+    def attack(self) -> Attack: ...  # noqa: D102
     @property
     def inference(self) -> Inference: ...  # noqa: D102
     @property
@@ -70,7 +83,7 @@ def scores(*results: Judged) -> Picture:
         for axes in grid.flat[len(results) :]:
             axes.remove()
         for axes, result in zip(grid.flat, results, strict=False):
-            _scores(axes, result)
+            draw_scores(axes, result)
         handles = {
             name: handle
             for axes in figure.axes
@@ -83,74 +96,106 @@ def scores(*results: Judged) -> Picture:
             figure.axes[0].set_ylabel("samples")
     is_member = results[0].is_member
     figure.caption = (
-        f"Scores of {', '.join(r.attack.title for r in results)}: {is_member.sum()} members, "
-        f"{(~is_member).sum()} nonmembers; what lies beyond the outermost 0.5% on either side is "
-        "in the outermost bins."
+        f"Scores of {', '.join(r.attack.full_title for r in results)}: {is_member.sum()} members, "
+        f"{(~is_member).sum()} nonmembers; what lies beyond an axis is in its outermost bins. An "
+        "axis is by rank among the distinct scores where one bin would hold more than half."
     )
-    figure.alt = "Histograms of scores. " + " ".join(_in_words(result) for result in results)
+    figure.alt = "Histograms of scores. " + " ".join(in_words(result) for result in results)
     return figure
 
 
-def _in_words(result: Judged) -> str:
+def in_words(result: Judged) -> str:
+    """Return where an attack's scores lie and what its MA is."""
     values, is_member, ma = result.inference.scores, result.is_member, result.metrics["ma"]
     return (
-        f"{result.attack.title}: members' median {np.median(values[is_member]):.3g}, nonmembers' "
-        f"{np.median(values[~is_member]):.3g}, threshold {result.inference.threshold:.3g}, "
+        f"{result.attack.full_title}: members' median {np.median(values[is_member]):.3g}, "
+        f"nonmembers' {np.median(values[~is_member]):.3g}, "
+        f"threshold {result.inference.threshold:.3g}, "
         f"MA {ma.value:.3f} ({ma.low:.3f} to {ma.high:.3f})."
     )
 
 
-def _scores(axes: Axes, result: Judged) -> None:
-    values, is_member = result.inference.scores, result.is_member
-    finite = values[np.isfinite(values)]
-    # The extreme tails of a score would leave the rest in one bin.
-    low, high = np.quantile(finite, (0.005, 0.995))
-    bins = np.linspace(low, high if high > low else low + 1, 31)
+class ScoreAxis:
+    """Where scores lie on an axis from 0 to 1.
+
+    Their distances are those of the scores, or, where more than half of the scores would lie in
+    one bin, those of their ranks among the distinct scores.
+
+    Parameters
+    ----------
+    scores : float array, (n,)
+    threshold : float
+        It is on the axis too.
+
+    Attributes
+    ----------
+    by_rank : bool
+    """
+
+    bins = 40
+
+    def __init__(self, scores: FloatArray, threshold: float):
+        finite = scores[np.isfinite(scores)]
+        # The extreme tails of a score would leave the rest in one bin.
+        low, high = np.quantile(finite, (0.005, 0.995))
+        ends = min(low, threshold), max(high, threshold)
+        distinct = np.unique(np.append(finite, threshold))
+        fullest = np.histogram(finite, self.bins, ends if ends[0] < ends[1] else None)[0].max()
+        self.by_rank = bool(fullest > len(finite) / 2 and len(distinct) >= self.bins)
+        if self.by_rank:
+            self._scores = distinct
+        else:
+            margin = 0.02 * (ends[1] - ends[0]) or 0.5
+            self._scores = np.array([ends[0] - margin, ends[1] + margin])
+        self._places = np.linspace(0, 1, len(self._scores))
+
+    def place(self, score: Any) -> Any:
+        """Return where scores lie, those beyond the ends at the ends."""
+        return np.interp(score, self._scores, self._places)
+
+    def score(self, place: Any) -> Any:
+        """Return the scores that lie at places."""
+        return np.interp(place, self._places, self._scores)
+
+    @property
+    def ticks(self) -> FloatArray:
+        """The scores at which an axis has its ticks."""
+        if self.by_rank:
+            return np.asarray(self.score(np.linspace(0.05, 0.95, 4)))
+        low, high = self._scores
+        found = MaxNLocator(4).tick_values(low, high)
+        return np.asarray(found[(found >= low) & (found <= high)])
+
+
+def draw_scores(axes: Axes, result: Judged) -> ScoreAxis:
+    """Draw an attack's scores and its threshold into axes, and return what lies where."""
+    values, is_member, threshold = (
+        result.inference.scores,
+        result.is_member,
+        result.inference.threshold,
+    )
+    axis = ScoreAxis(values, threshold)
+    bins = np.linspace(0, 1, axis.bins + 1)
     for side, name, colour in (
         (is_member, "members", MEMBER),
         (~is_member, "nonmembers", NONMEMBER),
     ):
-        counts, _ = np.histogram(np.clip(values[side], bins[0], bins[-1]), bins)
-        # One path in place of thirty bars, which take most of the time to draw.
+        counts, _ = np.histogram(axis.place(values[side]), bins)
+        # One path in place of forty bars, which take most of the time to draw.
         axes.stairs(counts, bins, fill=True, alpha=0.6, color=colour, label=name)
-    if bins[0] <= result.inference.threshold <= bins[-1]:
-        axes.axvline(result.inference.threshold, color="black", ls="--", label="threshold")
-    axes.set_xlabel(f"score of\n{result.attack.title}")
-    axes.locator_params("x", nbins=4)
+    axes.axvline(axis.place(threshold), color="black", ls="--", label="threshold")
+    axes.set_xticks(axis.place(axis.ticks), [f"{tick:.3g}" for tick in axis.ticks])
+    axes.set_xlim(0, 1)
+    by_rank = " (by rank)" if axis.by_rank else ""
+    axes.set_xlabel(f"score of\n{result.attack.full_title}{by_rank}")
+    return axis
 
 
 def roc(results: Sequence[Judged]) -> Picture:
     """Draw ROC curves on log axes, each with its threshold's point."""
     with style():
         figure, axes = picture(figsize=(3.5, 3.2 + 0.13 * len(results)))
-        floor = 0.5 / len(results[0].is_member)
-        for result in results:
-            values, is_member = result.inference.scores, result.is_member
-            fpr, tpr, _ = metrics.roc(values, is_member)
-            drawn = look(result.attack.name)
-            area = result.metrics["auc"].value
-            called = values >= result.inference.threshold
-            # Where a rate is zero the point stands at the edge, as a logarithm has no zero.
-            rates = called[~is_member].mean(), called[is_member].mean()
-            at = [max(rate, floor) for rate in rates]
-            axes.plot(fpr, tpr, color=drawn.colour, ls=drawn.line, lw=0.8, drawstyle="steps-post")
-            axes.plot(*at, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5, clip_on=False)
-            # The legend shows line and point as one.
-            axes.plot(
-                [],
-                [],
-                drawn.marker,
-                color=drawn.colour,
-                mfc=drawn.face,
-                ms=3.5,
-                ls=drawn.line,
-                lw=0.8,
-                label=f"{result.attack.title} (AUC {area:.2f})",
-            )
-        line = np.geomspace(floor, 1, 50)
-        axes.plot(line, line, color="0.6", lw=0.8, ls=":")
-        axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
-        axes.set(xlabel="FPR", ylabel="TPR")
+        figure.alt = draw_roc(axes, results)
         figure.legend(
             loc="outside lower center",
             fontsize=5.5,
@@ -164,15 +209,48 @@ def roc(results: Sequence[Judged]) -> Picture:
         f"{(~is_member).sum()} nonmembers, both axes logarithmic; a point marks each attack's own "
         "threshold, the dotted line chance. AUC with 95% interval: "
         + "; ".join(
-            f"{r.attack.title} {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
+            f"{r.attack.full_title} {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
             for r in results
             for auc in (r.metrics["auc"],)
         )
         + "."
     )
-    best = max(results, key=lambda r: r.metrics["tpr_at_fpr_1"].value)
-    figure.alt = (
-        f"ROC curves; at 1% FPR {best.attack.title} finds the most members, "
-        f"{100 * best.metrics['tpr_at_fpr_1'].value:.0f}%."
-    )
     return figure
+
+
+def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
+    """Draw them into axes, and return in words what is seen."""
+    floor = 0.5 / len(results[0].is_member)
+    for result in results:
+        values, is_member = result.inference.scores, result.is_member
+        fpr, tpr, _ = metrics.roc(values, is_member)
+        drawn = attack_style(result.attack.name)
+        area = result.metrics["auc"].value
+        called = values >= result.inference.threshold
+        # Where a rate is zero the point stands at the edge, as a logarithm has no zero.
+        rates = called[~is_member].mean(), called[is_member].mean()
+        at = [max(rate, floor) for rate in rates]
+        axes.plot(fpr, tpr, color=drawn.colour, ls=drawn.line, lw=0.8, drawstyle="steps-post")
+        axes.plot(*at, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5, clip_on=False)
+        # The legend shows line and point as one.
+        axes.plot(
+            [],
+            [],
+            drawn.marker,
+            color=drawn.colour,
+            mfc=drawn.face,
+            ms=3.5,
+            ls=drawn.line,
+            lw=0.8,
+            label=f"{result.attack.full_title} (AUC {area:.2f})",
+        )
+    line = np.geomspace(floor, 1, 50)
+    axes.plot(line, line, color="0.6", lw=0.8, ls=":")
+    axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
+    axes.minorticks_off()
+    axes.set(xlabel="FPR", ylabel="TPR")
+    best = max(results, key=lambda r: r.metrics["auc"].value)
+    return (
+        f"ROC curves; {best.attack.full_title} has the largest area below its curve, AUC "
+        f"{best.metrics['auc'].value:.2f}."
+    )

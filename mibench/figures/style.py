@@ -31,7 +31,7 @@ _QUOTES = {'"': "&quot;"}
 
 
 @dataclass(frozen=True)
-class Look:
+class AttackStyle:
     """How an attack is drawn, in every figure."""
 
     colour: str
@@ -45,25 +45,25 @@ class Look:
         return self.colour if self.filled else "white"
 
 
-def look(name: str) -> Look:
+def attack_style(name: str) -> AttackStyle:
     """Return how the attack with a name is drawn; one that is not registered is grey.
 
     The colour says what an attacker must have: orange nothing, green answers on samples of his
     own, blue a shadow model, sky blue a shadow model and more, vermilion reference models, purple
     distilled ones. Marker and line tell attacks of one colour apart.
     """
-    return _looks(tuple(ATTACKS)).get(name.partition("[")[0], Look("0.5", "o", "-", False))
+    return _looks(tuple(ATTACKS)).get(name.partition("[")[0], AttackStyle("0.5", "o", "-", False))
 
 
 @cache
-def _looks(names: tuple[str, ...]) -> dict[str, Look]:
-    looks: dict[str, Look] = {}
+def _looks(names: tuple[str, ...]) -> dict[str, AttackStyle]:
+    looks: dict[str, AttackStyle] = {}
     for name in names:
         colour = _colour(ATTACKS[name])
         place = sum(other.colour == colour for other in looks.values())
         marker = MARKERS[place % len(MARKERS)]
         filled = place // len(MARKERS) % 2 == 0
-        looks[name] = Look(colour, marker, LINES[place % len(LINES)], filled)
+        looks[name] = AttackStyle(colour, marker, LINES[place % len(LINES)], filled)
     return looks
 
 

@@ -232,6 +232,14 @@ def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> Aud
     MIBenchError
         If the file or an array is lacking or not what it should be.
     """
+    target, shadow, references = read(path, probs)
+    return _run(target, shadow, references, seed)
+
+
+def read(
+    path: str | Path, probs: str | None = None
+) -> tuple[Labelled, Labelled | None, Mapping[str, ArrayLike] | None]:
+    """Return target, shadow and references of a file that :func:`audit_file` takes."""
     twin = probs and probs.replace("target", "shadow", 1)
     arrays = _read(Path(path), {*_USED, probs, twin})
     target = _of_model(path, arrays, "target", probs)
@@ -247,7 +255,7 @@ def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> Aud
     if "reference_logits" in arrays or "reference_in" in arrays:
         _need(path, arrays, "reference_logits", "reference_in")
         references = {"logits": arrays["reference_logits"], "in": arrays["reference_in"]}
-    return _run(target, shadow, references, seed)
+    return target, shadow, references
 
 
 def _read(path: Path, used: set[str | None]) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""Metrics of an attack, each with a 95% interval."""
+"""Metrics of an attack, each with a 95% interval.
+
+The table :data:`METRICS` says of every metric what it is called, whether more of it is better, and
+which answers it counts; nothing else in the package lists metrics.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +10,82 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import beta, binom, binomtest, norm, rankdata
 
-from mibench.attacks import Inference
+from mibench.attacks.base import Inference
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray
 
-LOW_FPRS = {"tpr_at_fpr_1": 0.01, "tpr_at_fpr_0.1": 0.001, "tpr_at_fpr_0.01": 0.0001}
-METRICS = (
-    "precision",
-    "recall",
-    "f1",
-    "fpr",
-    "fnr",
-    "ma",
-    "accuracy",
-    "auc",
-    *LOW_FPRS,
-    "max_ma_threshold",
-)
+# Cells of a confusion table: true positives, false positives, false negatives, true negatives.
+_TP, _FP, _FN, _TN = np.eye(4, dtype=int)
 _Z = float(norm.ppf(0.975))
-_REPLICATES = 400
+# Each of two steps, nonmembers and members, may fail with this on each side.
+_STEP = 0.025
+_MARGIN = 1.75
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What is known of a metric before anything is measured.
+
+    Attributes
+    ----------
+    label : str
+        What figures and tables call it.
+    better : int
+        1 where higher is better, -1 where lower is, 0 where neither is.
+    ratios : tuple of (sign, cells above, cells below)
+        The metric of the answered samples as a signed sum of ratios of counts, each given by the
+        four cells' weights (TP, FP, FN, TN). Empty for metrics of all scores.
+    fpr : float, optional
+        The false positive rate at which it is the true positive rate.
+    """
+
+    label: str
+    better: int
+    ratios: tuple[tuple[int, IntArray, IntArray], ...] = ()
+    fpr: float | None = None
+
+    @property
+    def needed(self) -> int:
+        """The fewest nonmembers that the metric can be had from."""
+        return 1 if self.fpr is None else math.ceil(round(1 / self.fpr, 6))
+
+    @property
+    def absent(self) -> str:
+        """Why a value is NaN, in words."""
+        if self.fpr is not None:
+            return f"needs at least {self.needed:,} nonmembers"
+        return "no positive predictions" if self.ratios else "no value"
+
+    def of(self, counts: FloatArray) -> FloatArray:
+        """Return the metric of counts (4, ...), NaN where a ratio has no denominator."""
+        with np.errstate(invalid="ignore", divide="ignore"):
+            parts = [
+                sign * np.tensordot(above, counts, 1) / np.tensordot(below, counts, 1)
+                for sign, above, below in self.ratios
+            ]
+        return np.sum(parts, axis=0)
+
+
+METRICS = {
+    "precision": Metric("Precision", 1, ((1, _TP, _TP + _FP),)),
+    "recall": Metric("Recall", 1, ((1, _TP, _TP + _FN),)),
+    "f1": Metric("F1", 1, ((1, 2 * _TP, 2 * _TP + _FP + _FN),)),
+    "fpr": Metric("FPR", -1, ((1, _FP, _FP + _TN),)),
+    "fnr": Metric("FNR", -1, ((1, _FN, _TP + _FN),)),
+    "ma": Metric("MA", 1, ((1, _TP, _TP + _FN), (-1, _FP, _FP + _TN))),
+    "accuracy": Metric("Accuracy", 1, ((1, _TP + _TN, _TP + _FP + _FN + _TN),)),
+    "auc": Metric("AUC", 1),
+    "tpr_at_fpr_1": Metric("TPR at 1% FPR", 1, fpr=0.01),
+    "tpr_at_fpr_0.1": Metric("TPR at 0.1% FPR", 1, fpr=0.001),
+    "tpr_at_fpr_0.01": Metric("TPR at 0.01% FPR", 1, fpr=0.0001),
+    "max_ma_threshold": Metric("Threshold at highest MA", 0),
+}
+# Metrics of the answered samples, which two attacks can be compared by sample by sample.
+OF_ANSWERS = tuple(name for name, metric in METRICS.items() if metric.ratios)
+# Metrics by which attacks can be ordered.
+ORDERED = tuple(name for name, metric in METRICS.items() if metric.better)
 
 
 @dataclass(frozen=True)
@@ -65,7 +124,7 @@ def evaluate(
 
     Intervals: Wilson's for proportions; F1 through the proportion TP / (TP + FP + FN) of which it
     is a monotone function; Newcombe's (1998, method 10) for MA; DeLong's (1988) on the logit scale
-    for AUC; the rest by a bootstrap over members and nonmembers.
+    for AUC; :func:`tpr_at_fpr` and :func:`max_ma_threshold` say theirs.
 
     Raises
     ------
@@ -77,25 +136,29 @@ def evaluate(
     if is_member.all() or not is_member.any():
         raise MIBenchError("metrics need members and nonmembers")
     keep = answered(inference, withheld_ratio, seed)
-    called = inference.scores >= inference.threshold
-    tp = int((called & is_member & keep).sum())
-    fp = int((called & ~is_member & keep).sum())
-    fn = int((~called & is_member & keep).sum())
-    tn = int((~called & ~is_member & keep).sum())
-    tpr, fpr = proportion(tp, tp + fn), proportion(fp, fp + tn)
+    cells = confusion(inference.scores >= inference.threshold, is_member, keep)
+    counts = cells.sum(axis=1)
+    values = {}
+    for name in OF_ANSWERS:
+        parts = [
+            proportion(int(above @ counts), int(below @ counts))
+            for _, above, below in METRICS[name].ratios
+        ]
+        values[name] = parts[0] if len(parts) == 1 else difference(*parts)
+    tp, fp, fn, _ = map(int, counts)
     overlap = proportion(tp, tp + fp + fn)
-    values = {
-        "precision": proportion(tp, tp + fp),
-        "recall": tpr,
-        "f1": Estimate(*(2 * j / (1 + j) for j in (overlap.value, overlap.low, overlap.high))),
-        "fpr": fpr,
-        "fnr": proportion(fn, tp + fn),
-        "ma": difference(tpr, fpr),
-        "accuracy": proportion(tp + tn, tp + fp + fn + tn),
-        "auc": auc(inference.scores, is_member),
-    }
-    values.update(_bootstrapped(inference.scores, is_member, seed))
-    return values
+    values["f1"] = Estimate(*(2 * j / (1 + j) for j in (overlap.value, overlap.low, overlap.high)))
+    values["auc"] = auc(inference.scores, is_member)
+    for name, metric in METRICS.items():
+        if metric.fpr is not None:
+            values[name] = tpr_at_fpr(inference.scores, is_member, metric.fpr)
+    return values | {"max_ma_threshold": max_ma_threshold(inference.scores, is_member)}
+
+
+def confusion(called: BoolArray, is_member: BoolArray, answered: BoolArray) -> BoolArray:
+    """Return which samples are true and false positives, false and true negatives, (4, ..., n)."""
+    sides = called & is_member, called & ~is_member, ~called & is_member, ~called & ~is_member
+    return np.stack([side & answered for side in sides])
 
 
 def as_columns(estimates: dict[str, Estimate]) -> dict[str, float]:
@@ -111,11 +174,11 @@ def proportion(successes: int, trials: int) -> Estimate:
     """Return a proportion with Wilson's interval (Wilson 1927)."""
     if trials == 0:
         return Estimate(math.nan, math.nan, math.nan)
-    p, z = successes / trials, _Z
-    centre = (p + z**2 / (2 * trials)) / (1 + z**2 / trials)
-    half = z / (1 + z**2 / trials) * math.sqrt(p * (1 - p) / trials + z**2 / (4 * trials**2))
+    p = successes / trials
+    # Tested against itself, since only the interval is asked for and this test costs nothing.
+    bounds = binomtest(successes, trials, p).proportion_ci(method="wilson")
     # At 0 and 1 rounding would put the bound a hair inside the value.
-    return Estimate(p, min(max(centre - half, 0), p), max(min(centre + half, 1), p))
+    return Estimate(p, min(float(bounds.low), p), max(float(bounds.high), p))
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
@@ -168,31 +231,50 @@ def _thresholds(scores: FloatArray) -> tuple[FloatArray, IntArray]:
     return descending[last], last
 
 
-def _bootstrapped(scores: FloatArray, is_member: BoolArray, seed: int) -> dict[str, Estimate]:
-    """Return TPR at low FPR and the threshold of highest MA with percentile intervals."""
-    rng = np.random.default_rng([seed, 12])
-    order = np.argsort(-scores, kind="stable")
-    thresholds, last = _thresholds(scores)
-    rates = []
-    for side in (is_member[order], ~is_member[order]):
-        size = int(side.sum())
-        above = np.zeros((_REPLICATES + 1, size + 1))
-        above[0, 1:] = 1
-        # Each row's draws have numbers of their own, so that all rows are counted at once.
-        drawn = rng.integers(size, size=(_REPLICATES, size))
-        drawn += size * np.arange(_REPLICATES)[:, None]
-        counts = np.bincount(drawn.ravel(), minlength=_REPLICATES * size)
-        above[1:, 1:] = counts.reshape(_REPLICATES, size)
-        np.cumsum(above, axis=1, out=above)
-        rates.append(above[:, side.cumsum()[last]] / size)
-    tpr, fpr = rates
-    found = {name: np.where(fpr <= bound, tpr, 0).max(axis=1) for name, bound in LOW_FPRS.items()}
-    found["max_ma_threshold"] = thresholds[(tpr - fpr).argmax(axis=1)]
-    return {name: _percentiles(values) for name, values in found.items()}
+def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float) -> Estimate:
+    """Return the highest TPR of a threshold whose FPR is at most `fpr`, with an exact interval.
+
+    The interval is of the TPR at the threshold that all nonmembers of the kind, not only these,
+    would reach with probability `fpr`. That threshold lies between two order statistics of the
+    nonmembers (binomial tail), and the TPR at either has Clopper and Pearson's (1934) interval;
+    each step fails on one side with at most 2.5%. NaN where there are fewer than 1 / `fpr`
+    nonmembers, which cannot show such a rate.
+    """
+    members, nonmembers = np.sort(scores[is_member]), np.sort(scores[~is_member])[::-1]
+    m, n = len(members), len(nonmembers)
+    # The rounding error of 1 / 0.07 must not ask for one more.
+    if n < round(1 / fpr, 6):
+        return Estimate(math.nan, math.nan, math.nan)
+    edges = np.concatenate([[np.inf], nonmembers, [-np.inf]])
+    # Samples above the k-th highest nonmember, of which k - 1 are nonmembers.
+    allowed = math.floor(round(fpr * n, 9))
+    value = float((members > edges[allowed + 1]).mean())
+    few, many = binom.ppf(_STEP, n, fpr), binom.isf(_STEP, n, fpr)
+    sure = int((members > edges[int(few)]).sum())
+    possible = int((members >= edges[int(many) + 1]).sum())
+    low = beta.ppf(_STEP, sure, m - sure + 1) if sure else 0.0
+    high = beta.isf(_STEP, possible + 1, m - possible) if possible < m else 1.0
+    return Estimate(value, min(float(low), value), max(float(high), value))
 
 
-def _percentiles(values: FloatArray) -> Estimate:
-    """Return the first value, which is of the sample itself, with the others' interval."""
-    # No interpolation, which between a finite and an infinite score has no value.
-    low, high = np.quantile(values[1:], (0.025, 0.975), method="inverted_cdf")
-    return Estimate(float(values[0]), min(float(low), values[0]), max(float(high), values[0]))
+def max_ma_threshold(scores: FloatArray, is_member: BoolArray) -> Estimate:
+    """Return the threshold of highest MA, and the thresholds that may be it.
+
+    The interval spans the thresholds whose MA is below the highest by no more than chance
+    explains: less than `_MARGIN` standard errors of the difference, which follow from the samples
+    between both thresholds. (The bootstrap fails for the place of a maximum: Abrevaya & Huang
+    2005.)
+    """
+    fpr, tpr, thresholds = roc(scores, is_member)
+    best = int((tpr - fpr).argmax())
+    lost = (tpr - fpr)[best] - (tpr - fpr)
+    m, n = int(is_member.sum()), int((~is_member).sum())
+    # One sample more on each side, so that no difference is without error.
+    between = (np.abs(tpr - tpr[best]) + 1 / m) / m + (np.abs(fpr - fpr[best]) + 1 / n) / n
+    kept = np.flatnonzero(lost <= _MARGIN * np.sqrt(between))
+    # Every threshold down to the next lower score is the same.
+    first, last = max(int(kept[0]), 1), min(int(kept[-1]) + 1, len(thresholds) - 1)
+    value = float(thresholds[best])
+    return Estimate(
+        value, min(float(thresholds[last]), value), max(float(thresholds[first]), value)
+    )

@@ -1,10 +1,20 @@
-"""Tables of results on disk: Parquet files beside the executed notebooks."""
+"""Tables of results on disk: Parquet files beside the executed notebooks.
+
+``executed/DATASET/NAME.parquet`` holds the results of the notebook NAME,
+``executed/DATASET/answers/NAME.parquet`` its answers, and the metadata of both say of which
+dataset they are and which notebook made them. ``executed/results`` and ``executed/answers`` hold
+all of them together.
+"""
 
 from __future__ import annotations
 
 import json
+import shutil
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, unquote
 
 import pandas as pd
 import pyarrow as pa
@@ -12,51 +22,81 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from mibench import __version__, scenarios
+from mibench.construction import described
 from mibench.errors import MIBenchError
-from mibench.store import replacing
+from mibench.setting import Setting
+from mibench.store import replacing, safe
 from mibench.study.metrics import METRICS
 
-_ANSWERS = ".answers.parquet"
-_ROW = ["model", "defence", "scenario", "attack", "seed"]
-# What scenario and attack say already.
-_IMPLIED = [
-    "dataset",
-    "label",
-    "distribution",
-    "distance",
-    "differential_distance",
-    "withheld_ratio",
-    "title",
-]
+_TOGETHER = ("results", "answers")
 _ORDER = ["model", "seed", "scenario"]
-_STAMP = b"mibench"
+_SAID = b"mibench"
+_DAMAGED = (OSError, pa.ArrowException)
+
+
+def place(folder: str | Path, dataset: str, name: str) -> Path:
+    """Return where a notebook's tables lie: the path without ending that :func:`save` takes.
+
+    Unlike names never share a place, whatever letters they hold; a dataset called ``results`` or
+    ``answers`` has a folder beside the collected tables of that name.
+    """
+    return Path(folder) / safe(dataset, _TOGETHER) / safe(name)
+
+
+def answers_of(output: str | Path) -> Path:
+    """Return the file that holds the answers of the results written to `output`."""
+    output = Path(output)
+    return output.parent / "answers" / f"{output.name}.parquet"
+
+
+def results_of(output: str | Path) -> Path:
+    """Return the file that holds the results written to `output`."""
+    output = Path(output)
+    return output.with_name(f"{output.name}.parquet")
 
 
 def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> None:
-    """Write both tables of :meth:`mibench.study.study.Experiment.run`.
+    """Write both tables of :meth:`mibench.study.study.Study.run`.
 
     Parameters
     ----------
     output : path without ending
-        ``<output>.parquet`` receives `results`, ``<output>.answers.parquet`` `answers`.
+        Of :func:`place`; its name is that of the notebook.
     """
     output = Path(output)
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for table, ending in ((answers, _ANSWERS), (results, ".parquet")):
-        path = output.with_name(output.name + ending)
-        with replacing(path) as temporary:
-            table.to_parquet(temporary, index=False)
+    said = {"notebook": output.name}
+    if "dataset" in results and len(results):
+        said["dataset"] = str(results["dataset"].iloc[0])
+    # The results last: where they are, the answers are complete.
+    _write(answers_of(output), answers, said)
+    _write(results_of(output), results, said)
+
+
+def belongs_to(file: str | Path) -> Path:
+    """Return the `output` that a table's file was written for, by what the file itself says.
+
+    A damaged file, which says nothing, belongs where it lies.
+    """
+    file = Path(file)
+    folder = file.parent.parent if file.parent.name == "answers" else file.parent
+    return folder / _said(file).get("notebook", file.name.removesuffix(".parquet"))
+
+
+def readable(output: str | Path) -> bool:
+    """Return whether both tables of `output` are there and complete."""
+    return all(_said(file) for file in (results_of(output), answers_of(output)))
 
 
 def files(folder: str | Path, dataset: str | None = None) -> list[Path]:
     """Return the files beside executed notebooks that hold results, without those of answers."""
-    pattern = f"{dataset or '*'}/*.parquet"
-    return sorted(p for p in Path(folder).glob(pattern) if not p.name.endswith(_ANSWERS))
+    below = safe(dataset, _TOGETHER) if dataset else "*"
+    found = Path(folder).glob(f"{below}/*.parquet")
+    return sorted(p for p in found if p.parent.name not in _TOGETHER)
 
 
 def origin(output: str | Path) -> dict[str, str]:
     """Return what the results written to `output` say of their data and device."""
-    path = Path(output).with_suffix(".parquet")
+    path = results_of(output)
     if not path.exists():
         return {}
     columns = [c for c in ("data_sha256", "device") if c in pq.read_schema(path).names]
@@ -68,21 +108,31 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
     """Gather what lies beside executed notebooks into two Parquet datasets, by dataset.
 
     ``pd.read_parquet("executed/results")`` and ``pd.read_parquet("executed/answers")`` then read
-    all of it. What several notebooks ran alike is kept once, as the newest made it. Only
-    datasets of which a file has changed are gathered anew.
+    all of it. What several notebooks ran alike is kept once, as the newest made it. Damaged
+    tables are left out, with a line that says so. Only datasets of which a file has changed are
+    gathered anew.
 
     Returns
     -------
     list of Path
-        The files of results, one a dataset; those of answers have the same place in ``answers``.
+        The files of results, one per dataset; those of answers have the same place in ``answers``.
     """
     folder = Path(folder)
-    names = sorted({file.parent.name for file in files(folder, dataset)})
-    if not names:
+    by_dataset: dict[str, list[Path]] = {}
+    for file in files(folder, dataset):
+        if readable(belongs_to(file)):
+            by_dataset.setdefault(_said(file).get("dataset", file.parent.name), []).append(file)
+        else:
+            warnings.warn(
+                f"{file} or its answers are damaged or of an older version, and left out; run its "
+                "parameter file again",
+                stacklevel=2,
+            )
+    if not by_dataset:
         return []
     with FileLock(folder / ".results.lock"):
-        found = [_collected(folder, name) for name in names]
-        for kind in ("results", "answers"):
+        found = [_collected(folder, name, of) for name, of in sorted(by_dataset.items())]
+        for kind in _TOGETHER:
             _align(sorted(folder.glob(f"{kind}/*/part.parquet")))
     return found
 
@@ -101,64 +151,88 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
     if not found:
         what = f"of {dataset} " if dataset else ""
         raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
-    results = pd.concat(map(_with_dataset, found), ignore_index=True)
-    answers = pd.concat([_with_dataset(_answers_of(p)) for p in found], ignore_index=True)
+    try:
+        results = pd.concat(map(_with_dataset, found), ignore_index=True)
+        answers = pd.concat([_with_dataset(_beside(p)) for p in found], ignore_index=True)
+    except _DAMAGED:
+        for kind in _TOGETHER:
+            shutil.rmtree(Path(folder) / kind)
+        return load(folder, dataset)
     return results, answers
 
 
 def identity(results: pd.DataFrame) -> list[str]:
-    """Return the columns that say what a row is about: all but what was found, when and how."""
-    found = {"status", "error", "threshold", "shape_distance", "samples", "seconds", "git_commit"}
-    found |= {f"{m}{end}" for m in METRICS for end in ("", "_low", "_high")}
-    found |= {"target_train_accuracy", "target_test_accuracy", "target_epsilon"}
-    endings = ("_wanted", "_measured", "_version")
-    return [c for c in map(str, results.columns) if c not in found and not c.endswith(endings)]
+    """Return the columns that say what a row is about: scenario, attack, and every setting."""
+    named = {"scenario", "attack", *Setting.model_fields}
+    return [c for c in map(str, results.columns) if c in named or c.startswith(("train_", "size_"))]
 
 
-def _collected(folder: Path, dataset: str) -> Path:
+def setting_of(table: pd.DataFrame) -> list[str]:
+    """Return the columns that say what was attacked, whatever the seed.
+
+    Only rows that are alike in these are compared with each other or averaged.
+    """
+    return [c for c in identity(table) if c not in ("scenario", "attack", "seed")]
+
+
+def of_setting(answers: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    """Return the answers that have the settings of rows of results."""
+    shared = [c for c in setting_of(answers) if c in results]
+    return answers.merge(results[shared].drop_duplicates(), on=shared)
+
+
+def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path:
     """Return the file of a dataset's results, written anew where a source has changed."""
-    sources = files(folder, dataset)
-    stats = [(p.name, p.stat().st_size, p.stat().st_mtime_ns) for p in sources]
-    stamp = json.dumps([__version__, stats]).encode()
-    target = folder / "results" / f"dataset={dataset}" / "part.parquet"
-    if target.exists() and (pq.read_schema(target).metadata or {}).get(_STAMP) == stamp:
+    both = [(p, answers_of(belongs_to(p))) for p in sources]
+    stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for pair in both for f in pair]
+    stamp = {"stamp": json.dumps([__version__, stats])}
+    target = folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
+    if _said(target) == stamp == _said(_beside(target)):
         return target
-    oldest_first = sorted(sources, key=lambda p: p.stat().st_mtime_ns)
-    tables = [pd.read_parquet(p) for p in oldest_first]
-    together = pd.concat(tables, keys=range(len(tables)), names=["file", "row"]).reset_index("file")
-    settings = identity(together.drop(columns="file"))
+    both.sort(key=lambda pair: pair[0].stat().st_mtime_ns)
+    together = pd.concat([pd.read_parquet(p).assign(file=i) for i, (p, _) in enumerate(both)])
+    settings = identity(together)
     results = together.drop_duplicates(settings, keep="last")
     results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
-    free = [c for c in settings if c not in _IMPLIED]
-    varied = [c for c in free if c == "model" or results[c].nunique(dropna=False) > 1]
+    varied = [c for c in settings if results[c].nunique(dropna=False) > 1 or c == "model"]
     answers = [
         _with_settings(pd.read_parquet(beside), results[results["file"] == i], varied)
-        for i, p in enumerate(oldest_first)
-        if (beside := p.with_name(p.name.removesuffix(".parquet") + _ANSWERS)).exists()
-        and len(pq.read_schema(beside).names)
-        and (results["file"] == i).any()
+        for i, (_, beside) in enumerate(both)
+        if len(pq.read_schema(beside).names) and (results["file"] == i).any()
     ]
     # The results last: they hold the stamp by which both are found to be complete.
-    _write_part(_answers_of(target), pd.concat(answers) if answers else pd.DataFrame(), stamp)
-    _write_part(target, results.drop(columns="file"), stamp)
+    for path, table in (
+        (_beside(target), pd.concat(answers) if answers else pd.DataFrame()),
+        (target, results.drop(columns="file")),
+    ):
+        # The dataset's name is that of the folder, as readers of Parquet expect.
+        _write(path, table.drop(columns="dataset", errors="ignore"), stamp)
     return target
 
 
 def _with_settings(answers: pd.DataFrame, results: pd.DataFrame, varied: list[str]) -> pd.DataFrame:
     """Return the answers that belong to rows of results, with those rows' settings that vary."""
-    shared = [c for c in _ROW if c in answers and c in results]
+    shared = [c for c in identity(answers) if c in results and c != "dataset"]
     return answers.merge(results[list(dict.fromkeys([*shared, *varied]))], on=shared)
 
 
-def _write_part(path: Path, table: pd.DataFrame, stamp: bytes) -> None:
-    """Write one dataset's share; its name is that of its folder, as readers of Parquet expect."""
+def _write(path: Path, table: pd.DataFrame, said: dict[str, str]) -> None:
+    """Write a table with what it says of itself in its metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = pa.Table.from_pandas(
-        table.drop(columns="dataset", errors="ignore"), preserve_index=False
-    )
-    stamped = content.replace_schema_metadata({**(content.schema.metadata or {}), _STAMP: stamp})
+    content = pa.Table.from_pandas(table, preserve_index=False)
+    metadata = {**(content.schema.metadata or {}), _SAID: json.dumps(said).encode()}
     with replacing(path) as temporary:
-        pq.write_table(stamped, temporary)
+        pq.write_table(content.replace_schema_metadata(metadata), temporary)
+
+
+def _said(file: Path) -> dict[str, str]:
+    """Return what a table says of itself; nothing where it is damaged or not there."""
+    try:
+        metadata = pq.read_schema(file).metadata or {}
+    except _DAMAGED:
+        return {}
+    found: dict[str, str] = json.loads(metadata.get(_SAID, b"{}"))
+    return found
 
 
 def _align(parts: list[Path]) -> None:
@@ -177,14 +251,14 @@ def _align(parts: list[Path]) -> None:
                 pq.write_table(table.replace_schema_metadata(schema.metadata), temporary)
 
 
-def _answers_of(part: Path) -> Path:
+def _beside(part: Path) -> Path:
     return part.parents[2] / "answers" / part.parent.name / part.name
 
 
 def _with_dataset(part: Path) -> pd.DataFrame:
     table = pd.read_parquet(part, partitioning=None)
     if len(table.columns):
-        table.insert(0, "dataset", part.parent.name.removeprefix("dataset="))
+        table.insert(0, "dataset", unquote(part.parent.name.removeprefix("dataset=")))
     return table
 
 
@@ -225,6 +299,72 @@ def factors(results: pd.DataFrame) -> pd.DataFrame:
     return results[columns + measured + shape].drop_duplicates().set_index("scenario")
 
 
+def uncontrolled(results: pd.DataFrame) -> pd.DataFrame:
+    """Return what each target dataset has that no factor controls.
+
+    One row per scenario and seed; see :func:`mibench.construction.described.describe`.
+    """
+    rows = results.loc[
+        results["status"] == "ok", ["scenario", "seed", *scenarios.FACTORS, *described.DESCRIBED]
+    ]
+    return rows.drop_duplicates().set_index("scenario")
+
+
+def cautions(results: pd.DataFrame) -> list[str]:
+    """Return in words what else the factors moved.
+
+    See :func:`mibench.construction.described.warnings`.
+    """
+    rows: list[Any] = uncontrolled(results).to_dict("records")
+    return described.warnings(rows)
+
+
+def within(
+    results: pd.DataFrame, factor: str, metric: str = "ma", by: Sequence[str] = ("attack",)
+) -> pd.DataFrame:
+    """Average a metric at each level of a factor, all else equal.
+
+    Not every level of one factor was run with every level of the others (low differential
+    distances go with small withheld ratios), so that a plain mean over a factor's level would
+    differ by what it was run with (Simpson's paradox). Here a cell is what differs in `factor`
+    alone; cells that lack a level are left out, and each level's mean is over the same cells.
+
+    Parameters
+    ----------
+    results : DataFrame
+    factor : str
+        One of :data:`mibench.scenarios.FACTORS`, or a setting such as ``seed``.
+    metric : str
+    by : sequence of str
+        What the averages are told apart by.
+
+    Returns
+    -------
+    DataFrame
+        One row per value of `by`, one column per level, and `cells`, how many were averaged.
+
+    Raises
+    ------
+    MIBenchError
+        If no cell has every level.
+    """
+    rows = results[results["status"] == "ok"]
+    named = [c for c in identity(rows) if c != "scenario"]
+    fixed = [c for c in dict.fromkeys([*by, *named, *scenarios.FACTORS]) if c in rows]
+    cells = rows.pivot_table(
+        index=[c for c in fixed if c != factor and rows[c].notna().all()],
+        columns=factor,
+        values=metric,
+    ).dropna()
+    if cells.empty:
+        raise MIBenchError(
+            f"nothing differs in {factor.replace('_', ' ')} alone at all of its levels; run more "
+            "scenarios"
+        )
+    means = cells.groupby(level=list(by), sort=False).mean()
+    return means.assign(cells=cells.groupby(level=list(by)).size())
+
+
 def compare(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Return one metric, attacks down and scenarios across."""
     return results.pivot_table(
@@ -237,7 +377,9 @@ def metrics_table(results: pd.DataFrame) -> pd.DataFrame:
     rows = {
         row["title"]: {
             name: f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"
-            for name in METRICS
+            if row[name] == row[name]
+            else metric.absent
+            for name, metric in METRICS.items()
             if name in row
         }
         for row in results.to_dict("records")

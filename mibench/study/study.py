@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import roc_auc_score
 from tqdm.auto import tqdm
 
 from mibench import code, scenarios, training
 from mibench.attacks.base import Attack, Inference, Knowledge, parse
-from mibench.construction.described import DESCRIBED
+from mibench.construction.described import DESCRIBED, difficulty_auc
 from mibench.construction.pool import pool
 from mibench.construction.target import Pool, TargetDataset
 from mibench.data.loading import load
@@ -103,6 +102,7 @@ class Study:
             levels=self.setting.levels,
             space=self.setting.space,
             withholding=self.setting.withheld_by,
+            group_size=self.dataset.sizes.group,
             inputs=self.dataset.take(samples) if self.setting.space == "inputs" else None,
         )
 
@@ -140,9 +140,30 @@ class Study:
         """
         return self.pool.construct(self.scenario(scenario))
 
+    def describe(self, chosen: Iterable[Scenario | str]) -> tuple[list[dict[str, Any]], list[str]]:
+        """Construct target datasets and return what no factor of them controls.
+
+        Returns
+        -------
+        rows : list of dict
+            One per scenario: id, label, factors, and what
+            :func:`mibench.construction.described.describe` says.
+        infeasible : list of str
+            Why the others have none.
+        """
+        rows, infeasible = [], []
+        for scenario in map(self.scenario, chosen):
+            try:
+                target = self._with_difficulty(self.construct(scenario))
+            except ScenarioInfeasible as error:
+                infeasible.append(str(error))
+            else:
+                rows.append({**scenario.to_dict(), **target.described})
+        return rows, infeasible
+
     def _with_difficulty(self, target: TargetDataset) -> TargetDataset:
         """Add how much harder members are than nonmembers for models that saw neither."""
-        auc = float(roc_auc_score(target.is_member, self.signals.difficulty(target.samples)))
+        auc = difficulty_auc(target.is_member, self.signals.difficulty(target.samples))
         return replace(target, described={**target.described, "difficulty_auc": auc})
 
     def attack(self, spec: str | Mapping[str, Any] | Attack, scenario: Scenario | str) -> Attacked:
@@ -155,7 +176,7 @@ class Study:
         """
         [attack] = parse([spec])
         target = self.construct(scenario)
-        inference = self._fit(attack).infer(self.signals.outputs(target.samples, attack.needs))
+        inference = self.fitted(attack).infer(self.signals.outputs(target.samples, attack.needs))
         found = metrics.evaluate(
             inference, target.is_member, self.withheld(target.scenario), self.metrics_seed
         )
@@ -236,6 +257,10 @@ class Study:
         }
 
     @property
+    def _knowledge_seed(self) -> int:
+        return self.signals.streams.seed("attacks")
+
+    @property
     def metrics_seed(self) -> int:
         """The seed of ties and of intervals by resampling."""
         return self.signals.streams.seed("metrics")
@@ -286,7 +311,8 @@ class Study:
             }
         )
 
-    def _fit(self, attack: Attack) -> Attack:
+    def fitted(self, attack: Attack) -> Attack:
+        """Return an attack that has learnt what does not depend on the target dataset."""
         if attack.label not in self._fitted:
             self._fitted[attack.label] = attack.fit(self._knowledge(attack))
         return self._fitted[attack.label]
@@ -294,7 +320,7 @@ class Study:
     def _knowledge(self, attack: Attack) -> Knowledge:
         """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
         signals, needs = self.signals, attack.needs
-        known: dict[str, Any] = {"seed": signals.streams.seed("attacks")}
+        known: dict[str, Any] = {"seed": self._knowledge_seed}
         if "shadow" in needs:
             known["shadows"] = signals.shadow_outputs(needs & COPIES.keys())
         if "random" in needs:

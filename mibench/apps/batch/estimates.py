@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
-from mibench.apps.batch.jobs import Job, Training, read_json, read_metadata
+from mibench.apps.batch.jobs import Job, read_json
+from mibench.apps.batch.notebooks import files_of, read_metadata
 
 Alike = tuple[str, ...]
 
@@ -27,7 +28,12 @@ class Estimate:
             return f"nothing like these {self.unknown} has been measured yet: no estimate"
         rest = f", without {self.unknown} unlike anything measured yet" if self.unknown else ""
         size = f"{self.bytes / 1e6:.0f} MB" if self.bytes < 1e9 else f"{self.bytes / 1e9:.1f} GB"
-        return f"about {_in_words(self.seconds)} of work and {size} on disk{rest}"
+        return f"about {in_words(self.seconds)} of work and {size} on disk{rest}"
+
+    def spread(self, workers: int) -> str:
+        """Return in words how long it will take several workers, nothing where it is unknown."""
+        known = self.seconds and not self.unknown
+        return f", about {in_words(self.seconds / workers)} left" if known else ""
 
 
 class Measured:
@@ -38,12 +44,12 @@ class Measured:
         for notebook in executed.glob("*/[!.]*.ipynb"):
             made = read_metadata(notebook)
             if made.get("status") == "completed" and "notebook" in made:
-                size = sum(p.stat().st_size for p in notebook.parent.glob(f"{notebook.stem}.*"))
+                size = sum(p.stat().st_size for p in files_of(notebook) if p.exists())
                 self._add(("notebook", made["notebook"], notebook.parent.name), made, size)
         for cache in caches:
             for record in (cache / "trainings").glob("[!.]*.json"):
                 made = read_json(record)
-                about = made.get("settings", {})
+                about = made.get("setting", {})
                 if made.get("seconds"):
                     about = ("training", about.get("dataset", ""), about.get("model", ""))
                     self._add(about, made, made["bytes"])
@@ -60,17 +66,18 @@ class Measured:
         seconds, size = (sum(values) for values in zip(*known, strict=True)) if known else (0, 0)
         return Estimate(seconds, size, unknown)
 
+    def note(self, job: Job, seconds: float) -> None:
+        """Remember what a job took."""
+        for alike in job.alike:
+            self._seen[alike].append((seconds, 0.0))
+
     def _add(self, about: Alike, made: dict[str, float], size: float) -> None:
         for less_alike in (about, about[:-1]):
             self._seen[less_alike].append((made["seconds"], size))
 
 
-def _in_words(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """Return a duration as one would say it."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def caches(trainings: Iterable[Training]) -> set[Path]:
-    """Return the cache folders of trainings."""
-    return {training.record.parents[1] for training in trainings}

@@ -2,41 +2,83 @@
 
 Starting a kernel and importing torch, pandas and matplotlib takes longer than most notebooks'
 own work. Python's fork server imports them once; each kernel is a fork of it, with a memory of
-its own.
+its own. Kernels talk over sockets that are files in a folder that only this user may enter:
+nothing listens on a network.
 """
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import shutil
 import subprocess
+import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import cache
+from multiprocessing.connection import wait
 from multiprocessing.context import BaseContext, ForkServerContext, ForkServerProcess
+from multiprocessing.util import Finalize
+from pathlib import Path
 from typing import Any, cast
 
+from filelock import FileLock, Timeout
 from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
+from mibench.catalogue import load_plugins
+
 _NAME = "mibench-fork"
-_PRELOADED = [
-    "ipykernel.kernelapp",
-    "mibench.study.study",
-    "mibench.figures",
-    "mibench.study.results",
-]
+_PRELOADED = ["ipykernel.kernelapp", "mibench.study.study", "mibench.figures"]
+# A socket's name has at most 107 bytes (92 on some systems), of which what we add takes 50.
+_LONGEST = 40
 
 
-def use_forked_kernels(threads: int) -> None:
-    """Let this process start its kernels as forks of `threads` threads, where the system can."""
+@cache
+def private_folder() -> Path:
+    """Return this process's folder for sockets and connection files, gone when it ends.
+
+    Folders of processes that were killed are removed: no other holds the lock in its own.
+    """
+    base = Path(tempfile.gettempdir())
+    if os.name == "posix" and len(os.fsencode(base)) > _LONGEST:
+        base = Path("/tmp")
+    for left in base.glob("mibench-*"):
+        with suppress(OSError, Timeout), FileLock(left / "lock", timeout=0):
+            shutil.rmtree(left)
+    made = Path(tempfile.mkdtemp(prefix=".mibench-", dir=base))
+    lock = FileLock(made / "lock")
+    lock.acquire()
+    # Under its name only once it is locked, lest another process sweep it.
+    folder = made.rename(base / made.name.removeprefix("."))
+    # The fork server's socket lies here as well, and its own finalizer comes before.
+    tempfile.tempdir = str(folder)
+    Finalize(None, _remove, (folder, lock), exitpriority=-200)
+    return folder
+
+
+def _remove(folder: Path, lock: FileLock) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    lock.release()
+
+
+def use_forked_kernels(threads: int, plugins: Iterable[Path] = ()) -> None:
+    """Let this process start its kernels as forks of `threads` threads, where the system can.
+
+    Kernels load `plugins` before anything else, so that a notebook that draws knows them too.
+    """
     os.environ["MIBENCH_THREADS"] = str(threads)
+    os.environ["MIBENCH_PLUGINS"] = json.dumps([str(file) for file in plugins])
     if "forkserver" in multiprocessing.get_all_start_methods():
         KernelProvisionerFactory.instance().default_provisioner_name = _NAME
 
 
 def context() -> BaseContext:
     """Return where processes come from: forks of one that has imported everything."""
+    private_folder()
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     forks = multiprocessing.get_context("forkserver")
@@ -83,19 +125,29 @@ class _Popen:
 
 
 def _serve(connection: str, environment: dict[str, str]) -> None:
-    from ipykernel.kernelapp import IPKernelApp
+    from ipykernel import kernelapp
 
+    kernelapp.IOPubThread = _without_pipe  # type: ignore[attr-defined, assignment]
     os.setsid()
     begin_fork(int(environment["MIBENCH_THREADS"]), environment)
+    load_plugins(json.loads(environment["MIBENCH_PLUGINS"]))
+    # Without a parent it prints how to stop it from a terminal.
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
-    IPKernelApp.launch_instance(argv=["-f", connection, parent])
+    kernelapp.IPKernelApp.launch_instance(argv=["-f", connection, parent])
+
+
+def _without_pipe(socket: Any, pipe: bool, **rest: Any) -> Any:
+    """Return a kernel's thread for output; with its pipe for forks it would listen on a port."""
+    from ipykernel.iostream import IOPubThread
+
+    return IOPubThread(socket, **rest)  # type: ignore[no-untyped-call]
 
 
 def begin_fork(threads: int, environment: Mapping[str, str]) -> None:
     """Let this process use so many threads, and end when the one that asked for it is gone.
 
-    Its parent by the system's count is the fork server, which lives as long as its forks do and
-    whose environment is that of the first fork.
+    Its parent by the system's count is the fork server, whose environment is that of the first
+    fork. A fork whose server was killed counts as dead, so it ends as well.
     """
     os.environ.update(environment)
     import torch
@@ -108,12 +160,13 @@ def begin_fork(threads: int, environment: Mapping[str, str]) -> None:
     # What OMP_NUM_THREADS would say, but the libraries are loaded already.
     torch.set_num_threads(threads)
     threadpool_limits(threads)
-    parent = multiprocessing.parent_process()
+    parent, server = multiprocessing.parent_process(), os.getppid()
     if parent is None:
         return
 
-    def wait() -> None:
-        parent.join()
+    def end_with_them() -> None:
+        while os.getppid() == server and not wait([parent.sentinel], timeout=1):
+            pass
         os._exit(1)
 
-    threading.Thread(target=wait, daemon=True).start()
+    threading.Thread(target=end_with_them, daemon=True).start()

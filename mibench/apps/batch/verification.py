@@ -11,8 +11,9 @@ import nbformat
 import pandas as pd
 
 from mibench.apps.batch import kernels
-from mibench.apps.batch.jobs import execute_notebook, read_metadata
+from mibench.apps.batch.notebooks import execute, read_metadata
 from mibench.errors import MIBenchError
+from mibench.study import results
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Verdict:
     differs : dict of str to str
         What differs, by column, and by how much; empty where the numbers are the same.
     versions : dict of str to tuple
-        Versions, device and commit that are not those of the first execution: (then, now).
+        Versions, device, commit and source that are not those of the first execution: (then, now).
     """
 
     notebook: Path
@@ -54,13 +55,11 @@ def verify(paths: list[Path], data_dir: Path | None = None, retrain: bool = Fals
 
 
 def _notebooks(path: Path) -> Iterator[Path]:
+    output = results.belongs_to(path) if path.suffix == ".parquet" else path.with_suffix("")
+    listed = [output.with_name(f"{output.name}.ipynb")]
     if path.is_dir():
-        found = [p for p in sorted(path.rglob("[!.]*.ipynb")) if p.with_suffix(".parquet").exists()]
-    else:
-        stem = path.name.removesuffix(".parquet").removesuffix(".answers").removesuffix(".ipynb")
-        found = [path.with_name(f"{stem}.ipynb")]
-        if not (found[0].exists() and found[0].with_suffix(".parquet").exists()):
-            found = []
+        listed = sorted(path.rglob("[!.]*.ipynb"))
+    found = [p for p in listed if p.exists() and results.results_of(p.with_suffix("")).exists()]
     if not found:
         raise MIBenchError(
             f"{path} is no executed notebook with its results; give one of executed/DATASET/"
@@ -73,20 +72,25 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
     if made.get("status") != "completed":
         raise MIBenchError(f"{notebook} was not completed by a batch; run its parameter file again")
     parameters = dict(nbformat.read(notebook, as_version=4).metadata.papermill.parameters)
-    kernels.use_forked_kernels(made["threads"])
-    with tempfile.TemporaryDirectory(prefix="mibench-") as folder:
+    kernels.use_forked_kernels(made["threads"], map(Path, made["plugins"]))
+    with tempfile.TemporaryDirectory(dir=kernels.private_folder()) as folder:
         parameters["output"] = str(Path(folder) / "again")
+        place = dict(parameters.get("place", {}))
         if data_dir is not None:
-            parameters["data_dir"] = str(data_dir.resolve())
+            place["data_dir"] = str(data_dir)
         if retrain:
-            parameters["cache_dir"] = str(Path(folder) / "cache")
+            place["cache_dir"] = str(Path(folder) / "cache")
+        if place:
+            parameters["place"] = place
         again = Path(folder) / "again.ipynb"
-        error, _ = execute_notebook(notebook, again, parameters, None)
+        error, _ = execute(notebook, again, parameters, None)
         if error:
             return Verdict(notebook, {"error": error}, {})
-        before, now = (pd.read_parquet(p.with_suffix(".parquet")) for p in (notebook, again))
-        answers = [pd.read_parquet(p.with_suffix(".answers.parquet")) for p in (notebook, again)]
-    how = [c for c in map(str, before) if c.endswith("_version") or c in ("git_commit", "device")]
+        outputs = [p.with_suffix("") for p in (notebook, again)]
+        before, now = (pd.read_parquet(results.results_of(output)) for output in outputs)
+        answers = [pd.read_parquet(results.answers_of(output)) for output in outputs]
+    origin = ("git_commit", "device", "code")
+    how = [c for c in map(str, before) if c.endswith("_version") or c in origin]
     versions = {
         c: (str(before[c].iloc[0]), str(now[c].iloc[0]))
         for c in how

@@ -4,7 +4,24 @@ Torch, pandas and matplotlib are imported inside the commands that need them: th
 at once.
 """
 
-from mibench.apps.cli import advice, attacking, batch, catalogue, checking, reports
+from mibench.apps.cli import (
+    advice,
+    attacking,
+    batch,
+    catalogue,
+    checking,
+    reports,
+    reproducing,
+)
 from mibench.apps.cli.base import main
 
-__all__ = ["advice", "attacking", "batch", "catalogue", "checking", "main", "reports"]
+__all__ = [
+    "advice",
+    "attacking",
+    "batch",
+    "catalogue",
+    "checking",
+    "main",
+    "reports",
+    "reproducing",
+]

@@ -114,11 +114,13 @@ def list_conflicts(
 
     _, answers = results.load(folder, dataset)
     compared = conflicts.differences(answers, metric)
-    found = conflicts.conflicts(conflicts.significant(compared, correction))
+    judged = conflicts.significant(compared, correction)
+    found = conflicts.find(judged)
     if as_json:
         click.echo(results.to_json(found))
         return
     click.echo(f"{len(found)} conflicts among {compared['scenario'].nunique()} scenarios")
+    click.echo(conflicts.power_sentence(judged, metric))
     for row in conflicts.counts(found).reset_index().to_dict("records"):
         click.echo(f"  type {row['type']}  {row['factor']:44}{row['conflicts']:7}")
     for kind in (1, 2):

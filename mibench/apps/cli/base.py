@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from typing import Any
 
@@ -19,6 +20,11 @@ class _Commands(click.Group):
             click.echo(f"mibench: {error}", err=True)
             sys.exit(2)
         except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                click.echo(
+                    "mibench: no space is left on the disk; free some and run again", err=True
+                )
+                sys.exit(2)
             # Of a file that the user named, or of one below a folder that the user named.
             if error.filename is None:
                 raise

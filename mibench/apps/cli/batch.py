@@ -6,76 +6,122 @@ import os
 import sys
 import threading
 import time
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from mibench.apps.cli.base import main
-
-data_dir_option = click.option("--data-dir", type=click.Path(path_type=Path))
+from mibench.apps.cli.settings import pairs, place_options
+from mibench.setting import Place
 
 if TYPE_CHECKING:
-    from mibench.apps.batch.jobs import Outcome, Task
+    from mibench.apps.batch.jobs import Job, Outcome
+    from mibench.apps.batch.notebooks import Task
+
+
+def _parameter_file(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the argument and the options by which a batch is named."""
+    for option in (
+        place_options("data_dir"),
+        click.option(
+            "--set",
+            "values",
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="A value for all notebooks.",
+        ),
+        click.option("--attacks", metavar="NAMES", help="The attacks to run, with commas between."),
+        click.argument("parameters", type=click.Path(path_type=Path)),
+    ):
+        command = option(command)
+    return command
+
+
+def _plan(
+    parameters: Path, attacks: str | None, values: tuple[str, ...], place: Place
+) -> list[Task]:
+    from mibench.apps.batch import plan
+
+    given = pairs("set", values) | place.model_dump(mode="json", include=place.model_fields_set)
+    if attacks is not None:
+        given["attacks"] = "all" if attacks == "all" else attacks.split(",")
+    return plan.plan(parameters, given)
 
 
 @main.command("run")
-@click.argument("parameters", type=click.Path(path_type=Path))
+@_parameter_file
 @click.option(
     "--workers", default=1, show_default=True, type=click.IntRange(1), help="Jobs at a time."
 )
-@click.option("--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use instead.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use: tls:// or tcp://."
+)
 @click.option("--dry-run", is_flag=True, help="Only show what is done, what will run, how long.")
-@data_dir_option
-def run_batch(
-    parameters: Path, workers: int, scheduler: str | None, dry_run: bool, data_dir: Path | None
-) -> None:
+def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) -> None:
     """Execute the notebooks named in PARAMETERS (a YAML file) through papermill.
 
     What must be trained is trained first, once. Executed notebooks and their results go to
-    executed/DATASET/, figures to figures/, a report with a row a job to
-    executed/PARAMETERS-report.csv. What is done already with the same parameters is skipped; a
-    failing notebook is kept with its error and the others go on. Exit code 1 says that some
-    failed. Stopped in whatever way, the same command continues.
+    executed/DATASET/, figures to figures/, a report with one row per job to
+    executed/PARAMETERS-report.csv. What is done already, with the same values and the same code,
+    is skipped; a failing notebook is kept with its error and the others go on. Exit code 1 says
+    that some failed. Stopped in whatever way, the same command continues.
+
+    Paths, here and in PARAMETERS: ~ is the home folder; relative ones are those of the working
+    directory.
     """
-    from mibench.apps.batch import cluster
-    from mibench.apps.batch import plan as batch
+    from mibench.apps.batch import running
     from mibench.apps.batch.jobs import DiskFull
     from mibench.study import results
 
-    tasks = batch.plan(parameters, data_dir.resolve() if data_dir else None)
+    tasks = _plan(**named)
     if dry_run:
         _echo_states(tasks, look=True)
         return
-    report = batch.Report(parameters, tasks)
-    progress = _Progress(len(report.rows))
+    report = running.Report(named["parameters"], tasks)
+    progress = _Progress(report.jobs, tasks, workers)
     try:
-        for outcome in cluster.run(tasks, workers, scheduler, progress.event):
-            report.add(outcome)
-            progress.end(outcome)
-        folder = report.path.parent
-        results.collect(folder)
+        with _workers(workers, scheduler, progress) as pool:
+            for outcome in running.run(tasks, pool):
+                report.add(outcome)
+                progress.end(outcome)
+        results.collect(report.path.parent)
     except KeyboardInterrupt:
         _leave("stopped; the same command continues", 130)
     except DiskFull as error:
         _leave(f"mibench: {error}", 2)
     progress.close()
-    outcomes = report.outcomes
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
-    notebooks = [outcome for outcome in outcomes if outcome.job in tasks]
-    skipped = sum(outcome.state == "skipped" for outcome in notebooks)
-    lost = sum(outcome.state == "failed" for outcome in notebooks)
+    names, outcomes = {task.name for task in tasks}, report.outcomes
+    states = Counter(outcome.state for outcome in outcomes if outcome.name in names)
     click.echo(
-        f"{len(notebooks) - skipped} notebooks run, {skipped} already done, {lost} failed; "
-        f"{len(outcomes) - len(notebooks)} trainings"
+        f"{states['done'] + states['failed']} notebooks run, {states['skipped']} already done, "
+        f"{states['failed']} failed; {len(outcomes) - states.total()} trainings"
     )
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
-        click.echo(f"failed: {outcome.job.name}\n        {outcome.error}", err=True)
+        click.echo(f"failed: {outcome.name}\n        {outcome.error}", err=True)
     click.echo(f"report: {report.path}")
     for figures in sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters}):
         click.echo(f"figures are in {figures}")
     if failed:
         sys.exit(1)
+
+
+def _workers(count: int, scheduler: str | None, progress: _Progress) -> Any:
+    from mibench.apps.batch.running import Threads
+    from mibench.errors import MIBenchError
+
+    if scheduler is None:
+        return Threads(count, progress.event)
+    try:
+        from mibench.apps.batch.cluster import Cluster, risk
+    except ModuleNotFoundError:
+        raise MIBenchError("--scheduler needs Dask: pip install 'mibench[cluster]'") from None
+    if warning := risk(scheduler):
+        click.echo(f"mibench: {warning}", err=True)
+    return Cluster(scheduler, progress.event)
 
 
 def _leave(why: str, code: int) -> NoReturn:
@@ -86,13 +132,15 @@ def _leave(why: str, code: int) -> NoReturn:
 
 
 class _Progress:
-    """A bar on a terminal, else a line an event."""
+    """A bar on a terminal, else a line per event; with the time left, from what was measured."""
 
-    def __init__(self, total: int):
+    def __init__(self, jobs: list[Job], tasks: list[Task], workers: int):
         from tqdm import tqdm
 
         self.on_terminal = sys.stderr.isatty()
-        self.bar = tqdm(total=total, unit="job", disable=not self.on_terminal, smoothing=0.1)
+        self.bar = tqdm(total=len(jobs), unit="job", disable=not self.on_terminal)
+        self.left = {job.name: job for job in jobs}
+        self.measured, self.workers = _measured(tasks), workers
         self.running: dict[str, None] = {}
         self.lock = threading.Lock()
 
@@ -103,12 +151,15 @@ class _Progress:
 
     def end(self, outcome: Outcome) -> None:
         with self.lock:
-            self.running.pop(outcome.job.name, None)
+            self.running.pop(outcome.name, None)
+            job = self.left.pop(outcome.name)
             self.bar.update()
             if outcome.state != "skipped":
-                detail = outcome.error or f"{outcome.seconds:.1f} s"
+                self.measured.note(job, outcome.seconds)
+                left = self.measured.estimate(self.left.values()).spread(self.workers)
+                detail = outcome.error or f"{outcome.seconds:.1f} s{left}"
                 failed = outcome.state == "failed"
-                self._show(outcome.state, f"{outcome.job.name}  {detail}", failed)
+                self._show(outcome.state, f"{outcome.name}  {detail}", failed)
 
     def close(self) -> None:
         self.bar.close()
@@ -121,54 +172,55 @@ class _Progress:
         self.bar.set_postfix_str(now if len(now) < 60 else f"{now[:57]}...")
 
 
+def _measured(tasks: list[Task]) -> Any:
+    from mibench.apps.batch.estimates import Measured
+
+    return Measured(tasks[0].output.parents[1], {task.place.cache_dir for task in tasks})
+
+
 @main.command("status")
-@click.argument("parameters", type=click.Path(path_type=Path))
-@data_dir_option
-def batch_status(parameters: Path, data_dir: Path | None) -> None:
-    """Show what of a batch is done, running, failed and waiting, also from another shell.
+@_parameter_file
+def batch_status(**named: Any) -> None:
+    """Show what of a batch is done, running, failed, stale and waiting, also from another shell.
 
-    The options must be those of the run: other parameters are another batch.
+    Stale is what was made from something that has changed since, which is named. The options must
+    be those of the run: other values are another batch.
     """
-    from mibench.apps.batch import plan as batch
-
-    _echo_states(batch.plan(parameters, data_dir.resolve() if data_dir else None), look=False)
+    _echo_states(_plan(**named), look=False)
 
 
 def _echo_states(tasks: list[Task], look: bool) -> None:
     """Print the state of every job and an estimate; `look` into caches that no batch filled."""
-    from collections import Counter
-
-    from mibench.apps.batch import estimates
-    from mibench.apps.batch import plan as batch
-    from mibench.apps.batch.jobs import Job
+    from mibench.apps.batch.trainings import trainings
 
     notebooks = [(task, task.state()) for task in tasks]
-    needed = {t.name for t in batch.trainings(t for t, state in notebooks if state != "done")}
-    trainings = batch.trainings(tasks)
+    needed = {t.name for t in trainings(t for t, state in notebooks if state != "done")}
     states: list[tuple[Job, str]] = []
-    for training in trainings:
+    for training in trainings(tasks):
         state = training.state()
         if state == "waiting" and look and training.name in needed and training.is_cached():
             state = "done"
         if state != "waiting" or training.name in needed:
             states.append((training, state))
-    states += notebooks
     for job, state in states:
         click.echo(f"{state:8}{job.name}")
+    for task, state in notebooks:
+        changed = task.stale() if state == "stale" else []
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        why = f"  {', '.join(changed[:3])}{more} changed" if changed else ""
+        click.echo(f"{state:8}{task.name}{why}")
+    states += notebooks
     counts = Counter(state for _, state in states)
     click.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
-    left = [job for job, state in states if state != "done"]
-    if left:
-        caches = estimates.caches(trainings)
-        measured = estimates.Measured(tasks[0].output.parents[1], caches)
-        click.echo(f"to go, on one worker: {measured.estimate(left)}")
+    if left := [job for job, state in states if state != "done"]:
+        click.echo(f"to go, on one worker: {_measured(tasks).estimate(left)}")
 
 
 @main.command("verify")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--retrain", is_flag=True, help="Train the models anew, too, in an empty cache.")
-@data_dir_option
-def verify_results(paths: tuple[Path, ...], retrain: bool, data_dir: Path | None) -> None:
+@place_options("data_dir")
+def verify_results(paths: tuple[Path, ...], retrain: bool, place: Place) -> None:
     """Execute executed notebooks again and say whether their numbers are the same.
 
     PATHS are executed notebooks, the tables beside them, or folders of them. Every number must be
@@ -176,7 +228,7 @@ def verify_results(paths: tuple[Path, ...], retrain: bool, data_dir: Path | None
     """
     from mibench.apps.batch.verification import verify
 
-    verdicts = verify(list(paths), data_dir, retrain)
+    verdicts = verify(list(paths), place.data_dir, retrain)
     for verdict in verdicts:
         click.echo(f"{'differs' if verdict.differs else 'same':8}{verdict.notebook}")
         for column, text in verdict.differs.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,22 +16,60 @@ from mibench.setting import Place, Setting
 
 
 @main.command("scenarios")
-@click.option(
-    "--dataset", required=True, help="Any dataset's name, such as CIFAR100, or path of your own."
-)
 @click.option("--rq", help="Only the published panel of RQ1, RQ2, RQ3 or RQ4.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
-@place_options("data_dir", "plugins")
-def list_scenarios(dataset: str, rq: str | None, as_json: bool, place: Place) -> None:
-    """List a dataset's 84 scenarios, or one research question's panel."""
+@click.option(
+    "--check", is_flag=True, help="Construct them, and say what a factor moves beside its own."
+)
+@setting_options
+@place_options("data_dir", "cache_dir", "plugins")
+def list_scenarios(
+    rq: str | None, as_json: bool, check: bool, setting: Setting, place: Place
+) -> None:
+    """List a dataset's 84 scenarios, or one research question's panel.
+
+    With --check the target and reference models are trained, where they have not been, and each
+    target dataset is described: accuracy and loss of members and of nonmembers, number of classes,
+    and whether members are harder than nonmembers for models that saw neither (the AUC of
+    difficulty, 0.5 where they are not).
+    """
     place.load_plugins()
-    dataset = _scenario_dataset(dataset, place)
+    dataset = _scenario_dataset(setting.dataset, place)
     chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
+    if check:
+        _check(chosen, setting, place, as_json)
+        return
     if as_json:
         click.echo(json.dumps([s.to_dict() for s in chosen], indent=1))
         return
     for scenario in chosen:
         click.echo(f"{scenario.id:6} {scenario.label}")
+
+
+def _check(
+    chosen: Sequence[scenarios.Scenario], setting: Setting, place: Place, as_json: bool
+) -> None:
+    from mibench.construction.described import warnings
+    from mibench.study import Study
+
+    rows, infeasible = Study(setting, place).describe(chosen)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    click.echo(f"{'':6}{'members':>18}{'nonmembers':>18}")
+    click.echo(f"{'':6}{2 * '     loss accuracy'}  classes  difficulty AUC")
+    for row in rows:
+        sides = (
+            f"{row[f'{side}_loss']:9.3f}{row[f'{side}_accuracy']:9.3f}"
+            for side in ("member", "nonmember")
+        )
+        click.echo(
+            f"{row['id']:6}{''.join(sides)}{row['classes']:9.0f}{row['difficulty_auc']:16.3f}"
+        )
+    for sentence in infeasible:
+        click.echo(f"infeasible: {sentence}")
+    for sentence in warnings(rows):
+        click.echo(f"warning: {sentence}")
 
 
 def _scenario_dataset(name: str, place: Place) -> str:

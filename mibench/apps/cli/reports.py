@@ -46,7 +46,7 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, columns: str) -> 
     plt.switch_backend("agg")
     table, answers = results.load(folder, dataset)
     drawn = 0
-    for name, figure in figures.album(table, answers, int(columns)):
+    for name, figure in figures.all_figures(table, answers, int(columns)):
         figures.save(figure, out / name)
         plt.close(figure)
         click.echo(name)

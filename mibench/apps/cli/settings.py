@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -63,6 +63,24 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, Any]:
     return found
 
 
+def arguments(fields: Mapping[str, Any]) -> list[str]:
+    """Return the options, as a command line has them, that give fields of Setting and Place."""
+    said = []
+    for name, value in fields.items():
+        if isinstance(value, Mapping):
+            # As YAML, as :func:`pairs` reads it.
+            written = {k: yaml.safe_dump(v).removesuffix("...\n").strip() for k, v in value.items()}
+            values = [f"{k}={text}" for k, text in written.items()]
+        else:
+            values = [str(v) for v in (value if isinstance(value, tuple) else (value,))]
+        said += [part for value in values for part in (_option(name), value)]
+    return said
+
+
+def _option(field: str) -> str:
+    return "--plugin" if field == "plugins" else f"--{field.replace('_', '-')}"
+
+
 def _value(name: str, given: Any) -> Any:
     if not isinstance(given, tuple):
         return given
@@ -80,10 +98,9 @@ def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> 
             settings |= {"multiple": True, "type": click.Path(path_type=Path)}
         elif get_origin(kind) is Literal:
             settings |= {"type": click.Choice(get_args(kind)), "show_default": str(shown)}
-        elif kind in (int, str):
+        elif kind in (int, float, str, bool):
             settings |= {"type": kind, "show_default": str(shown)}
         else:
             settings |= {"type": click.Path(path_type=Path)}
-        option = "plugin" if name == "plugins" else name.replace("_", "-")
-        command = click.option(f"--{option}", name, **settings)(command)
+        command = click.option(_option(name), name, **settings)(command)
     return command

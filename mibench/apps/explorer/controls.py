@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import quote
 
 import ipywidgets as widgets
 
-from mibench import attacks, models, scenarios
-from mibench import data as datasets
+from mibench import scenarios
+from mibench.attacks import Attack, parse
+from mibench.data import loading
+from mibench.data.base import DATASETS
+from mibench.models import MODELS
 from mibench.scenarios import Scenario
+from mibench.setting import Place, Setting
+from mibench.training.recipe import DEFENCES
 
-NO_ATTACK = ""
+# Fields of Setting, factors of a scenario and attacks, each under what its control is called.
+_FIELDS = {
+    name: name
+    for name in ("dataset", "model", "defence", "seed", "construction", "withholding", "levels")
+}
+_FACTORS = {
+    "distribution": "distribution",
+    "distance": "distance",
+    "differential_distance": "differential",
+    "withheld_ratio": "withheld",
+}
+_ATTACKS = {"attack": "attack", "second_attack": "compare"}
 
 
 class Controls:
-    """Choice of dataset, model, scenario and attacks.
+    """Choice of a setting, a scenario and one or two attacks; ``controls["seed"]`` is a control.
 
     A scenario's id and its four factors follow each other: of the withheld ratios only those are
     offered that exist with the other three factors, and a ratio that ceases to exist gives way to
@@ -22,144 +40,162 @@ class Controls:
 
     Parameters
     ----------
-    dataset, model, attack, second_attack : str
-        The first choice, as spelt in the catalogues; `second_attack` may be empty.
+    setting : Setting
+        The first choice; what has no control stays as it is.
+    place : Place
     scenario : Scenario
+    attacks : sequence of one or two Attack
     changed : callable
         Called once after every change.
+
+    Attributes
+    ----------
+    note : str
+        What the last choice changed beside itself.
     """
 
     def __init__(
         self,
-        dataset: str,
-        model: str,
+        setting: Setting,
+        place: Place,
         scenario: Scenario,
-        attack: str,
-        second_attack: str,
+        attacks: Sequence[Attack],
         changed: Callable[[], None],
     ):
-        named = [(kind.title, name) for name, kind in attacks.REGISTRY.items()]
-        # A user's own has its path for a value.
-        offered = dict.fromkeys((*datasets.names(), dataset))
-        titled = [(datasets.name_of(value), value) for value in offered]
-        self.dataset = _dropdown("dataset", titled, dataset)
-        self.model = _dropdown("model", models.MODELS, model)
-        self.attack = _dropdown("attack", named, attack)
-        self.second_attack = _dropdown("compare", [("none", NO_ATTACK), *named], second_attack)
-        self.id = _dropdown("scenario", (), None)
-        self.distribution = _dropdown("distribution", (), None)
-        self.distance = _dropdown("distance", (), None)
-        self.differential_distance = _dropdown("differential", (), None)
-        self.withheld_ratio = _dropdown("withheld", (), None)
-        self._factors = (
-            self.distribution,
-            self.distance,
-            self.differential_distance,
-            self.withheld_ratio,
-        )
-        self._following = False
-        self._changed = changed
+        self._first, self._place, self._changed = setting, place, changed
+        self._attacks = {attack.label: attack for attack in (*parse("all"), *attacks)}
+        titled = [(attack.full_title, label) for label, attack in self._attacks.items()]
+        chosen = [attack.label for attack in attacks]
+        self._following, self.note = False, ""
+        self._by_name = {
+            **{f: _dropdown(t, self._choices(f), getattr(setting, f)) for f, t in _FIELDS.items()},
+            "scenario": _dropdown("scenario", (), None),
+            **{factor: _dropdown(title, (), None) for factor, title in _FACTORS.items()},
+            "attack": _dropdown("attack", titled, chosen[0]),
+            "second_attack": _dropdown("compare", [("none", ""), *titled], "".join(chosen[1:])),
+        }
         self._follow(scenario)
-        self.dataset.observe(self._dataset_picked, "value")
-        self.id.observe(self._id_picked, "value")
-        for factor in self._factors:
-            factor.observe(self._factor_picked, "value")
-        for other in (self.model, self.attack, self.second_attack):
-            other.observe(lambda _: changed(), "value")
-        first = (self.dataset, self.model, self.attack, self.second_attack)
-        self.box = widgets.VBox([_row(first), _row((self.id, *self._factors))])
+        for name, control in self._by_name.items():
+            picked = self._factor_picked if name in _FACTORS else self._picked
+            control.add_class(f"mibench-{name}")
+            control.observe(picked, "value")
+        rows = [_FIELDS, {"scenario": "", **_FACTORS}, _ATTACKS]
+        grids = [widgets.GridBox([self._by_name[name] for name in row]) for row in rows]
+        for grid in grids:
+            grid.add_class("mibench-controls")
+        self.box = widgets.VBox(grids)
+
+    def __getitem__(self, name: str) -> widgets.Dropdown:
+        return self._by_name[name]
+
+    @property
+    def setting(self) -> Setting:
+        """The setting picked."""
+        return self._first.model_copy(update={name: self[name].value for name in _FIELDS})
 
     @property
     def scenario(self) -> Scenario:
         """The scenario picked."""
-        return scenarios.find(self.id.value, self._name)
+        return scenarios.find(self["scenario"].value, self._dataset)
 
     @property
-    def _name(self) -> str:
-        return datasets.name_of(self.dataset.value)
+    def attacks(self) -> tuple[Attack, ...]:
+        """The one or two attacks picked."""
+        picked = dict.fromkeys(self[name].value for name in _ATTACKS)
+        return tuple(self._attacks[label] for label in picked if label)
 
     @property
-    def attacks(self) -> tuple[str, ...]:
-        """The names of the one or two attacks picked."""
-        return tuple(name for name in (self.attack.value, self.second_attack.value) if name)
+    def selectors(self) -> list[str]:
+        """A CSS selector for each control, of what it picks in the page; see ``:has``."""
+        return [
+            f'.mibench-{name} option[data-value="{quote(control.label, safe="!~*()")}"]:checked'
+            for name, control in self._by_name.items()
+        ]
 
-    def _dataset_picked(self, _: object) -> None:
+    @property
+    def choice(self) -> tuple[list[str], Setting, Scenario, tuple[Attack, ...]]:
+        """The selectors, the setting, the scenario and the attacks, all of one moment."""
+        selectors = self.selectors
+        picked = selectors, self.setting, self.scenario, self.attacks
+        # The kernel may set a control in another thread meanwhile.
+        return picked if selectors == self.selectors else self.choice
+
+    @property
+    def _dataset(self) -> str:
+        return self._name_of(self["dataset"].value)
+
+    def _name_of(self, dataset: str) -> str:
+        return loading.name_of(dataset, self._place)
+
+    def _choices(self, field: str) -> list[tuple[str, Any]]:
+        """Return what a field of Setting may be, as text and value."""
+        kind, given = Setting.model_fields[field].annotation, getattr(self._first, field)
+        known: dict[str, Iterable[Any]] = {"dataset": DATASETS, "model": MODELS}
+        known |= {"defence": DEFENCES, "seed": range(10)}
+        choices = get_args(kind) if get_origin(kind) is Literal else known[field]
+        # A dataset of the user's own has its path for a value.
+        shown = self._name_of if field == "dataset" else str
+        return [(shown(value), value) for value in dict.fromkeys([*choices, given])]
+
+    def _picked(self, change: Any) -> None:
+        if self._following:
+            return
+        self.note = ""
         # The grid is the same for all datasets, an extra scenario off it is not.
-        known = [s.id for s in _known(self._name)]
-        wanted = self.id.value if self.id.value in known else known[0]
-        self._follow(scenarios.find(wanted, self._name))
+        known = {s.id: s for s in _known(self._dataset)}
+        self._follow(known.get(self["scenario"].value) or next(iter(known.values())))
         self._changed()
 
-    def _id_picked(self, _: object) -> None:
-        if not self._following:
-            self._follow(self.scenario)
-            self._changed()
-
-    def _factor_picked(self, _: object) -> None:
-        if not self._following:
-            *wanted, ratio = (factor.value for factor in self._factors)
-            alike = [s for s in _known(self._name) if [*_values(s)[:3]] == wanted]
-            self._follow(min(alike, key=lambda s: abs(s.withheld_ratio - ratio)))
-            self._changed()
+    def _factor_picked(self, _: Any) -> None:
+        if self._following:
+            return
+        *wanted, ratio = (self[factor].value for factor in _FACTORS)
+        alike = [s for s in _known(self._dataset) if _values(s)[:3] == wanted]
+        nearest = min(alike, key=lambda s: abs(s.withheld_ratio - ratio))
+        kept = nearest.withheld_ratio == ratio
+        self.note = "" if kept else f"withheld is now {100 * nearest.withheld_ratio:g}%"
+        self._follow(nearest)
+        self._changed()
 
     def _follow(self, scenario: Scenario) -> None:
         """Let every control show a scenario of the dataset picked."""
         known = _known(scenario.dataset)
-        values = _values(scenario)
-        alike = [s for s in known if _values(s)[:3] == values[:3]]
+        alike = [s for s in known if _values(s)[:3] == _values(scenario)[:3]]
         self._following = True
         try:
-            _offer(self.id, [(s.id, s.id) for s in known], scenario.id)
-            for place, factor in enumerate(self._factors):
-                among = alike if factor is self.withheld_ratio else known
-                levels = sorted({_values(s)[place] for s in among}, key=_order)
-                _offer(factor, [(_text(place, level), level) for level in levels], values[place])
+            _offer(self["scenario"], [(s.id, s.id) for s in known], scenario.id)
+            for factor in _FACTORS:
+                among = alike if factor == "withheld_ratio" else known
+                levels = sorted({getattr(s, factor) for s in among}, key=_order)
+                options = [(_text(factor, level), level) for level in levels]
+                _offer(self[factor], options, getattr(scenario, factor))
         finally:
             self._following = False
 
 
-def _values(scenario: Scenario) -> tuple[str, float, float, float]:
-    return (
-        scenario.distribution,
-        scenario.distance,
-        scenario.differential_distance,
-        scenario.withheld_ratio,
-    )
+def _values(scenario: Scenario) -> list[Any]:
+    return [getattr(scenario, factor) for factor in _FACTORS]
 
 
-def _order(level: str | float) -> float:
+def _order(level: Any) -> float:
     return scenarios.DISTRIBUTIONS.index(level) if isinstance(level, str) else level
 
 
-def _text(place: int, level: str | float) -> str:
+def _text(factor: str, level: Any) -> str:
     if isinstance(level, str):
         return level
-    return f"{100 * level:g}%" if place == 3 else f"{level:g}"
+    return f"{100 * level:g}%" if factor == "withheld_ratio" else f"{level:g}"
 
 
 def _known(dataset: str) -> tuple[Scenario, ...]:
     return (*scenarios.catalogue(dataset), *scenarios.off_grid(dataset))
 
 
-def _offer(control: widgets.Dropdown, options: list[tuple[str, object]], value: object) -> None:
+def _offer(control: widgets.Dropdown, options: list[tuple[str, Any]], value: Any) -> None:
     if list(control.options) != options:
         control.options = options
     control.value = value
 
 
-def _dropdown(name: str, options: Iterable[object], value: object) -> widgets.Dropdown:
-    return widgets.Dropdown(
-        description=name,
-        options=list(options),
-        value=value,
-        style={"description_width": "85px"},
-        layout=widgets.Layout(width="auto", min_width="0"),
-    )
-
-
-def _row(controls: Sequence[widgets.Widget]) -> widgets.GridBox:
-    # As many beside each other as can be read.
-    columns = "repeat(auto-fit, minmax(200px, 1fr))"
-    return widgets.GridBox(
-        list(controls), layout=widgets.Layout(grid_template_columns=columns, grid_gap="2px 4px")
-    )
+def _dropdown(title: str, options: Iterable[Any], value: Any) -> widgets.Dropdown:
+    return widgets.Dropdown(description=title, options=list(options), value=value)

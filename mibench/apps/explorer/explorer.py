@@ -3,46 +3,45 @@
 from __future__ import annotations
 
 import atexit
-import base64
-import io
+import shlex
 import threading
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from html import escape
-from pathlib import Path
+from functools import partial
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
+import yaml
 from IPython.core.getipython import get_ipython
-from PIL import Image
 
-from mibench import attacks, models, scenarios
-from mibench import data as datasets
-from mibench.apps.explorer.controls import NO_ATTACK, Controls
+from mibench import scenarios
+from mibench.apps.cli.settings import arguments
+from mibench.apps.explorer.controls import Controls
+from mibench.apps.explorer.page import Head, Part, still
 from mibench.apps.explorer.panel import AttackPanel
-from mibench.apps.explorer.pictures import DistanceHistogram, RocCurves
-from mibench.apps.explorer.preparation import Finished, NotMade, Training
-from mibench.apps.explorer.tables import STYLE
+from mibench.apps.explorer.pictures import Picture, drawing
+from mibench.apps.explorer.preparation import Training
+from mibench.attacks import Attack, parse
+from mibench.data import loading
 from mibench.errors import MIBenchError
-from mibench.outputs import IntArray
+from mibench.figures.scenario import draw_distances, draw_roc
+from mibench.figures.style import attack_style
 from mibench.scenarios import Scenario
-from mibench.study.study import Attacked, Experiment
+from mibench.setting import Place, Setting
+from mibench.store import NotMade, digest
+from mibench.study.study import Attacked, Study, check
 
 _SHOWN: list[Explorer] = []
 # Seconds that a thread has at the end of the process: a download that hangs needs no more.
 _PATIENCE = 10.0
-
-
-class _Need(NamedTuple):
-    """What must be there before something can be shown; no attack: only the loaded dataset."""
-
-    dataset: str
-    model: str
-    attack: str | None
+# Studies that are kept with their data, the latest; more would fill the memory with images.
+_KEPT = 4
+# What must be there before something can be shown; no attack: only the loaded dataset.
+_Need = tuple[Setting, Attack | None]
 
 
 class _Lacking(Exception):
-    def __init__(self, need: _Need):
-        self.need = need
+    """Something must be there first; `args` is a need."""
 
 
 class _Job(NamedTuple):
@@ -62,12 +61,10 @@ class Explorer:
 
     Parameters
     ----------
-    dataset, model : str
+    setting : Setting
+    place : Place
     scenario : Scenario
-    attack, second_attack : str
-        Names; `second_attack` may be empty.
-    settings : dict
-        The remaining parameters of :class:`mibench.study.study.Experiment`.
+    chosen : sequence of one or two Attack
 
     Attributes
     ----------
@@ -75,52 +72,36 @@ class Explorer:
     panels : tuple of two AttackPanel
         Of the attack and the second attack.
     status : str
-        What is being done, or why nothing is shown.
+        What is shown or being done, or why nothing is shown.
     shown : bool
         Whether what the controls choose is shown.
     widget : ipywidgets.Widget
     """
 
-    def __init__(
-        self,
-        dataset: str,
-        model: str,
-        scenario: Scenario,
-        attack: str,
-        second_attack: str,
-        settings: dict[str, Any],
-    ):
+    def __init__(self, setting: Setting, place: Place, scenario: Scenario, chosen: list[Attack]):
         # The kernel may call from a thread of its own; jobs do.
         self._lock = threading.RLock()
-        self._settings = settings
-        self._experiments: dict[tuple[str, str], Experiment] = {}
+        self._place = place
+        self._studies: dict[str, Study] = {}
         self._job: _Job | None = None
         self._trained: _Need | None = None
-        self._experiment: Experiment | None = None
+        self._study: Study | None = None
         self._ahead: threading.Thread | None = None
-        self._samples: IntArray | None = None
-        self._names: tuple[str, ...] = ()
-        self._arranged: tuple[AttackPanel, ...] = ()
-        self._beside = widgets.VBox(layout=widgets.Layout(min_width="0", overflow="hidden"))
+        self._visible: tuple[AttackPanel, ...] = ()
         self.status, self.shown = "", False
-        self.controls = Controls(dataset, model, scenario, attack, second_attack, self._refresh)
-        self.panels = (AttackPanel(self._mark_roc), AttackPanel(self._mark_roc))
-        self.roc, self.distances = RocCurves(), DistanceHistogram()
-        self._line = widgets.HTML(layout=widgets.Layout(flex="1 1 auto", min_width="0"))
-        self._progress = widgets.FloatProgress(max=1.0, layout=widgets.Layout(width="180px"))
-        self.button = widgets.Button(layout=widgets.Layout(width="90px", flex="0 0 auto"))
+        self.controls = Controls(setting, place, scenario, chosen, self._refresh)
+        self.panels = (AttackPanel(self._moved), AttackPanel(self._moved))
+        self.roc, self.distances, self.again = Part("picture"), Part("picture"), Part("again")
+        self._roc, self._distances = Picture(260), Picture(200)
+        self._progress, self.button = widgets.FloatProgress(max=1.0), widgets.Button()
         self.button.on_click(lambda _: self._pressed())
-        self._body = widgets.GridBox(
-            layout=widgets.Layout(grid_template_columns="1fr 1fr", grid_gap="8px 16px")
-        )
-        line = widgets.HBox(
-            [self._line, self._progress, self.button],
-            layout=widgets.Layout(align_items="center", min_height="34px"),
-        )
-        self.widget = widgets.VBox(
-            [widgets.HTML(STYLE), self.controls.box, line, self._body],
-            layout=widgets.Layout(max_width="1200px", overflow="hidden"),
-        )
+        self._body = widgets.Box()
+        self._body.add_class("mibench-body")
+        self.widget = widgets.VBox()
+        self._head = Head(self.widget)
+        line = widgets.HBox([self._head.widget, self._progress, self.button])
+        line.add_class("mibench-line")
+        self.widget.children = [self.controls.box, line, self._body, self.again.widget]
         atexit.register(self._end)
         self._refresh()
 
@@ -139,7 +120,7 @@ class Explorer:
         """End all work, forget the data and take the widget away."""
         self._end()
         atexit.unregister(self._end)
-        self._experiments.clear()
+        self._studies.clear()
         self.widget.close()
 
     def _end(self) -> None:
@@ -147,7 +128,7 @@ class Explorer:
         with self._lock:
             threads = [self._ahead, self._job and self._job.thread]
             self._abandon()
-            self._experiment = None
+            self._study = None
         for thread in threads:
             if thread is not None:
                 thread.join(_PATIENCE)
@@ -162,101 +143,128 @@ class Explorer:
     def _refresh(self) -> None:
         """Show what the controls choose, or begin to prepare it."""
         with self._lock:
+            self._selectors, setting, scenario, chosen = self.controls.choice
             try:
-                self._show()
+                study, results = self._results(setting, scenario, chosen)
+                with drawing():
+                    self._show(study, results)
             except _Lacking as lacking:
-                self._prepare(lacking.need)
+                self._prepare(lacking.args)
             except MIBenchError as error:
                 self._abandon()
                 self._hide(str(error))
             else:
                 self._abandon()
 
-    def _show(self) -> None:
-        """Show what the controls choose.
+    def _results(
+        self, setting: Setting, scenario: Scenario, chosen: tuple[Attack, ...]
+    ) -> tuple[Study, list[Attacked]]:
+        """Return what is chosen, or raise _Lacking or MIBenchError."""
+        results = []
+        study = self._studies.get(_key(setting))
+        if study is None:
+            raise _Lacking(setting, None)
+        for panel, attack in zip(self.panels, chosen, strict=False):
+            try:
+                target = study.construct(scenario)
+                known = panel.result_on(study, target, attack)
+                results.append(known or study.attack(attack, target.scenario))
+            except NotMade:
+                raise _Lacking(setting, attack) from None
+        return study, results
 
-        Raises
-        ------
-        _Lacking
-            If something must be prepared first.
-        MIBenchError
-            If it cannot be shown.
-        """
-        experiment, results = self._results()
-        target, names = results[0].target, self.controls.attacks
-        samples = target.samples
-        same_data = samples is self._samples
-        # Before the pictures, so that they never stand under another scenario's name.
-        wanted = (target.distance, target.differential_distance)
-        said = [
-            f"{name} {measured:.4g} (wanted {level:.4g})"
-            for name, (level, measured) in zip(("distance", "MMD²"), wanted, strict=True)
-        ]
-        self._say(f"{target.scenario.label}: {len(samples)} samples, {', '.join(said)}")
+    def _show(self, study: Study, results: list[Attacked]) -> None:
+        """Replace every part that is not of this choice, and the head last."""
+        target = results[0].target
+        of = {"setting": _key(study.setting), "scenario": target.scenario.id}
         visible = self.panels[: len(results)]
-        for panel, result in zip(visible, results, strict=True):
-            panel.show(experiment, result)
-        if not same_data:
-            self.distances.show(target)
-        if not (same_data and names == self._names):
-            self.roc.show([panel.curve for panel in visible])
-        self._samples, self._names, self._trained = samples, names, None
-        self._mark_roc()
+        for place, (panel, result) in enumerate(zip(visible, results, strict=True)):
+            # With its place, for the same attack in the other one is another choice.
+            panel.show(digest(of | {"attack": result.attack.label, "place": place}), study, result)
+        if (key := digest(of)) != self.distances.of:
+            with self._distances.scene() as axes:
+                said = draw_distances(axes, target)
+            self.distances.show(key, self._distances.image(said))
+        self._visible, self._trained = visible, None
+        self._draw_roc(digest(of | {"attacks": [r.attack.label for r in results]}))
+        self._show_again(study, target.scenario, results)
         self._arrange(visible)
-        self.shown, self._body.layout.visibility = True, "visible"
-        if experiment is not self._experiment:
-            self._experiment = experiment
-            self._ahead = threading.Thread(
-                target=self._work_ahead, args=[experiment, target.scenario], daemon=True
-            )
+        (distance, near), (differential, far) = target.distance, target.differential_distance
+        said = (
+            f"{target.scenario.label}: {len(target.samples)} samples, distance {near:.4g} (wanted "
+            f"{distance:.4g}), differential distance {far:.4g} (wanted {differential:.4g})"
+        )
+        self.shown = True
+        self._say("; ".join(filter(None, [said, self.controls.note])))
+        if study is not self._study:
+            self._study = study
+            work = partial(self._work_ahead, study, target.scenario)
+            self._ahead = threading.Thread(target=work, daemon=True)
             self._ahead.start()
 
-    def _work_ahead(self, experiment: Experiment, shown: Scenario) -> None:
+    def _work_ahead(self, study: Study, shown: Scenario) -> None:
         """Construct all target datasets and fit all attacks, so that a change finds its own."""
-        # Scenarios that differ in their withheld ratio alone share one.
-        distinct = {
-            (s.distribution, s.distance, s.differential_distance): s
-            for s in scenarios.catalogue(experiment.dataset.name)
-        }
-        for scenario in distinct.values():
-            if self._experiment is experiment:
-                with suppress(MIBenchError):  # told when the scenario is chosen
-                    experiment.construct(scenario)
-        for name in attacks.REGISTRY:
-            if self._experiment is experiment:
-                with suppress(MIBenchError, NotMade):  # told, or made, when the attack is chosen
-                    experiment.attack(name, shown)
+        listed = scenarios.catalogue(study.dataset.name)
+        tasks: list[Callable[[], Any]] = [partial(study.construct, s) for s in listed]
+        tasks += [partial(study.attack, attack, shown) for attack in parse("all")]
+        for task in tasks:
+            if self._study is not study:
+                return
+            with suppress(MIBenchError, NotMade):  # told, or made, when it is chosen
+                task()
 
-    def _results(self) -> tuple[Experiment, list[Attacked]]:
-        dataset, model = self.controls.dataset.value, self.controls.model.value
-        experiment = self._experiments.get((dataset, model))
-        if experiment is None:
-            raise _Lacking(_Need(dataset, model, None))
-        scenario, results = self.controls.scenario, []
-        for panel, name in zip(self.panels, self.controls.attacks, strict=False):
-            try:
-                target = experiment.construct(scenario)
-                known = panel.result_on(target, name)
-                results.append(known or experiment.attack(name, scenario))
-            except NotMade:
-                raise _Lacking(_Need(dataset, model, name)) from None
-        return experiment, results
+    def _draw_roc(self, of: str) -> None:
+        if of != self.roc.of:
+            judged = [panel.judged for panel in self._visible]
+            styles = [attack_style(result.attack.name) for result in judged]
+            with self._roc.scene() as axes:
+                self._roc_said = draw_roc(axes, judged)
+                for line in axes.lines:
+                    line.set_linewidth(1.5)
+                mark: dict[str, Any] = {"ms": 8, "mec": "black", "clip_on": False, "animated": True}
+                self._points = [
+                    axes.plot([], [], look.marker, color=look.face, **mark)[0] for look in styles
+                ]
+            self._show_roc(of)
 
-    def _mark_roc(self) -> None:
+    def _show_roc(self, of: str) -> None:
+        """Show the ROC curves with each attack's threshold."""
+        # A rate of zero has no place on a log axis; it is drawn at the lower edge.
+        floor = self._roc.axes.get_xlim()[0]
+        for mark, panel in zip(self._points, self._visible, strict=True):
+            mark.set_data([[max(rate, floor)] for rate in panel.point])
+        self.roc.show(of, self._roc.image(self._roc_said))
+
+    def _moved(self, panel: AttackPanel) -> None:
         with self._lock:
-            self.roc.mark([panel.point for panel in self.panels[: len(self._names)]])
+            panel.judge()
+            self._show_roc(self.roc.of)
+
+    def _show_again(self, study: Study, scenario: Scenario, results: list[Attacked]) -> None:
+        """Say how the same numbers are had from the command line and a parameter file."""
+        fields = study.setting.model_dump(exclude_defaults=True)
+        labels = [result.attack.label for result in results]
+        command = "\n".join(
+            shlex.join(["mibench", "attack", label, "--scenario", scenario.id, *arguments(fields)])
+            for label in labels
+        )
+        defaults = {"dataset": study.setting.dataset, **fields, "attacks": labels}
+        notebook = {"notebook": "scenario", "parameters": {"scenario": scenario.id}}
+        file = yaml.safe_dump({"defaults": defaults, "notebooks": [notebook]}, sort_keys=False)
+        if (key := digest({"said": command})) != self.again.of:
+            self.again.show(key, command, file)
 
     def _arrange(self, visible: tuple[AttackPanel, ...]) -> None:
         """Put two attacks beside each other, or one beside what concerns both."""
-        if visible == self._arranged:
-            return
-        self._arranged = visible
         shared = [self.roc.widget, self.distances.widget]
-        if len(visible) == 1:
-            self._beside.children = shared
-            self._body.children = [visible[0].box, self._beside]
-        else:
-            self._body.children = [panel.box for panel in visible] + shared
+        beside = [widgets.VBox(shared)] if len(visible) == 1 else shared
+        if len(self._body.children) != len(visible) + len(beside):
+            self._body.children = [*(panel.box for panel in visible), *beside]
+
+    @property
+    def _parts(self) -> list[Part]:
+        panels = [part for panel in self._visible for part in (panel.scores, panel.outcome)]
+        return [*panels, self.roc, self.distances, self.again]
 
     def _prepare(self, need: _Need) -> None:
         if self._job is not None and self._job.need == need:
@@ -265,7 +273,7 @@ class Explorer:
         if need == self._trained:
             self._hide("What was trained is not found in the cache; check its folder and space.")
             return
-        self._hide(f"preparing {datasets.name_of(need.dataset)}", "Stop")
+        self._hide(f"preparing {need[0].dataset}", "Stop")
         thread = threading.Thread(target=self._work, daemon=True)
         self._job = _Job(need, self.controls.scenario, Training(), thread)
         thread.start()
@@ -277,10 +285,12 @@ class Explorer:
             return
         problem = ""
         try:
-            if job.need.attack is None:
+            if job.need[1] is None:
                 self._load(job)
             else:
-                job.training.run(self._arguments(job), lambda *now: self._report(job, *now))
+                given = job.need[0].model_dump() | self._place.model_dump(exclude_none=True)
+                asked = [job.need[1].label, "--scenario", job.scenario.id, *arguments(given)]
+                job.training.run(asked, lambda *now: self._report(job, *now))
         except MIBenchError as error:
             problem = str(error)
         with self._lock:
@@ -290,26 +300,18 @@ class Explorer:
             if problem and self.controls.scenario == job.scenario:
                 self._hide(problem, "Try again")
                 return
-            if job.need.attack is not None and not problem:
+            if job.need[1] is not None and not problem:
                 self._trained = job.need
             self._refresh()
 
     def _load(self, job: _Job) -> None:
-        self._report(job, f"loading {datasets.name_of(job.need.dataset)}", 0.0)
-        experiment = Experiment(job.need.dataset, job.need.model, **self._settings)
-        signals = experiment.signals
-        signals.store = Finished(signals.store.directory)
-        self._experiments[job.need.dataset, job.need.model] = experiment
-
-    def _arguments(self, job: _Job) -> list[str]:
-        """Return those of ``mibench attack`` that make what a job needs."""
-        given = {**self._settings, "dataset": job.need.dataset, "model": job.need.model}
-        given["scenario"] = job.scenario.id
-        options = [(f"--{name.replace('_', '-')}", value) for name, value in given.items()]
-        return [
-            str(job.need.attack),
-            *(str(part) for option in options if option[1] is not None for part in option),
-        ]
+        self._report(job, f"loading {job.need[0].dataset}", 0.0)
+        study = Study(job.need[0], self._place)
+        study.store.makes = False
+        with self._lock:
+            while len(self._studies) >= _KEPT:
+                self._studies.pop(next(iter(self._studies)))
+            self._studies[_key(job.need[0])] = study
 
     def _report(self, job: _Job, what: str, share: float) -> None:
         with self._lock:
@@ -323,60 +325,35 @@ class Explorer:
 
     def _hide(self, why: str, button: str = "") -> None:
         """Show nothing, so that nothing is taken for what is chosen, and say why."""
-        self.shown, self._body.layout.visibility = False, "hidden"
+        self.shown = False
         self._say(why, button, 0.0 if button == "Stop" else None)
 
     def _say(self, what: str, button: str = "", share: float | None = None) -> None:
         self.status = what
-        self._line.value = f'<div class="mibench-note mibench-status">{escape(what)}</div>'
+        self._head.say(what, *((self._parts, self._selectors) if self.shown else ()))
         self._progress.layout.display = "none" if share is None else ""
         self._progress.value = share or 0.0
         self.button.layout.display = "" if button else "none"
         self.button.description = button
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        """Return the widgets, and what they show as a still picture for where none can be."""
+        """Return the widgets, and what they show as a still page for where none can be."""
         bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
         with self._lock:
-            said = f"<p>{escape(self.status)}</p>"
-            if not self.shown:
-                return bundle | {"text/plain": self.status, "text/html": said}
-            visible = self.panels[: len(self._names)]
-            pictures = [p for panel in visible for p in (panel.histogram, panel.map)]
-            images = [p.widget.value for p in (*pictures, self.roc, self.distances)]
-            texts = "".join(panel.html for panel in visible)
-        return bundle | {
-            "text/plain": self.status,
-            "image/png": (whole := _side_by_side(images)),
-            "text/html": f'{STYLE}{said}<img src="data:image/png;base64,{whole}">{texts}',
-        }
+            page = still(self.status, self._parts if self.shown else ())
+        return bundle | {"text/plain": self.status, "text/html": page}
 
 
-def _side_by_side(images: list[bytes]) -> str:
-    """Return pictures as one, two in a row, as PNG in base64."""
-    opened = [Image.open(io.BytesIO(image)) for image in images]
-    rows = [opened[i : i + 2] for i in range(0, len(opened), 2)]
-    heights = [max(image.height for image in row) for row in rows]
-    whole = Image.new("RGB", (2 * opened[0].width, sum(heights)), "white")
-    for i, row in enumerate(rows):
-        for j, image in enumerate(row):
-            whole.paste(image, (j * opened[0].width, sum(heights[:i])))
-    data = io.BytesIO()
-    whole.save(data, format="png")
-    return base64.b64encode(data.getvalue()).decode()
+def _key(setting: Setting) -> str:
+    return setting.model_dump_json()
 
 
 def explore(
-    dataset: str = "digits",
-    model: str = "MLP",
+    setting: Mapping[str, Any] | None = None,
+    place: Mapping[str, Any] | None = None,
     scenario: str = "ES10",
-    attack: str = "loss_threshold",
-    second_attack: str | None = None,
-    seed: int = 0,
-    references: int = 16,
-    epochs: int = 50,
-    data_dir: str | Path | None = None,
-    cache_dir: str | Path | None = None,
+    attack: str | Mapping[str, Any] = "loss_threshold",
+    second_attack: str | Mapping[str, Any] | None = None,
 ) -> Explorer:
     """Return an explorer, which a notebook's cell shows when it ends with it.
 
@@ -386,39 +363,27 @@ def explore(
 
     Parameters
     ----------
-    dataset, model : str
+    setting, place : mapping, optional
+        Fields of :class:`mibench.setting.Setting` and :class:`mibench.setting.Place`.
     scenario : str
         Id or label.
-    attack, second_attack : str
-        Names or titles.
-    seed, references, epochs, data_dir, cache_dir
-        See :class:`mibench.study.study.Experiment`.
+    attack, second_attack : str or mapping
+        Each one attack, as :func:`mibench.attacks.parse` takes them.
 
     Raises
     ------
     MIBenchError
-        If a name is unknown.
+        If a name is unknown or a value is wrong.
     """
-    dataset = datasets.check_name(dataset, data_dir)
-    if model not in models.MODELS:
-        raise MIBenchError(f"unknown model {model!r}; known are {', '.join(models.MODELS)}")
-    second = attacks.find(second_attack).name if second_attack else NO_ATTACK
+    asked, where = Setting.read(setting or {}), Place.read(place or {})
+    where.load_plugins()
+    check(asked)
+    dataset = loading.check_name(asked.dataset, where)
+    chosen = [a for spec in (attack, second_attack) if spec for a in parse([spec])][:2]
+    found = scenarios.find(scenario, loading.name_of(dataset, where))
     while _SHOWN:
         _SHOWN.pop().close()
-    explorer = Explorer(
-        dataset,
-        model,
-        scenarios.find(scenario, datasets.name_of(dataset)),
-        attacks.find(attack).name,
-        second,
-        {
-            "seed": seed,
-            "references": references,
-            "epochs": epochs,
-            "data_dir": data_dir,
-            "cache_dir": cache_dir,
-        },
-    )
+    explorer = Explorer(asked.model_copy(update={"dataset": dataset}), where, found, chosen)
     _SHOWN.append(explorer)
     kernel = getattr(get_ipython(), "kernel", None)
     # A front end that a person sits at lets cells ask for input.

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 import numpy as np
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
-from mibench.apps.explorer import tables
-from mibench.apps.explorer.pictures import LEFT, RIGHT, OutcomeMap, ScoreHistogram
-from mibench.attacks import Inference
+from mibench.apps.explorer.page import Part
+from mibench.apps.explorer.pictures import LEFT, RIGHT, Picture, draw_map, png
+from mibench.attacks import Attack, Inference
 from mibench.construction.target import TargetDataset
-from mibench.outputs import BoolArray, FloatArray
+from mibench.figures.scenario import draw_scores, in_words
+from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study import metrics
 from mibench.study.metrics import Estimate
-from mibench.study.study import Attacked, Experiment
+from mibench.study.study import Attacked, Study
 
+_METRICS = ("precision", "recall", "f1", "fnr", "fpr", "ma", "auc")
+# The metrics shown, and what they are called.
+SHOWN = {name: metrics.METRICS[name].label for name in _METRICS}
+_SAMPLES = 10
 _STEPS = 1000
 
 
@@ -28,24 +35,26 @@ class AttackPanel:
     Parameters
     ----------
     moved : callable
-        Called after the user has moved the threshold.
+        Called with this panel when the user has moved the threshold; it calls :meth:`judge`.
 
     Attributes
     ----------
+    scores, outcome : Part
+        What stands above and below the slider.
     estimates : dict of str to Estimate
         The metrics shown.
     counts : dict of str to int
         The confusion counts shown.
     """
 
-    def __init__(self, moved: Callable[[], None]):
+    def __init__(self, moved: Callable[[AttackPanel], None]):
         self.estimates: dict[str, Estimate] = {}
         self.counts: dict[str, int] = {}
-        self._moved = moved
+        self._moved = lambda _: moved(self)
+        self._study: Study | None = None
         self._shown: Attacked | None = None
-        self._title = widgets.HTML()
-        self.histogram = ScoreHistogram()
-        self.map = OutcomeMap()
+        self.scores, self.outcome = Part("scores"), Part("outcome")
+        self._histogram, self._map = Picture(200), Picture(230)
         share = f"{100 * (RIGHT - LEFT):.1f}%"
         # Of whole positions, because a front end rounds a slider's number and sends it back.
         self.slider = widgets.IntSlider(
@@ -54,41 +63,29 @@ class AttackPanel:
             layout=widgets.Layout(width=share, margin=f"0 0 0 {100 * LEFT:.1f}%"),
         )
         self.own = widgets.Button(
-            description="back to the attack's own",
+            description="back to the attack's own threshold",
             tooltip="Take the threshold that the attack chose without knowing the members",
-            layout=widgets.Layout(width="auto", flex="0 0 auto"),
         )
-        self._at = widgets.HTML(
-            layout=widgets.Layout(flex="1 1 auto", min_width="0", margin="0 0 0 8px")
-        )
-        self._numbers = widgets.HTML()
-        self._surest = widgets.HTML()
-        self.slider.observe(self._slider_moved, "value")
-        self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position()))
-        self.box = widgets.VBox(
-            [
-                self._title,
-                self.histogram.widget,
-                self.slider,
-                widgets.HBox([self._at, self.own]),
-                self._numbers,
-                self.map.widget,
-                self._surest,
-            ],
-            layout=widgets.Layout(flex="1 1 0", min_width="0", overflow="hidden"),
-        )
+        self.own.add_class("mibench-own")
+        self.slider.observe(self._moved, "value")
+        self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position))
+        for control in (self.slider, self.own):
+            control.add_class("mibench-part")
+        self.box = widgets.VBox([self.scores.widget, self.slider, self.own, self.outcome.widget])
 
-    def result_on(self, target: TargetDataset, attack: str) -> Attacked | None:
+    def result_on(self, study: Study, target: TargetDataset, attack: Attack) -> Attacked | None:
         """Return what is shown if it is this attack's on these samples, whatever the ratio.
 
         It comes without metrics, which depend on the ratio.
         """
-        result = self._shown
-        if result is None or result.attack.name != attack:
+        if not self._is_on(study, target) or self.result.attack != attack:
             return None
-        if result.target.samples is not target.samples:
-            return None
-        return replace(result, target=target, metrics={})
+        return replace(self.result, target=target, metrics={})
+
+    def _is_on(self, study: Study, target: TargetDataset) -> bool:
+        if self._shown is None or study is not self._study:
+            return False
+        return np.array_equal(self._shown.target.samples, target.samples)
 
     @property
     def result(self) -> Attacked:
@@ -97,25 +94,16 @@ class AttackPanel:
         return self._shown
 
     @property
-    def curve(self) -> tuple[str, str, FloatArray, BoolArray]:
-        """Name, title, scores and membership."""
-        result = self.result
-        title = f"{result.attack.title} (AUC {self.estimates['auc'].value:.2f})"
-        return result.attack.name, title, result.inference.scores, result.is_member
-
-    @property
-    def html(self) -> str:
-        """Everything but the pictures."""
-        parts = (self._title, self._at, self._numbers, self._surest)
-        return "".join(part.value for part in parts)
+    def judged(self) -> Attacked:
+        """The same with the metrics that are shown."""
+        return replace(self.result, metrics=self.estimates)
 
     @property
     def threshold(self) -> float:
         """The threshold at the slider's position; at the one nearest to it, the attack's own."""
-        if self.slider.value == self._own_position():
+        if self.slider.value == self._own_position:
             return self.result.inference.threshold
-        low, high = self.histogram.interval
-        return low + (high - low) * self.slider.value / _STEPS
+        return float(self._axis.score(self.slider.value / _STEPS))
 
     @property
     def point(self) -> tuple[float, float]:
@@ -124,73 +112,128 @@ class AttackPanel:
         called = result.inference.scores >= self.threshold
         return float(called[~result.is_member].mean()), float(called[result.is_member].mean())
 
-    def show(self, experiment: Experiment, result: Attacked) -> None:
-        """Show an attack's answer; the threshold stays where it was if only the ratio changed."""
-        before, self._shown = self._shown, result
-        self._seed = experiment.seed
-        same_data = before is not None and before.target.samples is result.target.samples
-        if not same_data:
+    def show(self, of: str, study: Study, result: Attacked) -> None:
+        """Show an attack's answer; the threshold stays where it was if only the ratio changed.
+
+        Parameters
+        ----------
+        of : str
+            Of what choice this is the answer; see :class:`mibench.apps.explorer.page.Part`.
+        study : Study
+        result : Attacked
+        """
+        before, on_same = self._shown, self._is_on(study, result.target)
+        self._study, self._shown, self._of = study, result, of
+        if not on_same:
             samples = result.target.samples
-            self._outputs = experiment.signals.outputs("target", samples)
-            data = experiment.dataset
+            self._outputs = study.signals.outputs(samples)
+            data = study.dataset
             self._images = data.inputs[samples] if data.kind == "image" else None
-            self.map.show(PCA(2, random_state=0).fit_transform(self._outputs.log_probs))
+            with self._map.scene() as axes:
+                points = PCA(2, random_state=0).fit_transform(self._outputs.log_probs)
+                self._place = draw_map(axes, points)
         if before is None or before.inference is not result.inference:
-            inference = result.inference
-            title, source = escape(result.attack.title), escape(result.attack.source)
-            self._title.value = (
-                f'<div class="mibench-title">{title} '
-                f'<span class="mibench-note">{source}</span></div>'
-            )
-            self.histogram.show(inference.scores, result.is_member, inference.threshold)
-            self.slider.unobserve(self._slider_moved, "value")
-            self.slider.value = self._own_position()
-            self.slider.observe(self._slider_moved, "value")
-        self._judge()
+            with self._histogram.scene() as axes:
+                self._axis = draw_scores(axes, result)
+                axes.set_xlabel(axes.get_xlabel().replace("\n", " "))
+                self._mark = axes.axvline(0, color="black", lw=1.5, label="moved", animated=True)
+                band = Rectangle((0, 0), 0, 1, color="0.3", alpha=0.25, lw=0, label="withheld")
+                band.set(animated=True, transform=axes.get_xaxis_transform())
+                self._band = axes.add_patch(band)
+            self.slider.unobserve(self._moved, "value")
+            self.slider.value = self._own_position
+            self.slider.observe(self._moved, "value")
+        self.judge()
 
+    @property
     def _own_position(self) -> int:
-        low, high = self.histogram.interval
-        return round(_STEPS * (self.result.inference.threshold - low) / (high - low))
+        return round(_STEPS * float(self._axis.place(self.result.inference.threshold)))
 
-    def _slider_moved(self, _: object) -> None:
-        self._judge()
-        self._moved()
-
-    def _judge(self) -> None:
+    def judge(self) -> None:
         """Show what follows from the threshold."""
+        assert self._study is not None
         result, threshold = self.result, self.threshold
+        ratio = self._study.withheld(result.target.scenario)
+        seed = self._study.metrics_seed
         scores, is_member = result.inference.scores, result.is_member
         moved = Inference(scores, threshold)
-        ratio = result.target.scenario.withheld_ratio
-        keep = metrics.answered(moved, ratio, self._seed)
+        keep = metrics.answered(moved, ratio, seed)
         called = scores >= threshold
-        own = self.slider.value == self._own_position()
-        self.estimates = (own and result.metrics) or metrics.evaluate(
-            moved, is_member, ratio, self._seed
-        )
-        self.counts = {
-            "TP": int((called & is_member & keep).sum()),
-            "FN": int((~called & is_member & keep).sum()),
-            "TN": int((~called & ~is_member & keep).sum()),
-            "FP": int((called & ~is_member & keep).sum()),
-            "WM": int((~keep & is_member).sum()),
-            "WN": int((~keep & ~is_member).sum()),
-        }
+        own = self.slider.value == self._own_position
+        self.estimates = (own and result.metrics) or metrics.evaluate(moved, is_member, ratio, seed)
+        outcomes = [
+            *metrics.confusion(called, is_member, keep),
+            ~keep & is_member,
+            ~keep & ~is_member,
+        ]
+        names = ("TP", "FP", "FN", "TN", "WM", "WN")
+        self.counts = {n: int(o.sum()) for n, o in zip(names, outcomes, strict=True)}
+        self._place([*outcomes[:4], ~keep])
         self.own.disabled = own
-        note = (
-            "the attack's own" if own else f"the attack's own is {result.inference.threshold:.4g}"
+        doubtful = self._axis.place(scores[~keep])
+        ends = (doubtful.min(), doubtful.max()) if len(doubtful) else (0.0, 0.0)
+        self._band.set(x=ends[0], width=ends[1] - ends[0])
+        self._mark.set_xdata([self._axis.place(threshold)] * 2)
+        named = f"{result.attack.full_title}, {result.target.scenario.id}"
+        image = self._histogram.image(
+            in_words(replace(result, inference=moved, metrics=self.estimates))
         )
-        self._at.value = (
-            f'<div class="mibench-note">threshold <b>{threshold:.4g}</b> ({note})</div>'
+        self.scores.show(self._of, named, result.attack.source, image)
+        margin = np.abs(scores - threshold)
+        right, wrong = extremes(margin, called == is_member, keep)
+        counted = ", ".join(f"{count} {name}" for name, count in self.counts.items())
+        self.outcome.show(
+            self._of,
+            named,
+            threshold,
+            result.inference.threshold,
+            SHOWN,
+            self.estimates,
+            self.counts,
+            self._map.image(f"Map of the samples by outcome: {counted}."),
+            {
+                "Most confident about, right": self._samples(right),
+                "Most confident about, wrong": self._samples(wrong),
+            },
         )
-        self._numbers.value = tables.outcome(self.estimates, self.counts)
-        withheld = scores[~keep]
-        ends = (float(withheld.min()), float(withheld.max())) if len(withheld) else None
-        self.histogram.mark(threshold, ends)
-        self.map.mark(called, is_member, keep)
-        surest = tables.extremes(np.abs(scores - threshold), called == is_member, keep)
-        titles = ("Surest and right", "Surest and wrong")
-        self._surest.value = "".join(
-            tables.samples(title, chosen, self._outputs, scores, is_member, self._images)
-            for title, chosen in zip(titles, surest, strict=True)
-        )
+
+    def _samples(self, chosen: IntArray) -> list[dict[str, Any]]:
+        """Return what is said of samples at positions in the target dataset."""
+        outputs, result = self._outputs, self.result
+        return [
+            {
+                "truth": "member" if result.is_member[i] else "non-m.",
+                "label": outputs.labels[i],
+                "predicted": outputs.predicted[i],
+                "posterior": outputs.true_probs[i],
+                "score": result.inference.scores[i],
+                "source": "" if self._images is None else _thumbnail(self._images[i]),
+            }
+            for i in chosen
+        ]
+
+
+def _thumbnail(sample: NDArray[np.float32]) -> str:
+    # Channels last; one channel is grey.
+    pixels = np.clip(sample.transpose(1, 2, 0), 0, 1)
+    return png((255 * np.broadcast_to(pixels, (*pixels.shape[:2], 3))).astype(np.uint8))
+
+
+def extremes(margin: FloatArray, right: BoolArray, keep: BoolArray) -> tuple[IntArray, IntArray]:
+    """Return the samples that an attack is surest of, and rightly or wrongly so.
+
+    Parameters
+    ----------
+    margin : float array, (n,)
+        How far each score lies from the threshold, which is how sure the attack is.
+    right, keep : bool array, (n,)
+        Whether the answer is right, and whether there is one.
+
+    Returns
+    -------
+    two int arrays of at most ten positions
+        The right and the wrong ones, the surest first.
+    """
+    order = np.argsort(-margin, kind="stable")
+    order = order[keep[order]]
+    return order[right[order]][:_SAMPLES], order[~right[order]][:_SAMPLES]

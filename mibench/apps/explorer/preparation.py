@@ -6,35 +6,14 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 from mibench.errors import MIBenchError
-from mibench.store import Arrays, Store, digest
 
-# What a progress bar of tqdm prints: "training target:  42%|###  | 21/50 [00:03<..."
-_BAR = re.compile(r"([^:\r\x1b]+):\s*\d+%\|.*\|\s*(\d+)/(\d+) \[")
+# What a progress bar of tqdm prints: "training target:  42%|###  | 21/50 [00:03<00:04, ..."
+_BAR = re.compile(r"([^:\r\x1b]+):\s*\d+%\|.*\|\s*(\d+)/(\d+) \[[\d:]+<([\d:?]+)")
 
 Report = Callable[[str, float], None]
-
-
-class NotMade(Exception):
-    """A store lacks what was asked for: something must be trained or queried first."""
-
-
-class Finished(Store):
-    """A store that makes nothing: asked for arrays that it lacks, it raises :class:`NotMade`."""
-
-    def get(self, kind: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
-        """Return the arrays stored under `key`, or raise NotMade."""
-        # Looked for without the lock, which a process that is making them holds.
-        if not (self.directory / kind / f"{digest(key)}.npz").exists():
-            raise NotMade(kind)
-        return super().get(kind, key, _make_nothing)
-
-
-def _make_nothing() -> Arrays:
-    raise NotMade
 
 
 class Training:
@@ -64,7 +43,7 @@ class Training:
         MIBenchError
             If the command fails, with the sentence it printed, or if it was stopped.
         """
-        command = [sys.executable, "-c", "from mibench.apps.cli import main; main()", "attack"]
+        command = [sys.executable, "-m", "mibench", "attack"]
         with self._lock:
             if not self.stopped:
                 self._process = subprocess.Popen(
@@ -80,7 +59,10 @@ class Training:
             # Universal newlines: every state of a progress bar ends with a carriage return.
             for line in self._process.stderr:
                 if bar := _BAR.search(line):
-                    report(bar[1].strip(), int(bar[2]) / max(int(bar[3]), 1))
+                    what, done, all_of_it, left = bar.groups()
+                    said = f"{what.strip()}: {done} of {all_of_it}"
+                    said += "" if "?" in left else f", {left} left"
+                    report(said, int(done) / max(int(all_of_it), 1))
                 elif line.strip():
                     last = line.strip()
             self._process.stderr.close()

@@ -1,0 +1,153 @@
+"""Trainings: all that one target model needs for some attacks, trained and queried once."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock
+
+from mibench.apps.batch import jobs, kernels
+from mibench.apps.batch.jobs import Outcome, Tell
+from mibench.code import combined
+from mibench.data.loading import is_here
+from mibench.errors import MIBenchError
+from mibench.setting import Place, Setting
+from mibench.store import NotMade, digest, replacing
+from mibench.study.provenance import sources
+from mibench.study.study import Study
+
+if TYPE_CHECKING:
+    from mibench.apps.batch.notebooks import Task
+
+
+@dataclass(frozen=True)
+class Training:
+    """The training and querying of all models that some attacks need.
+
+    Attributes
+    ----------
+    setting : Setting
+    place : Place
+    attacks : tuple of str
+        Their labels.
+    data : str or None
+        The dataset's checksum, None where it is pinned by the package itself.
+    """
+
+    setting: Setting
+    place: Place
+    attacks: tuple[str, ...]
+    data: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What is trained, in words."""
+        named = {"dataset", "model"}
+        rest = self.setting.model_dump(exclude=named, exclude_defaults=True)
+        words = [self.setting.dataset, self.setting.model, *(f"{k}={v}" for k, v in rest.items())]
+        return " ".join(["training", *words])
+
+    @property
+    def alike(self) -> list[tuple[str, ...]]:
+        """Names of what its time can be estimated from, the most similar first."""
+        dataset = self.setting.dataset
+        return [("training", dataset, self.setting.model), ("training", dataset)]
+
+    @property
+    def record(self) -> Path:
+        """The file in the cache that says what was trained, how long it took and where it is."""
+        key = {**self.setting.model_dump(), "data": self.data, "torch": version("torch")}
+        key["code"] = combined(sources(self.setting, []))
+        return self.place.cache_dir / "trainings" / f"{digest(key)}.json"
+
+    def is_done(self) -> bool:
+        """Return whether everything was trained and is still in the cache."""
+        made = jobs.read_json(self.record)
+        there = all((self.place.cache_dir / name).exists() for name in made.get("files", []))
+        return bool(made) and there and set(self.attacks) <= set(made["attacks"])
+
+    def state(self) -> str:
+        """Return "done", "running" or "waiting"."""
+        if self.is_done():
+            return "done"
+        return "running" if jobs.is_held(self._lock) else "waiting"
+
+    def is_cached(self) -> bool:
+        """Return whether the cache holds everything, whoever put it there; reads the dataset.
+
+        Nothing is downloaded to find out.
+        """
+        try:
+            here = is_here(self.setting.dataset, self.place)
+            return self.is_done() or (here and not self._prepare(makes=False))
+        except (NotMade, MIBenchError):
+            return False
+
+    def run(self, threads: int, tell: Tell) -> Outcome:
+        """Train in a process of its own; one that dies is tried again."""
+        return jobs.attempt(self.name, tell, lambda: self._once(threads))
+
+    def _once(self, threads: int) -> tuple[str, bool]:
+        given = (threads, dict(os.environ))
+        try:
+            with ProcessPoolExecutor(1, kernels.context(), kernels.begin_fork, given) as pool:
+                return pool.submit(self._prepare).result(), False
+        except (BrokenProcessPool, *jobs.SERVER_GONE):
+            return "its process died each time", True
+        except Exception as problem:  # one failing training never takes the others down
+            return jobs.sentence(problem), False
+
+    @property
+    def _lock(self) -> Path:
+        return self.record.with_suffix(".lock")
+
+    def _prepare(self, makes: bool = True) -> str:
+        """Train and query what is not cached, keep a record, and return a user's mistake if any."""
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self._lock):
+            began = time.monotonic()
+            try:
+                study = Study(self.setting, self.place)
+                store, study.store.makes = study.store, makes
+                study.prepare(self.attacks)
+            except MIBenchError as error:
+                return str(error)
+            before = jobs.read_json(self.record)
+            spent = time.monotonic() - began if store.made else 0
+            files = sorted({*before.get("files", []), *store.asked})
+            made: dict[str, Any] = {
+                "setting": self.setting.model_dump(),
+                "attacks": sorted({*before.get("attacks", []), *self.attacks}),
+                "seconds": round(before.get("seconds", 0) + spent, 2),
+                "bytes": sum((store.directory / name).stat().st_size for name in files),
+                "files": files,
+            }
+            with replacing(self.record) as temporary:
+                temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
+        return ""
+
+
+def trainings(tasks: Iterable[Task]) -> list[Training]:
+    """Return each different training that tasks need, with the attacks that need it."""
+    found: dict[str, Training] = {}
+    for task in tasks:
+        if task.setting is not None:
+            key = repr((task.setting, task.place, task.data))
+            before = found[key].attacks if key in found else ()
+            attacks = tuple(dict.fromkeys((*before, *task.attacks)))
+            found[key] = Training(task.setting, task.place, attacks, task.data)
+    return list(found.values())
+
+
+def training_of(task: Task, among: Iterable[Training]) -> Training | None:
+    """Return the training that a task needs."""
+    return next((t for t in among if (t.setting, t.place) == (task.setting, task.place)), None)

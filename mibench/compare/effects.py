@@ -1,0 +1,81 @@
+"""How much each factor of the target dataset moves an attack, and which way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mibench.errors import MIBenchError
+from mibench.outputs import FloatArray
+from mibench.scenarios import DISTRIBUTIONS, FACTORS
+from mibench.study.results import setting_of, within
+
+
+def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
+    """Return each factor's share of an attack's variance and its signed size.
+
+    Returns
+    -------
+    DataFrame
+        One row per setting, attack and factor (the four of a scenario, and the seed where there
+        are several): `eta_squared`, the sum of squares that a model of all main effects loses
+        without the factor, over the total (type II, as the catalogue is unbalanced); `size`, the
+        metric at the factor's last level less that at its first, averaged over what differs in
+        the factor alone (:func:`mibench.study.results.within`; NaN for the seed, which has no
+        order, and where no such scenarios were run); and `first` and `last`, those levels. The
+        distributions are in the order normal, uniform, bernoulli.
+    """
+    ok = results[(results["status"] == "ok") & results[metric].notna()]
+    setting, found = setting_of(ok), []
+    for key, rows in ok.groupby(setting, sort=False, dropna=False):
+        named = dict(zip(setting, key, strict=True))
+        varied = [f for f in (*FACTORS, "seed") if rows[f].nunique() > 1]
+        sizes = {f: _sizes(rows, f, metric) for f in varied if f != "seed"}
+        for (attack, title), own in rows.groupby(["attack", "title"], sort=False):
+            for factor in varied:
+                size, first, last = sizes.get(factor, {}).get(attack, (np.nan, None, None))
+                found.append(
+                    {
+                        **named,
+                        "attack": attack,
+                        "title": title,
+                        "factor": factor,
+                        "eta_squared": _share(own, factor, varied, metric),
+                        "size": size,
+                        "first": first,
+                        "last": last,
+                    }
+                )
+    if not found:
+        raise MIBenchError("no factor has two levels among the results; run more scenarios")
+    return pd.DataFrame(found)
+
+
+def _sizes(rows: pd.DataFrame, factor: str, metric: str) -> dict[Any, tuple[float, Any, Any]]:
+    """Return each attack's change from a factor's first level to its last, and both levels."""
+    try:
+        means = within(rows, factor, metric).drop(columns="cells")
+    except MIBenchError:  # nothing differs in this factor alone
+        return {}
+    first, *_, last = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
+    return {attack: (size, first, last) for attack, size in (means[last] - means[first]).items()}
+
+
+def _share(rows: pd.DataFrame, factor: str, varied: list[str], metric: str) -> float:
+    """Return the type II sum of squares of a factor over the total."""
+    value = rows[metric].to_numpy(float)
+    total = ((value - value.mean()) ** 2).sum()
+    if not total:
+        return 0.0
+    rest = [f for f in varied if f != factor]
+    return float((_residual(rows, rest, value) - _residual(rows, varied, value)) / total)
+
+
+def _residual(rows: pd.DataFrame, factors: list[str], value: FloatArray) -> float:
+    design = [np.ones((len(rows), 1))]
+    design += [pd.get_dummies(rows[f].astype(str)).to_numpy(float)[:, 1:] for f in factors]
+    matrix = np.hstack(design)
+    fitted = matrix @ np.linalg.lstsq(matrix, value, rcond=None)[0]
+    return float(((value - fitted) ** 2).sum())

@@ -1,0 +1,74 @@
+"""Which factor moves which attack: shares of variance, with the signed size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from mibench.figures.rows import counted, only_setting
+from mibench.figures.style import WIDTHS, Picture, picture, style
+from mibench.study.metrics import METRICS
+
+
+def effect_table(
+    effects: pd.DataFrame, results: pd.DataFrame, metric: str = "ma", columns: int = 1
+) -> Picture:
+    """Draw each factor's share of every attack's variance, its signed size written in.
+
+    Parameters
+    ----------
+    effects : DataFrame
+        Rows of :func:`mibench.compare.effects.effects`.
+    results : DataFrame
+        The rows of one setting that they were found in.
+    metric : str
+        Of both.
+    columns : {1, 2}
+        Of the printed page.
+    """
+    setting, label = only_setting(results, "to draw"), METRICS[metric].label
+    order = list(dict.fromkeys(effects["factor"]))
+    wide = effects.pivot(index="title", columns="factor", values=["eta_squared", "size"])
+    wide = wide.loc[list(dict.fromkeys(effects["title"]))].astype(float)
+    shares, sizes = wide["eta_squared"][order], wide["size"][order]
+    text = sizes.map(lambda size: "" if size != size else f"{size:+.2f}")
+    with style():
+        figure, axes = picture(figsize=(WIDTHS[columns], 1.5 + 0.15 * len(shares)))
+        axes.grid(False)
+        sns.heatmap(
+            shares,
+            vmin=0,
+            vmax=1,
+            annot=text,
+            fmt="",
+            cmap="Blues",
+            cbar_kws={"label": f"share of the variance of {label}"},
+            annot_kws={"fontsize": 6},
+            linewidths=0.3,
+            linecolor="0.9",
+            ax=axes,
+        )
+        axes.set(xlabel="", ylabel="", title=setting)
+        axes.set_xticks(
+            axes.get_xticks(), [str(f).replace("_", "\n") for f in shares.columns], rotation=0
+        )
+        axes.tick_params(length=0)
+    named = effects.dropna(subset=["first"]).drop_duplicates("factor")
+    ends = "; ".join(
+        f"{row['factor'].replace('_', ' ')} from {row['first']} to {row['last']}"
+        for row in named.to_dict("records")
+    )
+    figure.caption = (
+        f"What moves {label} of {len(shares)} attacks on {setting}. Colour: each factor's share of "
+        "the variance over scenarios (eta squared, type II). Numbers: the change from a factor's "
+        f"first level to its last ({ends}), averaged over scenarios that differ in it alone. "
+        f"{counted(results)}."
+    )
+    means = {factor: float(np.nanmean(shares[factor])) for factor in order}
+    largest = max(means, key=lambda factor: means[factor])
+    figure.alt = (
+        f"Heat map; on average the {str(largest).replace('_', ' ')} explains most, "
+        f"{means[largest]:.0%} of an attack's variance."
+    )
+    return figure

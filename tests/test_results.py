@@ -1,0 +1,118 @@
+"""Tables on disk: who owns them, what became of damaged ones, and averages all else equal."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mibench.errors import MIBenchError
+from mibench.setting import Setting
+from mibench.store import safe
+from mibench.study import results
+
+
+def made(dataset: str, ma: float = 0.5, **setting: object) -> tuple[pd.DataFrame, pd.DataFrame]:
+    row = {"dataset": dataset, "model": "MLP", "seed": 0, "scenario": "ES01", "attack": "gap"}
+    row |= {"status": "ok", "ma": ma, **setting}
+    sample = {**row, "sample": [0, 1], "is_member": [True, False], "answer": [1, 0]}
+    return pd.DataFrame([row]), pd.DataFrame(sample).drop(columns=["ma", "status"])
+
+
+@pytest.mark.parametrize("dataset", ["digits", "results", "answers", 'a/"><b', "dataset=x", ".."])
+def test_names_never_collide(tmp_path: Path, dataset: str) -> None:
+    names = ["v1", "v1.2", "v1.answers", "my.answers", "my", "a b", "a_b", "../up"]
+    places = [results.place(tmp_path, dataset, name) for name in names]
+    for i, output in enumerate(places):
+        results.save(output, *made(dataset, seed=i))
+    assert {p.parent.parent for p in places} == {tmp_path}
+    for output in places:
+        assert results.readable(output)
+        for file in (results.results_of(output), results.answers_of(output)):
+            assert results.belongs_to(file) == output
+            assert re.fullmatch(r"[\w.+-]+", file.name, re.ASCII)
+    assert sorted(results.files(tmp_path, dataset)) == sorted(map(results.results_of, places))
+    table, answers = results.load(tmp_path, dataset)
+    assert sorted(table["seed"]) == list(range(8)) and set(table["dataset"]) == {dataset}
+    assert len(answers) == 16 and set(answers["dataset"]) == {dataset}
+    assert set(pd.read_parquet(tmp_path / "results")["dataset"]) == {dataset}
+    assert len(pd.read_parquet(tmp_path / "answers")) == 16
+
+
+def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
+    good, bad = (results.place(tmp_path, "digits", name) for name in ("good", "bad"))
+    results.save(good, *made("digits"))
+    for file in (results.results_of, results.answers_of):
+        results.save(bad, *made("digits", seed=1))
+        file(bad).write_bytes(file(bad).read_bytes()[:-20])
+        assert results.readable(good) and not results.readable(bad)
+        assert results.belongs_to(file(bad)) == bad
+        with pytest.warns(UserWarning, match="bad.parquet or its answers are damaged"):
+            table, answers = results.load(tmp_path)
+        assert list(table["seed"]) == [0] and len(answers) == 2
+    results.save(bad, *made("digits", seed=1))
+    assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
+
+
+@pytest.mark.parametrize("kind", ["results", "answers"])
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "gone"])
+def test_collections_are_rebuilt(tmp_path: Path, kind: str, damage: str) -> None:
+    results.save(results.place(tmp_path, "digits", "a"), *made("digits"))
+    results.load(tmp_path)
+    part = tmp_path / kind / "dataset=digits" / "part.parquet"
+    whole = part.read_bytes()
+    if damage == "gone":
+        part.unlink()
+    else:
+        cut = whole[:-9] if damage == "cut" else bytes(80) + whole[80:]
+        part.write_bytes(cut)
+    table, answers = results.load(tmp_path)
+    assert list(table["ma"]) == [0.5] and len(answers) == 2
+
+
+def test_a_row_is_about_scenario_attack_and_every_setting(tmp_path: Path) -> None:
+    other = {"construction": "pairs", "withholding": "attack", "levels": "absolute", "shadows": 2}
+    assert set(other) <= set(Setting.model_fields)
+    own = {name: Setting.model_fields[name].default for name in other} | {"train_lr": 0.1}
+    ways = [own, *({**own, name: value} for name, value in {**other, "train_lr": 0.2}.items())]
+    for i, way in enumerate(ways):
+        results.save(results.place(tmp_path, "digits", f"n{i}"), *made("digits", ma=i, **way))
+    table, answers = results.load(tmp_path)
+    assert len(table) == len(ways) and len(answers) == 2 * len(ways)
+    for _, way in table.iterrows():
+        assert len(results.of_setting(answers, way.to_frame().T.infer_objects())) == 2
+    results.save(results.place(tmp_path, "digits", "again"), *made("digits", ma=99, **ways[0]))
+    found = results.load(tmp_path)[0]
+    assert len(found) == len(ways) and 99 in set(found["ma"]) and 0 not in set(found["ma"])
+
+
+def test_within_gives_the_sign_that_each_cell_has() -> None:
+    """Withheld ratio lowers MA by .1 in every cell, though its plain mean rises (Simpson)."""
+    rows = []
+    for distance, base in ((1.0, 0.2), (2.0, 0.8)):
+        for ratio, effect in ((0.1, 0.0), (0.4, -0.1)):
+            # The high ratio was mostly run where MA is high anyhow.
+            for g in range(9 if (distance == 2.0) == (ratio == 0.4) else 1):
+                row = {"scenario": f"{distance}{ratio}{g}", "attack": "gap", "status": "ok"}
+                row |= {"distribution": "normal", "differential_distance": g, "seed": 0}
+                row |= {"distance": distance, "withheld_ratio": ratio, "ma": base + effect}
+                rows.append(row)
+    table = pd.DataFrame(rows)
+    plain = table.groupby("withheld_ratio")["ma"].mean()
+    assert plain[0.4] > plain[0.1] + 0.3
+    [found] = results.within(table, "withheld_ratio").to_dict("records")
+    assert found == pytest.approx({0.1: 0.5, 0.4: 0.4, "cells": 2})
+    # A cell without a value at one level is left out at all of them.
+    table.loc[(table["distance"] == 1.0) & (table["withheld_ratio"] == 0.4), "ma"] = np.nan
+    [found] = results.within(table, "withheld_ratio").to_dict("records")
+    assert found == pytest.approx({0.1: 0.8, 0.4: 0.7, "cells": 1})
+    with pytest.raises(MIBenchError, match="nothing differs in distance alone"):
+        results.within(table[table["scenario"].isin(["1.00.10", "2.00.48"])], "distance")
+
+
+def test_safe_names() -> None:
+    names = ["a b", "a_b", "a/b", "a\\b", "", ".hidden", "x" * 300, "x" * 301, "é", "v1.2"]
+    made = [safe(name) for name in names]
+    assert len(set(made)) == len(names) and all(re.fullmatch(r"[\w.+-]+", m, re.A) for m in made)
+    assert max(map(len, made)) < 100 and made[-1] == "v1.2"
