@@ -5,9 +5,9 @@
 For each seed a target model of Location30 is trained, and its 2,000 nonmembers are cut at random
 into 1,000 that pose as members and 1,000 that do not. Target datasets are built from these by both
 constructions, and every attack scores them: nothing is there to be found, so that an AUC apart
-from 0.5 is told by the construction. Printed per construction: each attack's mean AUC over scenarios
-and seeds, its deviation between seeds, and the p-value of a t-test over seeds, adjusted by Holm for
-all attacks; and the deciles of all AUCs.
+from 0.5 is told by the construction. Printed per construction: each attack's mean AUC over
+scenarios and seeds, its deviation between seeds, and the p-value of a t-test over seeds, adjusted
+by Holm for all attacks; and the deciles of all AUCs.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from sklearn.svm import OneClassSVM
 from mibench import attacks, scenarios
 from mibench.apps.cli import main
 from mibench.attacks import ATTACKS, Inference, Knowledge
+from mibench.attacks.bayes_optimal import BASE
 from mibench.attacks.blindmi import (
     BlindMIDiffWith,
     BlindMIDiffWithout,
@@ -444,6 +445,22 @@ def test_offline_rmia_takes_the_a_that_stand_ins_are_best_attacked_with() -> Non
     unseen = replace(target, reference_in=np.zeros((models, n), dtype=bool))
     attack.infer(unseen)
     assert attack.a_ == 0.3
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_base_is_its_formula_and_orders_as_rmia(temperature: float) -> None:
+    target, population = outputs(12, 300), outputs(13, 2000)
+    nowhere = np.zeros((8, 2000), dtype=bool)
+    known = Knowledge(auxiliary=replace(population, reference_in=nowhere))
+    found = BASE(temperature=temperature).infer(target).scores
+    assert target.reference_logits is not None
+    for i, label in enumerate(target.labels):
+        p = softmax(target.logits[i] / temperature)[label]
+        others = softmax(target.reference_logits[:, i] / temperature, axis=1)[:, label]
+        assert found[i] == pytest.approx(np.log(p / others.mean()))
+    shares = RMIA(temperature=temperature).fit(known).infer(target).scores
+    assert len(np.unique(shares)) > 100
+    assert (np.diff(shares[np.argsort(found)]) >= 0).all()
 
 
 def test_quantile_attacks_are_their_formulas() -> None:

@@ -190,9 +190,8 @@ class _Reader:
     def inputs(self, name: str, count: int, shape: Shape | None = None) -> FloatArray:
         array = check_numbers(name, self.left[name])
         self.met.add(name)
-        return self.checked(
-            name, check_values, (count, *(array.shape[1:] if shape is None else shape))
-        )
+        rest = array.shape[1:] if shape is None else shape
+        return self.checked(name, check_values, (count, *rest))
 
     def shadows(self, name: str | None) -> tuple[Labelled, ...]:
         name = name if name in self.left else self._named("shadow")

@@ -24,7 +24,7 @@ def attack_scenario(
     """Run ATTACK on one scenario.
 
     ATTACK is "all", a name such as loss_threshold, or a name with parameters such as
-    'rmia[gamma=2]'. What has to be trained first is trained, with progress, and kept for the next
+    'rmia[gamma=1]'. What has to be trained first is trained, with progress, and kept for the next
     time.
     """
     from mibench.attacks import ATTACKS, parse
