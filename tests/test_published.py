@@ -231,6 +231,9 @@ def test_ours_beside_theirs() -> None:
     assert set(levels["source"]) == {"Fig. 14", "Fig. 15", "Table IX"}
     drawn = scatter(same)
     assert f"({(same['metric'] == 'ma').sum()} in all)" in drawn.caption
+    # Sizes differ from dataset to dataset; the model is one.
+    sized = ours(0).assign(size_members=lambda t: t["dataset"].map(len))
+    assert len(published.beside(sized)) == len(same)
     with pytest.raises(MIBenchError, match="one model"):
         published.beside(pd.concat([ours(0), ours(0).assign(model="VGG16")]))
     with pytest.raises(MIBenchError, match="no results that the published record has too"):
