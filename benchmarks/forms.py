@@ -1,25 +1,29 @@
-"""What each form of an attack finds on Location30, the whole pool: python benchmarks/forms.py.
+"""What each form of an attack finds on the whole pool: python benchmarks/forms.py [DATASET].
 
 Targets of seeds 0 to 3 with 16 references, 16 distilled models and 10 shadows, trained once and
-kept. Location30 is read from MIBENCH_DATA.
+kept. The dataset is Location30 by default, read from MIBENCH_DATA.
 """
+
+import sys
 
 import numpy as np
 import pandas as pd
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score, roc_curve
 from sklearn.svm import OneClassSVM
 
 from mibench import Study
 from mibench.attacks.base import Knowledge, parse
+from mibench.attacks.class_threshold import ClassThreshold
 from mibench.construction.kernels import blindmi_features
-from mibench.outputs import FloatArray
+from mibench.outputs import FloatArray, Outputs
 
+DATASET = sys.argv[1] if len(sys.argv) > 1 else "Location30"
 SEEDS = range(4)
 FORMS = (
     *("rmia[gamma=1,temperature=1]", "rmia[temperature=1]", "rmia[gamma=1]", "rmia"),
     *("rmia[likelihood=taylor]", "rmia_offline", "rmia_offline[a=0.3]", "rmia_offline[a=1]"),
-    *("lira_online[pooled=0]", "lira_online[pooled=4]", "lira_online[pooled=8]", "lira_online"),
-    *("lira_online[pooled=32]", "lira_online[pooled=1000000]"),
+    *("base", "lira_online[pooled=0]", "lira_online", "lira_online[pooled=1000000]"),
     *("lira_offline[pooled=0]", "lira_offline", "lira_offline[pooled=1000000]"),
     *("attack_r[smoothing=share]", "attack_r[smoothing=linear]", "attack_r"),
     *("distillation[smoothing=share]", "distillation[smoothing=linear]", "distillation"),
@@ -28,8 +32,7 @@ FORMS = (
     *("blindmi_1class[nu=0.5]", "blindmi_1class"),
     *("quantile_regression[form=quantile]", "quantile_regression"),
     *("class_confidence", "class_entropy", "class_modified_entropy"),
-    *("nn_attack[own_network_from=1000000]", "nn_attack[own_network_from=50]", "nn_attack"),
-    *("top3_nn", "top2_true", "shapley"),
+    *("nn_attack[own_network_from=1000000]", "nn_attack"),
 )
 
 
@@ -52,17 +55,26 @@ def radial(study: Study) -> FloatArray:
     return scores
 
 
+def on_plain_scale(attack: ClassThreshold, target: Outputs) -> FloatArray:
+    """Return the scores of a threshold a class on the metric itself, not its log or logit."""
+    values = attack.metric(target), attack.thresholds_[target.labels]
+    inverse = expit if attack.name == "class_confidence" else lambda x: -np.exp(-x)
+    plain: FloatArray = inverse(values[0]) - inverse(values[1])
+    return plain
+
+
 def main() -> None:
-    """Print a table of means over seeds."""
+    """Print means over seeds, after each seed."""
     rows = []
     for seed in SEEDS:
-        study = Study.read({"dataset": "Location30", "seed": seed, "shadows": 10})
+        study = Study.read({"dataset": DATASET, "seed": seed, "shadows": 10})
         labelled = study.signals.labelled
         rows.append({"form": "1class, radial", **measured(labelled.is_member, radial(study), 0.0)})
         for attack in parse(FORMS):
+            print(seed, attack.label, file=sys.stderr, flush=True)
             known = study._knowledge(attack)
             target = study.signals.outputs(study.signals.pool, attack.needs)
-            for shadows in (1, 10) if "shadow" in attack.needs else (10,):
+            for shadows in (1, 10) if attack.label == "nn_attack" else (10,):
                 few = Knowledge(
                     known.seed,
                     known.shadows[:shadows],
@@ -76,8 +88,13 @@ def main() -> None:
                 rows.append(
                     {"form": form, **measured(labelled.is_member, found.scores, found.threshold)}
                 )
-        print(f"seed {seed}", flush=True)
-    print(pd.DataFrame(rows).groupby("form", sort=False).mean().round(3).to_string())
+                if isinstance(attack, ClassThreshold):
+                    plain = on_plain_scale(attack, target)
+                    rows.append(
+                        {"form": f"{form}, plain", **measured(labelled.is_member, plain, 0.0)}
+                    )
+        means = pd.DataFrame(rows).groupby("form", sort=False).mean().round(3)
+        print(f"means of seeds 0 to {seed}\n{means.to_string()}", flush=True)
 
 
 if __name__ == "__main__":

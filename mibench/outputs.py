@@ -5,7 +5,7 @@ Validation of arrays, whoever made them, is done here and nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -165,6 +165,8 @@ def log_probs(logits: FloatArray) -> FloatArray:
 
 def cross_entropy(logits: FloatArray, labels: IntArray) -> FloatArray:
     """Return the unclipped cross entropy, in nats, of (..., n, C) logits: (..., n)."""
+    if logits.ndim > 2:  # one model at a time: all of them in double precision take much memory
+        return np.stack([cross_entropy(model, labels) for model in logits])
     logits = logits.astype(np.float64)
     return logsumexp(logits, axis=-1) - true_logit(logits, labels)
 
@@ -175,10 +177,12 @@ def scaled_logit(logits: FloatArray, labels: IntArray) -> FloatArray:
     Computed as the true logit less the log-sum-exp of the others, which is exact where p_y
     rounds to one (Carlini et al. 2022, the logit scaling of the model's confidence).
     """
-    logits = logits.astype(np.float64)
-    others = logits.copy()
+    if logits.ndim > 2:
+        return np.stack([scaled_logit(model, labels) for model in logits])
+    others = logits.astype(np.float64)
+    true = true_logit(others, labels)
     np.put_along_axis(others, _index(logits, labels), -np.inf, axis=-1)
-    return true_logit(logits, labels) - logsumexp(others, axis=-1)
+    return true - logsumexp(others, axis=-1)
 
 
 def true_logit(logits: FloatArray, labels: IntArray) -> FloatArray:
@@ -190,88 +194,146 @@ def _index(logits: FloatArray, labels: IntArray) -> IntArray:
     return np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1))
 
 
+# A size that is known, or in words what it counts.
+Shape = tuple[int | str, ...]
+
+
 def check_outputs(
-    name: str, values: ArrayLike, labels: ArrayLike, are_probs: bool
-) -> tuple[FloatArray, IntArray]:
-    """Return logits (n, C) and labels (n,) of arrays that came from outside.
+    name: str,
+    values: ArrayLike,
+    lead: Shape,
+    classes: int | None = None,
+    say: Callable[[str], None] = lambda note: None,
+) -> FloatArray:
+    """Return the logits (*lead, C) of posteriors or logits that came from outside.
+
+    One column, (*lead,) or (*lead, 1), is that of class 1 of two. Of posteriors the logarithm is
+    returned. Single precision stays so.
+
+    Parameters
+    ----------
+    name : str
+        With "logits" in it where the values are logits.
+    values : array
+    lead : tuple
+    classes : int, optional
+    say : callable, optional
+        Called with one sentence about whatever was interpreted.
 
     Raises
     ------
     MIBenchError
-        If an array is not numeric, holds NaN or infinity, has the wrong shape, a label lies
-        outside the classes, or rows of probabilities do not sum to one.
+        If the array is not numeric, holds NaN or infinity or has the wrong shape, if rows of
+        posteriors do not sum to one beyond what rounding to two digits or more explains, or those
+        of logits do.
     """
-    array, classes = _numeric(name, values), _numeric(f"the labels of {name}", labels)
-    if array.ndim != 2 or array.shape[1] < 2:
-        raise MIBenchError(f"{name} has shape {array.shape}; expected (samples, classes)")
-    if classes.shape != array.shape[:1]:
+    array, are_logits = check_numbers(name, values), "logits" in name
+    column = array.shape[len(lead) :] in ((), (1,)) and classes in (None, 2)
+    if column:
+        array, classes = array.reshape((*array.shape[: len(lead)], 1)), 1
+    array = check_values(name, array, (*lead, classes or "classes"))
+    low, sums = array.min(), array.sum(axis=-1)
+    # Logits sum to one by chance in single rows only.
+    in_range = sums.max() <= 1 if column else np.median(np.abs(sums - 1)) < 0.01
+    if are_logits and low >= 0 and in_range:
         raise MIBenchError(
-            f"the labels of {name} have shape {classes.shape}; expected {array.shape[:1]}, "
-            "one a row"
+            f"{name} holds posteriors: no value is below 0 and "
+            f"{'none above 1' if column else 'the rows sum to one'}; name the array "
+            f"{name.replace('logits', 'probs')}"
         )
-    if len(array) == 0:
-        raise MIBenchError(f"{name} holds no samples")
-    if (classes != np.floor(classes)).any() or classes.min() < 0 or classes.max() >= array.shape[1]:
-        from_one = classes.min() == 1 and classes.max() == array.shape[1]
-        raise MIBenchError(
-            f"the labels of {name} must be whole numbers from 0 to {array.shape[1] - 1}; "
-            f"found {classes.min():g} to {classes.max():g}"
-            + ("; they count from 1: subtract 1" if from_one else "")
-        )
-    if are_probs:
-        sums = array.sum(axis=1)
-        if array.min() < 0 or np.abs(sums - 1).max() > 1e-3:
-            worst = int(np.abs(sums - 1).argmax())
-            raise MIBenchError(
-                f"the rows of {name} are not probabilities: row {worst} sums to {sums[worst]:.4g}, "
-                f"the smallest value is {array.min():.4g}; give posteriors, or logits under a name "
-                "that ends in _logits"
-            )
-        # A zero was rounded from something, which is taken to be less than all that were not.
-        least = min(LOWEST_PROBABILITY, array[array > 0].min())
-        array = np.log(np.maximum(array, least))
-    return array, classes.astype(np.int64)
+    if column:
+        say(f"{name} is one column, which is taken for class 1 of two")
+        other = np.zeros_like(array) if are_logits else 1 - array
+        array, low = np.concatenate([other, array], axis=-1), min(low, other.min())
+        sums = np.ones(array.shape[:-1])
+    return array if are_logits else _log(name, array, low, sums, say)
 
 
-def check_membership(name: str, values: ArrayLike, length: int) -> BoolArray:
-    """Return a membership mask (n,) that came from outside, or raise MIBenchError."""
-    mask = _numeric(name, values)
-    if mask.shape != (length,):
-        raise MIBenchError(f"{name} has shape {mask.shape}; expected ({length},), one a sample")
+def _log(
+    name: str, probs: FloatArray, low: float, sums: FloatArray, say: Callable[[str], None]
+) -> FloatArray:
+    off = np.abs(sums - 1)
+    digits = _digits(probs[off > 1e-3]) if off.max() > 1e-3 else None
+    # What rounding can add up to, but never so much that a row says nothing.
+    most = 1e-3 if digits is None else min(0.5, probs.shape[-1] * 0.5 * 10**-digits + 1e-6)
+    if low < 0 or off.max() > most:
+        raise MIBenchError(
+            f"the rows of {name} are not probabilities: row {int(off.argmax())} sums to "
+            f"{sums.flat[off.argmax()]:.4g}, the smallest value is {low:.4g}; give posteriors, or "
+            "logits under a name that ends in _logits"
+        )
+    if digits is not None:
+        say(
+            f"{name} is rounded to {digits} digits, with sums from {sums.min():.4g} to "
+            f"{sums.max():.4g}: each row was divided by its sum"
+        )
+        probs = probs / sums[..., None]
+    # A zero was rounded from something, which is taken to be less than all that were not.
+    least = min(LOWEST_PROBABILITY, probs.min(where=probs > 0, initial=1.0))
+    logits: FloatArray = np.maximum(probs, probs.dtype.type(least))
+    return np.log(logits, out=logits)
+
+
+def _digits(values: FloatArray) -> int | None:
+    """Return to how many digits, 2 to 6, values are rounded; None where to more."""
+    for digits in range(2, 7):
+        scaled = values.astype(np.float64) * 10**digits
+        if np.abs(scaled - np.round(scaled)).max() < 1e-7 * 10**digits:
+            return digits
+    return None
+
+
+def check_labels(name: str, values: ArrayLike, shape: Shape, classes: int) -> IntArray:
+    """Return labels that came from outside, or raise MIBenchError."""
+    labels = check_values(name, values, shape)
+    if (labels != np.floor(labels)).any() or labels.min() < 0 or labels.max() >= classes:
+        from_one = labels.min() == 1 and labels.max() == classes
+        raise MIBenchError(
+            f"{name} must be whole numbers from 0 to {classes - 1}; found {labels.min():g} to "
+            f"{labels.max():g}" + ("; they count from 1: subtract 1" if from_one else "")
+        )
+    return labels.astype(np.int64)
+
+
+def check_mask(name: str, values: ArrayLike, shape: Shape) -> BoolArray:
+    """Return a mask of 0 and 1 that came from outside, or raise MIBenchError."""
+    mask = check_values(name, values, shape)
     if not np.isin(mask, (0, 1)).all():
         raise MIBenchError(f"{name} must hold only 0 and 1 (or false and true)")
-    if mask.all() or not mask.any():
-        missing = "nonmembers" if mask.all() else "members"
-        raise MIBenchError(f"{name} marks no {missing}; an attack needs members and nonmembers")
     return mask.astype(bool)
 
 
-def check_references(
-    logits: ArrayLike, trained_on: ArrayLike, shape: tuple[int, int]
-) -> tuple[FloatArray, BoolArray]:
-    """Return reference logits (K, n, C) and their mask (K, n) that came from outside."""
-    array = _numeric("reference_logits", logits)
-    mask = _numeric("reference_in", trained_on)
-    if array.ndim != 3 or array.shape[1:] != shape:
-        raise MIBenchError(
-            f"reference_logits has shape {array.shape}; expected (models, {shape[0]}, {shape[1]})"
-        )
-    if mask.shape != array.shape[:2] or not np.isin(mask, (0, 1)).all():
-        raise MIBenchError(
-            f"reference_in must hold 0 and 1 with shape {array.shape[:2]}; it has {mask.shape}"
-        )
-    return array, mask.astype(bool)
+def check_membership(name: str, values: ArrayLike, shape: Shape) -> BoolArray:
+    """Return a mask with members and nonmembers in each row, or raise MIBenchError."""
+    mask = check_mask(name, values, shape)
+    for missing, side in (("nonmembers", ~mask), ("members", mask)):
+        if not side.any(axis=-1).all():
+            raise MIBenchError(f"{name} marks no {missing}; an attack needs members and nonmembers")
+    return mask
 
 
-def _numeric(name: str, values: ArrayLike) -> NDArray[Any]:
+def check_values(name: str, values: ArrayLike, shape: Shape) -> FloatArray:
+    """Return finite numbers that came from outside, or raise MIBenchError."""
+    array = check_numbers(name, values)
+    wrong = any(isinstance(w, int) and w != s for w, s in zip(shape, array.shape, strict=False))
+    if array.ndim != len(shape) or wrong:
+        expected = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
+        raise MIBenchError(f"{name} has shape {array.shape}; expected ({expected})")
+    if array.size == 0:
+        raise MIBenchError(f"{name} is empty")
+    if not (finite := np.isfinite(array)).all():
+        raise MIBenchError(f"{name} holds {(~finite).sum()} values that are NaN or infinite")
+    return array
+
+
+def check_numbers(name: str, values: ArrayLike) -> FloatArray:
+    """Return an array of numbers in single precision, if it came so, or in double."""
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors with gradients
         raise MIBenchError(f"{name} is no array of numbers: {error}") from None
     if array.dtype.kind not in "biuf":
         raise MIBenchError(f"{name} holds {array.dtype} values; expected numbers")
-    if not np.isfinite(array).all():
-        raise MIBenchError(
-            f"{name} holds {int((~np.isfinite(array)).sum())} values that are NaN or infinite"
-        )
-    return array.astype(np.float64)
+    exact = 4 if array.dtype.kind == "f" else 2
+    single = array.dtype.itemsize <= exact
+    return np.asarray(array, np.float32 if single else np.float64, order="C")

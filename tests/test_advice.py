@@ -55,7 +55,7 @@ def test_labels_only_attacks_read_labels_only(digits: Study) -> None:
     other = Outputs(logits, seen.labels, copies=seen.copies)
     flags = {}
     for name in ("gap", "label_only", "loss_threshold", "class_confidence", "top1_threshold"):
-        attack = digits._fit(attacks.named(name))
+        attack = digits.fitted(attacks.named(name))
         flags[name] = np.array_equal(attack.infer(seen).scores, attack.infer(other).scores)
     assert flags == {name: attacks.named(name).labels_only for name in flags}
 

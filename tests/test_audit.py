@@ -60,6 +60,14 @@ def test_the_natural_model_is_at_higher_risk_than_the_defended(
     assert table.loc["gap", "ma"] == defended.loc["gap", "ma"]
 
 
+def test_accuracies_are_those_that_song_and_mittal_found(peer: Path, natural: AuditReport) -> None:
+    found = natural.table.set_index("attack")["accuracy"].round(3)
+    named = ["class_confidence", "class_entropy", "class_modified_entropy", "gap"]
+    assert list(found[named]) == [0.763, 0.616, 0.781, 0.687]
+    defended = audit_file(peer, "target_probs_memguard").table.set_index("attack")["accuracy"]
+    assert list(defended[named[:3]]) == pytest.approx([0.691, 0.521, 0.688], abs=6e-4)
+
+
 def test_numbers_are_those_of_the_file(peer: Path, natural: AuditReport) -> None:
     with np.load(peer) as file:
         probs, labels = file["target_probs"], file["target_labels"]
@@ -119,7 +127,7 @@ def test_from_python_and_logits(tmp_path: Path) -> None:
     assert table["auc"].to_numpy() == pytest.approx(report.table["auc"].to_numpy())
 
 
-def test_no_attack_sees_the_targets_membership() -> None:
+def test_no_attack_sees_the_targets_membership(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Outputs] = []
 
     class Spy(Attack):
@@ -130,18 +138,16 @@ def test_no_attack_sees_the_targets_membership() -> None:
             seen.append(target)
             return Inference(np.zeros(len(target)), 0.5)
 
-    ATTACKS["spy"] = Spy
-    try:
-        arrays = small()
-        target = {k.removeprefix("target_"): v for k, v in arrays.items() if "target" in k}
-        mibench.audit(target)
-        flipped = mibench.audit(target | {"is_member": 1 - target["is_member"]})
-    finally:
-        del ATTACKS["spy"]
+    monkeypatch.setitem(ATTACKS._things, "spy", Spy)
+    arrays = small()
+    target = {k.removeprefix("target_"): v for k, v in arrays.items() if "target" in k}
+    mibench.audit(target)
+    flipped = mibench.audit(target | {"is_member": 1 - target["is_member"]})
     assert "spy" in set(flipped.table["attack"])
     a, b = (vars(s) for s in seen)
     assert a.keys() == b.keys() and not any("member" in k for k in a)
-    assert (a["logits"] == b["logits"]).all()
+    # The order they come in is random, and another one each time.
+    assert (np.sort(a["logits"], axis=0) == np.sort(b["logits"], axis=0)).all()
 
 
 BROKEN = [
@@ -151,14 +157,15 @@ BROKEN = [
     ({"target_labels": np.full(60, 5)}, "whole numbers from 0 to 4"),
     ({"target_labels": np.arange(60) % 5 + 1}, "1 to 5; they count from 1: subtract 1"),
     ({"target_labels": np.full(60, 0.5)}, "whole numbers from 0 to 4"),
-    ({"target_labels": np.zeros(59, dtype=int)}, r"have shape \(59,\); expected \(60,\)"),
+    ({"target_labels": np.zeros(59, dtype=int)}, r"has shape \(59,\); expected \(60,\)"),
     ({"target_is_member": np.ones(60)}, "marks no nonmembers"),
     ({"shadow_is_member": np.zeros(80)}, "marks no members"),
     ({"target_is_member": np.full(60, 2)}, "only 0 and 1"),
     ({"target_is_member": np.ones(61)}, r"has shape \(61,\)"),
-    ({"target_probs": np.ones(60)}, r"expected \(samples, classes\)"),
+    ({"target_probs": np.ones(60)}, "target_labels must be whole numbers from 0 to 1"),
+    ({"target_probs": np.ones((60, 5, 2))}, r"expected \(samples, classes\)"),
     ({"target_labels": np.array(["a"] * 60)}, "expected numbers"),
-    ({"shadow_probs": np.full((80, 4), 0.25), "shadow_labels": np.zeros(80)}, "5 classes but"),
+    ({"shadow_probs": np.full((80, 4), 0.25), "shadow_labels": np.zeros(80)}, r"\(samples, 5\)"),
     ({"target_labels": None}, "has no array 'target_labels'; it holds target_probs"),
     ({"shadow_probs": None}, "has no array 'shadow_probs'"),
     ({"reference_logits": np.zeros((4, 60, 5))}, "has no array 'reference_in'"),
@@ -166,7 +173,7 @@ BROKEN = [
         {"reference_logits": np.zeros((4, 60, 3)), "reference_in": np.zeros((4, 60))},
         r"expected \(models, 60, 5\)",
     ),
-    ({"target_probs": np.zeros((0, 5)), "target_labels": np.zeros(0)}, "holds no samples"),
+    ({"target_probs": np.zeros((0, 5)), "target_labels": np.zeros(0)}, "target_probs is empty"),
     ({"target_labels": np.array([{}] * 60, dtype=object)}, "holds Python objects"),
 ]
 
@@ -320,7 +327,7 @@ def test_a_file_that_unpacks_to_more_than_memory_is_refused(
 ) -> None:
     bomb = tmp_path / "bomb.npz"
     np.savez_compressed(bomb, **small(), padding=np.zeros(1_000_000))
-    monkeypatch.setattr("mibench.study.audit._memory", lambda: 1_000_000)
+    monkeypatch.setattr("mibench.study.npz.memory", lambda: 1_000_000)
     with pytest.raises(MIBenchError, match="unpacks to"):
         audit_file(bomb)
 
@@ -367,7 +374,8 @@ def audited(folder: Path, arrays: dict[str, Any]) -> pd.DataFrame:
 def test_rows_have_the_keys_of_an_experiments(digits: Study, natural: AuditReport) -> None:
     row, _ = digits.run(["ES10"], ["loss_threshold"])
     of_scenarios = set(row.columns) - set(natural.table.columns)
-    assert set(natural.table.columns) < set(row.columns)
+    assert set(natural.table.columns) - {"samples_left_out"} < set(row.columns)
+    assert {"code", "seed", "references", "shadows", "target_test_accuracy"} <= set(natural.table)
     assert not {c for c in of_scenarios if c.startswith(tuple(metrics.METRICS))}
 
 
@@ -384,3 +392,260 @@ def test_an_unknown_ending_is_refused_before_any_work(tmp_path: Path) -> None:
     out = tmp_path / "a.csv"
     result = CliRunner().invoke(main, ["audit", str(tmp_path / "none.npz"), "--out", str(out)])
     assert result.exit_code == 2 and "neither in .json nor in .parquet" in result.stderr
+
+
+CLASSES, BOOST = 5, np.eye(5)
+
+
+def answers(rng: Any, labels: Any, seen: Any) -> Any:
+    """Return simulated logits (..., n, C), surer of the label where a model saw the sample."""
+    seen = np.asarray(seen)
+    noise = rng.normal(size=(*seen.shape, CLASSES))
+    return (noise + (1 + 2 * seen[..., None]) * BOOST[labels]).astype(np.float32)
+
+
+def everything(shadows: int = 2, references: int = 16, n: int = 120, a: int = 90) -> dict[str, Any]:
+    """Return every array that an audit takes, of simulated models."""
+    rng = np.random.default_rng(3)
+    labels, own = rng.integers(0, CLASSES, n), rng.integers(0, CLASSES, a)
+    is_member = rng.permutation(n) % 2
+    inside = np.argsort(rng.random((references, n)), axis=0) < references // 2
+    shadow_in = np.stack([rng.permutation(n) % 2 for _ in range(shadows)])
+    nobody, mixed = np.zeros(a, dtype=int), np.broadcast_to(is_member, (6, n))
+    return {
+        "target_logits": answers(rng, labels, is_member),
+        "target_labels": labels,
+        "target_is_member": is_member,
+        "shadow_logits": answers(rng, labels, shadow_in),
+        "shadow_labels": labels,
+        "shadow_is_member": shadow_in,
+        "shadow_auxiliary_logits": answers(rng, own, np.tile(nobody, (shadows, 1))),
+        "shadow_perturbed_logits": answers(rng, labels, np.repeat(shadow_in[:, None], 6, axis=1)),
+        "shadow_noisy_loss": rng.exponential(size=(shadows, 6, n)),
+        "shadow_noisy_predicted": rng.integers(0, CLASSES, (shadows, 6, n)),
+        "reference_probs": softmax(answers(rng, labels, inside), axis=-1),
+        "reference_in": inside,
+        "distilled_logits": answers(rng, labels, np.repeat(is_member[None], 4, axis=0) / 2),
+        "auxiliary_logits": answers(rng, own, nobody),
+        "auxiliary_labels": own,
+        "auxiliary_reference_logits": answers(rng, own, np.tile(nobody, (references, 1))),
+        "auxiliary_inputs": rng.random((a, 3, 4)),
+        "inputs": rng.random((n, 3, 4)),
+        "generated_logits": answers(rng, own, nobody),
+        "generated_labels": own,
+        "random_logits": answers(rng, own, nobody),
+        "perturbed_probs": softmax(answers(rng, labels, mixed), axis=-1),
+        "noisy_loss": rng.exponential(size=(6, n)),
+        "noisy_predicted": rng.integers(0, CLASSES, (6, n)),
+    }
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> AuditReport:
+    path = tmp_path_factory.mktemp("all") / "all.npz"
+    np.savez(path, **everything(), class_names=np.array(["a"]), logits_of_target=np.zeros(3))
+    return audit_file(path)
+
+
+@pytest.mark.parametrize("attack", list(ATTACKS))
+def test_a_file_with_every_array_runs_every_attack(complete: AuditReport, attack: str) -> None:
+    assert attack not in complete.left_out
+    row = complete.table.set_index("attack").loc[attack]
+    assert row["samples"] == 120 and 0 <= row["auc"] <= 1
+
+
+def test_what_was_not_read_and_the_targets_accuracy_are_told(complete: AuditReport) -> None:
+    text = str(complete)
+    assert "not read: class_names, logits_of_target" in text
+    arrays = everything()
+    right = arrays["target_logits"].argmax(axis=1) == arrays["target_labels"]
+    members = arrays["target_is_member"].astype(bool)
+    said = f"{right[members].mean():.1%} of its members rightly and {right[~members].mean():.1%}"
+    assert said in text.replace("\n", " ")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("name", sorted(everything()))
+def test_an_attack_runs_or_says_what_it_lacks(name: str) -> None:
+    arrays = everything()
+    del arrays[name]
+    try:
+        report = mibench.audit({}, **arrays)
+    except MIBenchError as error:
+        # Not whole: of outputs their labels, of references what they were trained on.
+        assert f"no array {name.replace('logits', 'probs')!r}" in str(error)
+    else:
+        assert set(report.left_out) | set(report.table["attack"]) == set(ATTACKS)
+        assert all(reason.startswith("lacks ") for reason in report.left_out.values())
+        assert report.left_out
+
+
+def test_labels_of_copies_are_enough_for_an_attack_that_reads_no_more() -> None:
+    arrays = {k: v for k, v in everything().items() if not k.endswith("_loss")}
+    report = mibench.audit({}, **arrays)
+    assert {"merlin", "morgan"} == set(report.left_out)
+    assert report.left_out["merlin"] == "lacks noisy_loss, shadow_noisy_loss"
+    arrays["perturbed_predicted"] = arrays.pop("perturbed_probs").argmax(axis=-1)
+    arrays["shadow_perturbed_predicted"] = arrays.pop("shadow_perturbed_logits").argmax(axis=-1)
+    again = mibench.audit({}, **arrays).table.set_index("attack")
+    label_only = report.table.set_index("attack").loc["label_only"]
+    assert again.loc["label_only", "auc"] == label_only["auc"]
+
+
+def core(**changes: Any) -> dict[str, Any]:
+    """Return the target's and the reference models' arrays."""
+    named = ("target_", "reference_")
+    return {k: v for k, v in everything().items() if k.startswith(named)} | changes
+
+
+def audited_core(**changes: Any) -> AuditReport:
+    return mibench.audit({}, **core(**changes))
+
+
+def test_one_column_is_the_posterior_of_class_one() -> None:
+    rng = np.random.default_rng(0)
+    labels, is_member = rng.integers(0, 2, 200), np.arange(200) % 2
+    inside = np.argsort(rng.random((8, 200)), axis=0) < 4
+    one = (rng.normal(size=200) + (labels * 2 - 1) * (1 + is_member)) * 2
+    others = (rng.normal(size=(8, 200)) + (labels * 2 - 1) * (1 + inside)) * 2
+    given = {"labels": labels, "is_member": is_member}
+    p, q = 1 / (1 + np.exp(-one)), 1 / (1 + np.exp(-others))
+    whole = mibench.audit(
+        {"probs": np.stack([1 - p, p], axis=1), **given},
+        references={"probs": np.stack([1 - q, q], axis=-1), "in": inside},
+    ).table
+    for target, references in (
+        ({"probs": p}, {"probs": q}),
+        ({"probs": p[:, None]}, {"logits": others[..., None]}),
+        ({"logits": one}, {"probs": q}),
+    ):
+        report = mibench.audit(target | given, references=references | {"in": inside})
+        assert report.table["auc"].to_numpy() == pytest.approx(whole["auc"].to_numpy(), abs=1e-3)
+        assert sum("is one column" in note for note in report.notes) == 2
+    with pytest.raises(MIBenchError, match=r"target_logits holds posteriors.*target_probs"):
+        mibench.audit({"logits": p, **given})
+
+
+@pytest.mark.parametrize("digits", [2, 3])
+def test_rounded_posteriors_are_divided_by_their_sums(digits: int) -> None:
+    exact = softmax(core()["target_logits"].astype(float), axis=1)
+    rounded = np.round(exact, digits)
+    assert np.abs(rounded.sum(axis=1) - 1).max() > 0.9 * 10**-digits
+    owned = {k: v for k, v in core(target_probs=rounded).items() if k != "target_logits"}
+    report = mibench.audit({}, **owned)
+    assert any(f"target_probs is rounded to {digits} digits" in note for note in report.notes)
+    table, wanted = (r.table.set_index("attack")["auc"] for r in (report, audited_core()))
+    assert table["calibrated"] == pytest.approx(wanted["calibrated"], abs=0.01)
+    for wrong in (np.round(exact, 1), rounded * 1.05):
+        with pytest.raises(MIBenchError, match="are not probabilities"):
+            mibench.audit({}, **owned | {"target_probs": wrong})
+
+
+def test_labels_off_by_one_and_inverted_membership_are_doubted() -> None:
+    assert not audited_core().notes
+    arrays = core()
+    shifted = audited_core(target_labels=(arrays["target_labels"] + 1) % CLASSES)
+    inverted = audited_core(target_is_member=1 - arrays["target_is_member"])
+    outside = audited_core(reference_in=~arrays["reference_in"])
+    for report, name in (
+        (shifted, "target_is_member"),
+        (inverted, "target_is_member"),
+        (outside, "reference_in"),
+    ):
+        assert any(
+            note.startswith(f"caution: the loss is lower outside {name}") for note in report.notes
+        )
+
+
+def test_a_sample_without_reference_models_costs_that_sample_only() -> None:
+    arrays = core()
+    inside = arrays["reference_in"].copy()
+    inside[:, 5], inside[:, [7, 9]] = True, False
+    report = audited_core(reference_in=inside)
+    table = report.table.set_index("attack")
+    assert not [name for name in report.left_out if name.startswith(("lira", "calib", "attack_r"))]
+    assert table.loc["lira_online", "samples"] == 117
+    assert table.loc["lira_online", "samples_left_out"] == 3
+    assert table.loc["calibrated", "samples"] == table.loc["attack_r", "samples"] == 119
+    assert table.loc["gap", "samples_left_out"] == 0
+    assert "lira_online: on 117 of 120 samples" in str(report)
+    kept = np.delete(np.arange(120), [5, 7, 9])
+    of = {k: v[kept] if k.startswith("target") else v[:, kept] for k, v in arrays.items()}
+    wanted = mibench.audit({}, **of).table.set_index("attack")
+    # Ties and the order of sums aside, as if the samples had never been there.
+    assert table.loc["lira_online", "auc"] == pytest.approx(wanted.loc["lira_online", "auc"])
+    assert table.loc["lira_online", "ma"] == pytest.approx(wanted.loc["lira_online", "ma"])
+
+
+def test_a_diverged_model_is_left_out_of_all_arrays() -> None:
+    arrays = everything()
+    arrays["auxiliary_reference_logits"][4, 8, 2] = np.nan
+    arrays["distilled_logits"][1] = np.inf
+    report = mibench.audit({}, **arrays)
+    assert set(report.table["attack"]) == set(ATTACKS)
+    assert set(report.table["references"]) == {15} and set(report.table["distilled"]) == {3}
+    assert any("in 1 of 16 models, left out" in note for note in report.notes)
+    arrays["distilled_logits"][:] = np.nan
+    with pytest.raises(MIBenchError, match="distilled_logits holds 2400 values that are NaN"):
+        mibench.audit({}, **arrays)
+
+
+def test_references_that_are_something_else_are_refused() -> None:
+    arrays = core()
+    probs = arrays.pop("reference_probs")
+    with pytest.raises(MIBenchError, match=r"holds posteriors.*name the array reference_probs"):
+        mibench.audit({}, **arrays, reference_logits=probs)
+    logits = np.log(probs)
+    logits[3] = arrays["target_logits"]
+    with pytest.raises(MIBenchError, match="reference model 3 answers just as the target does"):
+        mibench.audit({}, **arrays, reference_logits=logits)
+
+
+def test_single_precision_is_kept_and_changes_no_answer() -> None:
+    seen: list[Outputs] = []
+
+    class Spy(Attack):
+        name, title, source = "spy", "Spy", "this test"
+        needs = frozenset({"references"})
+
+        def infer(self, target: Outputs) -> Inference:
+            seen.append(target)
+            return Inference(-target.loss, 0.0)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setitem(ATTACKS._things, "spy", Spy)
+        single = audited_core().table.set_index("attack")["auc"]
+        arrays = core()
+        exact = {k: v.astype(float) for k, v in arrays.items() if v.dtype == np.float32}
+        double = mibench.audit({}, **arrays | exact).table.set_index("attack")["auc"]
+    assert seen[0].reference_logits.dtype == seen[0].logits.dtype == np.float32
+    assert seen[1].reference_logits.dtype == np.float64
+    assert single.to_numpy() == pytest.approx(double.to_numpy(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", sorted(everything()))
+def test_whatever_is_wrong_with_an_array_is_one_sentence_that_names_it(name: str) -> None:
+    arrays, given = everything(), everything()[name]
+    wrong: dict[str, Any] = {
+        "scalar": 3.0,
+        "words": np.full(given.shape, "a"),
+        "an axis more": given[..., None, None],
+        "an axis less": given[..., 0, 0] if given.ndim > 1 else given.sum(),
+        "too short": given[..., :-1],
+        "nothing": given[:0],
+        "ragged": [[1.0], [1.0, 2.0]],
+        "None": None,
+    }
+    for kind, values in wrong.items():
+        if (kind, name) == ("too short", "inputs"):
+            continue  # then the auxiliary inputs are too long
+        with pytest.raises(MIBenchError) as caught:
+            mibench.audit({}, **arrays | {name: values})
+        assert len(str(caught.value).splitlines()) == 1
+        assert name in str(caught.value) or kind in ("nothing", "too short", "an axis less"), kind
+
+
+def test_too_few_samples_for_an_attack_leave_it_out() -> None:
+    report = mibench.audit({}, **everything(a=3))
+    assert "n_splits=5" in report.left_out["quantile_regression"]
+    assert {"attack_p", "rmia"} <= set(report.table["attack"])

@@ -38,7 +38,7 @@ FLAGS = (
     "--disable-sync",
 )
 # Loading JupyterLab and starting a kernel, on a machine that does other things as well.
-PATIENCE = 60_000
+PATIENCE = 120_000
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +226,12 @@ def test_numbers_are_those_of_the_label_at_every_moment(
     controls["attack"].select_option(titles["loss_threshold"])
     last = f"{titles['loss_threshold']}, {ids[0]}: threshold"
     page.locator(".mibench-note", has_text=last).first.wait_for()
-    page.wait_for_timeout(500)
+    page.wait_for_function(
+        """() => [...document.querySelectorAll(".mibench-of")].every((part) =>
+          [part, part.parentElement.closest(".mibench-part")].every(
+            (of) => getComputedStyle(of).opacity === "1"))"""
+    )
+    page.wait_for_timeout(100)
     seen = page.evaluate("() => { clearInterval(window.watch); return window.seen; }")
     dimmed = 0
     for moment in seen:

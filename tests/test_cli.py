@@ -70,11 +70,11 @@ def test_attack_as_text(cache_dir: Path) -> None:
         (("attack", "gap", "--model", "VGG99"), "unknown model 'VGG99'"),
         (("attack", "gap", "--references", "5"), "it must be even"),
         (("attack", "gap", "--epochs", "0"), "epochs is 0; it must be greater than or equal to 1"),
-        (("attack", "gap", "--dataset", ""), "the dataset's name is empty; known are digits"),
-        (("scenarios", "--dataset", ""), "the dataset's name is empty"),
+        (("attack", "gap", "--dataset", ""), "dataset is ''; it must not be empty"),
+        (("scenarios", "--dataset", ""), "dataset is ''; it must not be empty"),
         (("scenarios", "--dataset", "a.csv", "--data-dir", "nowhere"), "does not exist"),
         (("attack", "gap", "--cache-dir", __file__), "is a file; name a folder"),
-        (("run", "nowhere.yaml"), "cannot be read"),
+        (("run", "nowhere.yaml"), "nowhere.yaml is no file"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_code_2(arguments: tuple[str, ...], says: str) -> None:
@@ -108,7 +108,7 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     code, out, err = mibench("run", str(file))
     assert code == 0, err
     assert "3 notebooks run, 0 already done, 0 failed; 2 trainings" in out
-    assert (tmp_path / "figures" / "digits_MLP_RQ1.png").stat().st_size > 10_000
+    assert (tmp_path / "figures" / "digits_MLP_groups_RQ1.png").stat().st_size > 10_000
     table, _ = results.load(tmp_path / "executed")
     assert table.groupby("seed").size().to_dict() == {0: 3, 1: 3}
     assert table["threshold"].notna().all() and table["data_sha256"].nunique() == 1

@@ -1,6 +1,7 @@
 """The attacks' numerics against independent truth."""
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from itertools import combinations, product
 from math import comb, factorial
@@ -16,6 +17,7 @@ from sklearn.svm import OneClassSVM
 from mibench import attacks, scenarios
 from mibench.apps.cli import main
 from mibench.attacks import ATTACKS, Inference, Knowledge
+from mibench.attacks.bayes_optimal import BASE
 from mibench.attacks.blindmi import (
     BlindMIDiffWith,
     BlindMIDiffWithout,
@@ -40,7 +42,7 @@ from mibench.attacks.thresholds import best_threshold, precise_threshold, rate_t
 from mibench.construction.kernels import blindmi_features, mean_kernel
 from mibench.construction.pool import pool
 from mibench.construction.target import TargetDataset
-from mibench.errors import MIBenchError
+from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import Copies, Labelled, Outputs
 from mibench.streams import Streams
 from mibench.study import Study
@@ -445,6 +447,22 @@ def test_offline_rmia_takes_the_a_that_stand_ins_are_best_attacked_with() -> Non
     assert attack.a_ == 0.3
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_base_is_its_formula_and_orders_as_rmia(temperature: float) -> None:
+    target, population = outputs(12, 300), outputs(13, 2000)
+    nowhere = np.zeros((8, 2000), dtype=bool)
+    known = Knowledge(auxiliary=replace(population, reference_in=nowhere))
+    found = BASE(temperature=temperature).infer(target).scores
+    assert target.reference_logits is not None
+    for i, label in enumerate(target.labels):
+        p = softmax(target.logits[i] / temperature)[label]
+        others = softmax(target.reference_logits[:, i] / temperature, axis=1)[:, label]
+        assert found[i] == pytest.approx(np.log(p / others.mean()))
+    shares = RMIA(temperature=temperature).fit(known).infer(target).scores
+    assert len(np.unique(shares)) > 100
+    assert (np.diff(shares[np.argsort(found)]) >= 0).all()
+
+
 def test_quantile_attacks_are_their_formulas() -> None:
     target, own = outputs(9), outputs(10, 500)
     fitted = AttackP().fit(Knowledge(auxiliary=own))
@@ -669,22 +687,28 @@ def test_every_attack_works_on_a_model_that_memorises(location30: Study, name: s
 
 @pytest.fixture(scope="module")
 def posing(location30: Study) -> list[TargetDataset]:
-    """Target datasets of nonmembers, half of which pose as members."""
+    """Target datasets of nonmembers, half of which pose as members, of both constructions."""
     nonmembers = location30.signals.roles["nonmembers"]
     outputs = location30.signals.outputs(nonmembers)
+    scenario = scenarios.find("ES10", "Location30")
     rng, found = np.random.default_rng(0), []
-    for seed in range(12):
-        members = rng.permutation(len(nonmembers)) < len(nonmembers) // 2
+    for seed in range(20):
         posed = pool(
-            "pairs",
-            Labelled(outputs, members),
+            ("groups", "pairs")[seed % 2],
+            Labelled(outputs, rng.permutation(len(nonmembers)) < len(nonmembers) // 2),
             location30.signals.generated(),
             Streams(seed=seed),
             samples=np.arange(len(nonmembers)),
             kind="binary",
-            pairs=150,
+            pairs=60,
+            levels_of="Location30",
         )
-        found.append(posed.construct(scenarios.find("ES10", "Location30")))
+        with suppress(ScenarioInfeasible):  # half a pool does not reach every level
+            found.append(posed.construct(scenario))
+        if len(found) == 12:
+            break
+    made = [target.construction for target in found]
+    assert min(made.count("groups"), made.count("pairs")) >= 3, made
     return found
 
 
@@ -694,12 +718,12 @@ def test_no_attack_tells_nonmembers_from_nonmembers(
 ) -> None:
     """Nonmembers posing as members, from the construction on: a 95% interval misses 0.5 seldom.
 
-    Of 12 random halves at most 3 may miss, which a leak of membership would far exceed (by chance
+    Of at most 12 random halves 3 may miss, which a leak of membership would far exceed (by chance
     4 or more happen with probability 0.002).
     """
     attack = attacks.named(name)
     seen = location30.signals.outputs(location30.signals.roles["nonmembers"], attack.needs)
-    fitted = location30._fit(attack)
+    fitted = location30.fitted(attack)
     missed = 0
     for target in posing:
         area = auc(fitted.infer(seen.take(target.samples)).scores, target.is_member)
@@ -749,7 +773,7 @@ def test_an_attack_receives_nothing_that_tells_membership(location30: Study) -> 
     attack = attacks.named("rmia")
     seen = location30.signals.outputs(target.samples, attack.needs)
     assert not any("member" in name for name in vars(seen))
-    assert isinstance(location30._fit(attack).infer(seen), Inference)
+    assert isinstance(location30.fitted(attack).infer(seen), Inference)
     # Nor does the order of the samples: members are spread evenly over it.
     place = np.flatnonzero(target.is_member).mean() / len(target.samples)
     assert place == pytest.approx(0.5, abs=0.05)

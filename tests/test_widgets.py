@@ -298,9 +298,9 @@ def test_grey_and_coloured_samples_are_images(shape: tuple[int, int, int]) -> No
 
 def test_every_attack_can_be_shown(digits: Study, cache_dir: Path) -> None:
     digits.prepare("all")
-    explorer = explore({}, {"cache_dir": cache_dir}, attack="rmia[gamma=2]")
+    explorer = explore({}, {"cache_dir": cache_dir}, attack="rmia[gamma=3]")
     explorer.wait()
-    for name in ("rmia[gamma=2]", *ATTACKS):
+    for name in ("rmia[gamma=3]", *ATTACKS):
         explorer.controls["attack"].value = name
         assert explorer.shown, explorer.status
         panel = explorer.panels[0]

@@ -24,7 +24,7 @@ class LiRA(ReferenceAttack):
         shares one, as it does with fewer.
     """
 
-    pooled: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 16.0
+    pooled: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 8.0
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return scaled logits."""

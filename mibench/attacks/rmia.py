@@ -128,7 +128,8 @@ class OfflineRMIA(RMIA):
         """Choose a."""
         self.a_ = _UNTUNED_A if self.a is None else self.a
         if self.a is None and trained_on.any():
-            self.a_ = max(np.linspace(0, 1, 11), key=lambda a: self._auc(a, references, trained_on))
+            tried = [i / 10 for i in range(11)]
+            self.a_ = max(tried, key=lambda a: self._auc(a, references, trained_on))
 
     def _auc(self, a: float, references: FloatArray, trained_on: BoolArray) -> float:
         self.a_ = a

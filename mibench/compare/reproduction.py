@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mibench.attacks.base import NEEDS, Attack, Inference, Knowledge, parse
+from mibench.attacks.base import Attack, Inference, Knowledge, parse
 from mibench.compare import record
 from mibench.compare.record import GROUP
 from mibench.construction.groups import group_distances, published_differential
 from mibench.construction.kernels import five_gaussians
 from mibench.errors import MIBenchError
-from mibench.outputs import IntArray, Labelled, check_references
+from mibench.outputs import IntArray, Labelled
 from mibench.streams import Streams
 from mibench.study import audit, metrics
 
@@ -120,7 +120,8 @@ def reproduce(path: str | Path, dataset: str) -> Reproduction:
             f"{dataset} cannot be reproduced; the published distances of {', '.join(RECORDS)} "
             "follow from a model's outputs alone"
         )
-    target, shadow, references = audit.read(path)
+    given = audit.read(path)
+    target = given.target
     known = record.groups(dataset)
     sides = [np.flatnonzero(target.is_member), np.flatnonzero(~target.is_member)]
     if any(len(side) // GROUP != len(known) for side in sides):
@@ -139,16 +140,9 @@ def reproduce(path: str | Path, dataset: str) -> Reproduction:
         scenario: np.concatenate([members[picked].ravel(), nonmembers[picked].ravel()])
         for scenario, picked in record.targets(dataset).items()
     }
-    given = set() if shadow is None else {"shadow"}
-    if references is not None:
-        shape = (len(target), probs.shape[1])
-        logits, trained_on = check_references(references["logits"], references["in"], shape)
-        outputs = replace(target.outputs, reference_logits=logits, reference_in=trained_on)
-        target, given = Labelled(outputs, target.is_member), given | {"references"}
-    knowledge = Knowledge(_STREAMS.seed("attacks"), () if shadow is None else (shadow,))
+    knowledge = replace(given.knowledge, seed=_STREAMS.seed("attacks"))
     asked = parse("all")
-    lacking = {attack.label: sorted(attack.needs - given) for attack in asked}
-    left_out = {n: "lacks " + "; ".join(NEEDS[w] for w in ws) for n, ws in lacking.items() if ws}
+    left_out = {a.label: reason for a in asked if (reason := given.lacking(a))}
     possible = [attack for attack in asked if attack.label not in left_out]
     # NumPy computes without holding the interpreter, so that threads are enough.
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -5,6 +5,7 @@ Each module that is named after a dataset says what is published of it; importin
 
 from mibench.data import (  # noqa: F401, I001 - the order in which they are listed
     digits,
+    noisy_digits,
     cifar100,
     cifar10,
     ch_mnist,

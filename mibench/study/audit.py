@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
+import textwrap
 import time
-import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,35 +15,40 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
-from mibench.attacks.base import NEEDS, Attack, Inference, Knowledge, parse
+from mibench import code
+from mibench.attacks.base import Attack, Inference, parse
 from mibench.errors import MIBenchError
-from mibench.outputs import (
-    BoolArray,
-    Labelled,
-    Outputs,
-    check_membership,
-    check_outputs,
-    check_references,
-)
+from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
 from mibench.setting import Setting
 from mibench.store import replacing
 from mibench.streams import Streams
 from mibench.study import metrics, results
+from mibench.study.given import Given, check, known
+from mibench.study.npz import read_npz
 from mibench.study.provenance import provenance
 
-_SHOWN = ("auc", "ma", "accuracy", "precision", "recall", "f1", "fpr", "tpr_at_fpr_1")
-_OF_A_MODEL = ("probs", "logits", "labels", "is_member")
-_USED = {
-    *(f"{owner}_{part}" for owner in ("target", "shadow") for part in _OF_A_MODEL),
-    *("reference_logits", "reference_in"),
-}
+_SHOWN = ["ma", "accuracy", "fpr", "tpr_at_fpr_1"]
+_WIDTH = 80
 
 
 @dataclass(frozen=True)
 class Audited:
-    """One attack's answer on the audited model, with what :mod:`mibench.figures` draws of it."""
+    """One attack's answer on the audited model, with what :mod:`mibench.figures` draws of it.
+
+    Attributes
+    ----------
+    attack : Attack
+    samples : int array, (k,)
+        The samples that the attack could score: not those with too few reference models.
+    inference : Inference
+        Of these samples, as is `is_member`.
+    is_member : bool array, (k,)
+    metrics : dict of str to Estimate
+    seconds : float
+    """
 
     attack: Attack
+    samples: IntArray
     inference: Inference
     is_member: BoolArray
     metrics: dict[str, metrics.Estimate]
@@ -60,21 +64,26 @@ class AuditReport:
     attacked : list of Audited
     left_out : dict of str to str
         Attacks that could not run, with what they lacked.
-    seed : int
-    data_sha256 : str
-        Checksum of the arrays that were audited.
+    described : dict
+        The columns that all rows have alike: the target's accuracy on its members (train) and
+        nonmembers (test), the models' numbers, the seed, a checksum of the arrays.
+    count : int
+        The target's samples.
+    notes : tuple of str
+        What was interpreted, left out, not read or seems wrong.
     """
 
     attacked: list[Audited]
     left_out: dict[str, str]
-    seed: int
-    data_sha256: str
+    described: dict[str, Any]
+    count: int
+    notes: tuple[str, ...]
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row an attack, with those columns of an experiment's results that an audit has.
+        """One row per attack, with those columns of a study's results that an audit has.
 
-        They are all but those of dataset, scenario and training.
+        They are all but those of dataset, scenario and training; `samples_left_out` is further.
         """
         rows: list[dict[str, Any]] = [
             {
@@ -82,10 +91,10 @@ class AuditReport:
                 "title": a.attack.full_title,
                 "status": "ok",
                 "error": "",
-                "seed": self.seed,
-                "data_sha256": self.data_sha256,
-                **provenance(),
-                "samples": len(a.is_member),
+                **self.described,
+                "code": code.digest(__name__, type(a.attack).__module__),
+                "samples": len(a.samples),
+                "samples_left_out": self.count - len(a.samples),
                 "threshold": a.inference.threshold,
                 **metrics.as_columns(a.metrics),
                 "seconds": a.seconds,
@@ -95,10 +104,24 @@ class AuditReport:
         return pd.DataFrame(rows)
 
     def __str__(self) -> str:
-        rows = results.metrics_table(self.table)[list(_SHOWN)] if self.attacked else "no attacks"
-        text = rows if isinstance(rows, str) else rows.to_string()
-        lines = [f"left out: {name} ({reason})" for name, reason in self.left_out.items()]
-        return "\n".join([text, *lines])
+        right = [f"{self.described[f'target_{side}_accuracy']:.1%}" for side in ("train", "test")]
+        lines = [
+            f"the target classifies {right[0]} of its members rightly and {right[1]} of its "
+            "nonmembers",
+            *self.notes,
+            *(
+                f"{a.attack.label}: on {len(a.samples):,} of {self.count:,} samples; the others "
+                "lack reference models"
+                for a in self.attacked
+                if len(a.samples) < self.count
+            ),
+            *(f"left out: {name} ({reason})" for name, reason in self.left_out.items()),
+        ]
+        table = "no attacks"
+        if self.attacked:
+            values = self.table.set_index("title")[_SHOWN].round(3)
+            table = results.metrics_table(self.table)[["auc"]].join(values).to_string(na_rep="-")
+        return "\n".join([table, *(textwrap.fill(line, _WIDTH) for line in lines)])
 
     def save(self, path: str | Path) -> None:
         """Write the table as Parquet or JSON, by the ending of `path`.
@@ -132,6 +155,7 @@ def audit(
     shadow: Mapping[str, ArrayLike] | None = None,
     references: Mapping[str, ArrayLike] | None = None,
     seed: int = 0,
+    **arrays: ArrayLike,
 ) -> AuditReport:
     """Run every attack that the given outputs allow.
 
@@ -143,84 +167,30 @@ def audit(
     shadow : mapping, optional
         The same of a shadow model on samples of its own; here attacks read ``is_member``.
     references : mapping, optional
-        ``logits`` (K, n, C) of reference models on the target's samples and ``in`` (K, n),
-        whether each was trained on them.
+        ``logits`` or ``probs`` (K, n, C) of reference models on the target's samples and ``in``
+        (K, n), whether each was trained on them.
     seed : int
+    **arrays
+        Any other array that docs/attacks.md lists, by its name in a file, such as
+        ``auxiliary_logits`` and ``auxiliary_labels``.
 
     Raises
     ------
     MIBenchError
         If an array is lacking or not what it should be; the sentence names it.
     """
-    own = None if shadow is None else _outputs("shadow", shadow)
-    return _run(_outputs("target", target), own, references, seed)
-
-
-def _run(
-    target: Labelled,
-    shadow: Labelled | None,
-    references: Mapping[str, ArrayLike] | None,
-    seed: int,
-) -> AuditReport:
-    Setting.read({"seed": seed})
-    outputs, is_member = target.outputs, target.is_member
-    checksum = hashlib.sha256()
-    for known in filter(None, (target, shadow)):
-        for array in (known.outputs.logits, known.outputs.labels, known.is_member):
-            checksum.update(array.tobytes())
-    given = set()
-    if shadow is not None:
-        classes = [known.outputs.logits.shape[1] for known in (target, shadow)]
-        if classes[0] != classes[1]:
-            raise MIBenchError(
-                f"the target has {classes[0]} classes but the shadow has {classes[1]}; both must "
-                "be models of the same task"
-            )
-        given.add("shadow")
-    if references is not None:
-        logits, trained_on = check_references(
-            _part("reference", references, "logits"),
-            _part("reference", references, "in"),
-            (len(outputs), outputs.logits.shape[1]),
-        )
-        outputs = replace(outputs, reference_logits=logits, reference_in=trained_on)
-        given.add("references")
-        for array in (logits, trained_on):
-            checksum.update(array.tobytes())
-    streams = Streams(seed=seed, data=checksum.hexdigest())
-    knowledge = Knowledge(streams.seed("attacks"), () if shadow is None else (shadow,))
-    # Files often hold members first, and an attack that breaks ties by order would learn of it.
-    order = streams("order").permutation(len(outputs))
-    shuffled, place = outputs.take(order), np.argsort(order)
-    attacked, left_out = [], {}
-    # Shown where it takes longer than a second.
-    for attack in tqdm(parse("all"), desc="attacks", unit="attack", leave=False, delay=1):
-        if lacking := sorted(attack.needs - given):
-            left_out[attack.label] = "lacks " + "; ".join(NEEDS[need] for need in lacking)
-            continue
-        began = time.perf_counter()
-        try:
-            found = attack.fit(knowledge).infer(shuffled)
-            inference = replace(found, scores=found.scores[place])
-            measured = metrics.evaluate(inference, is_member, seed=seed)
-        except MIBenchError as error:
-            left_out[attack.label] = str(error)
-            continue
-        seconds = time.perf_counter() - began
-        attacked.append(Audited(attack, inference, is_member, measured, seconds))
-    return AuditReport(attacked, left_out, seed, checksum.hexdigest())
+    owners = {"target": target, "shadow": shadow or {}, "reference": references or {}}
+    named = {f"{owner}_{name}": a for owner, own in owners.items() for name, a in own.items()}
+    return _run(check(named | arrays), seed)
 
 
 def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> AuditReport:
     """Run every attack that the contents of an NPZ file allow.
 
-    The file holds ``target_probs`` or ``target_logits`` (n, C), ``target_labels`` (n,),
-    ``target_is_member`` (n,), optionally the same with ``shadow_``, optionally
-    ``reference_logits`` (K, n, C) with ``reference_in`` (K, n).
-
     Parameters
     ----------
     path : path
+        The file, with the arrays that docs/attacks.md lists.
     probs : str, optional
         Another array of the target's outputs, such as ``target_probs_memguard``; the shadow's is
         the one with ``shadow`` for ``target`` in its name. By default ``target_logits``, or
@@ -232,99 +202,79 @@ def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> Aud
     MIBenchError
         If the file or an array is lacking or not what it should be.
     """
-    target, shadow, references = read(path, probs)
-    return _run(target, shadow, references, seed)
+    return _run(read(path, probs), seed)
 
 
-def read(
-    path: str | Path, probs: str | None = None
-) -> tuple[Labelled, Labelled | None, Mapping[str, ArrayLike] | None]:
-    """Return target, shadow and references of a file that :func:`audit_file` takes."""
-    twin = probs and probs.replace("target", "shadow", 1)
-    arrays = _read(Path(path), {*_USED, probs, twin})
-    target = _of_model(path, arrays, "target", probs)
-    shadow = references = None
-    of_shadow = {*(f"shadow_{part}" for part in _OF_A_MODEL), twin} - {probs}
-    if of_shadow & arrays.keys():
-        if probs is not None and twin == probs:
-            raise MIBenchError(
-                f"{path} holds a shadow's arrays, whose outputs are found by writing 'shadow' for "
-                f"'target' in the name; {probs!r} has no 'target' in it: rename the array"
-            )
-        shadow = _of_model(path, arrays, "shadow", twin)
-    if "reference_logits" in arrays or "reference_in" in arrays:
-        _need(path, arrays, "reference_logits", "reference_in")
-        references = {"logits": arrays["reference_logits"], "in": arrays["reference_in"]}
-    return target, shadow, references
+def read(path: str | Path, probs: str | None = None) -> Given:
+    """Return the checked contents of a file that :func:`audit_file` takes."""
+    others = {probs, probs and probs.replace("target", "shadow", 1)}
+    arrays = read_npz(Path(path), lambda name: known(name) or name in others)
+    return check(arrays, probs, str(path))
 
 
-def _read(path: Path, used: set[str | None]) -> dict[str, Any]:
-    """Return the arrays that are used, and None for whatever else is in the file."""
+def _run(given: Given, seed: int) -> AuditReport:
+    Setting.read({"seed": seed})
+    described = {"seed": seed, **_described(given), **provenance()}
+    streams = Streams(seed=seed, data=given.sha256)
+    knowledge = replace(given.knowledge, seed=streams.seed("attacks"))
+    # Files often hold members first, and an attack that breaks ties by order would learn of it.
+    truth = given.target.is_member
+    order = streams("order").permutation(len(truth))
+    shuffled = given.target.outputs.take(order)
+    # The reference models' outputs are large, and are not wanted twice.
+    given = replace(given, target=Labelled(Outputs(shuffled.logits, shuffled.labels), truth[order]))
+    attacked, left_out = [], {}
+    # Shown where it takes longer than a second.
+    for attack in tqdm(parse("all"), desc="attacks", unit="attack", leave=False, delay=1):
+        if lacking := given.lacking(attack):
+            left_out[attack.label] = lacking
+            continue
+        began = time.perf_counter()
+        try:
+            found, scored = _infer(attack.fit(knowledge), shuffled)
+            back = np.argsort(order[scored])
+            samples = order[scored][back]
+            inference = replace(found, scores=found.scores[back])
+            is_member = truth[samples]
+            measured = metrics.evaluate(inference, is_member, seed=seed)
+        # Scikit-learn raises ValueError, such as where samples are too few for it.
+        except (MIBenchError, ValueError) as error:
+            left_out[attack.label] = " ".join(str(error).split())
+            continue
+        seconds = time.perf_counter() - began
+        attacked.append(Audited(attack, samples, inference, is_member, measured, seconds))
+    return AuditReport(attacked, left_out, described, len(truth), given.notes)
+
+
+def _described(given: Given) -> dict[str, Any]:
+    """Return what a study's rows say of its models, by the same names."""
+    outputs, is_member = given.target.outputs, given.target.is_member
+    right = outputs.predicted == outputs.labels
+    stacks = {"references": outputs.reference_logits, "distilled": outputs.distilled_logits}
+    return {
+        "shadows": len(given.knowledge.shadows),
+        **{name: 0 if stack is None else len(stack) for name, stack in stacks.items()},
+        "target_train_accuracy": float(right[is_member].mean()),
+        "target_test_accuracy": float(right[~is_member].mean()),
+        "data_sha256": given.sha256,
+    }
+
+
+def _infer(attack: Attack, target: Outputs) -> tuple[Inference, IntArray]:
+    """Return the answer on all samples, or on those with enough reference models, and on which.
+
+    How many are enough an attack tells only by refusing fewer.
+    """
     try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise MIBenchError(f"{path} holds a single array; an audit needs an NPZ file")
-        with file, zipfile.ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-            if size > (most := _memory() // 2):
-                raise MIBenchError(
-                    f"{path} unpacks to {size / 2**30:.1f} GiB; this machine can take "
-                    f"{most / 2**30:.1f} GiB, half its memory"
-                )
-            names = file.files
-            return {n: file[n] if n in used else None for n in names}
+        return attack.infer(target), np.arange(len(target))
     except MIBenchError:
+        if "references" not in attack.needs or target.reference_in is None:
+            raise
+        seen = target.reference_in.sum(axis=0)
+        unseen = len(target.reference_in) - seen
+        for enough in (unseen >= 2, unseen >= 3, np.minimum(seen, unseen) >= 3):
+            scored = np.flatnonzero(enough)
+            if 0 < len(scored) < len(target):
+                with suppress(MIBenchError):
+                    return attack.infer(target.take(scored)), scored
         raise
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise MIBenchError(f"{path} cannot be read: {reason}") from None
-    # A damaged file makes the readers of ZIP and NPY raise almost anything.
-    except Exception as error:
-        if "Object arrays" in str(error):
-            raise MIBenchError(
-                f"{path} holds Python objects, which are not loaded: they could run code; save "
-                "plain numeric arrays with numpy.savez"
-            ) from None
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        if "pickled" in reason:  # NumPy's guess at whatever is neither ZIP nor NPY
-            reason = "it is no ZIP archive"
-        raise MIBenchError(
-            f"{path} is not a complete NPZ file ({reason}); write it again with numpy.savez"
-        ) from None
-
-
-def _memory() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-
-
-def _need(path: str | Path, arrays: Mapping[str, Any], *names: str) -> None:
-    for name in names:
-        if name not in arrays:
-            raise MIBenchError(f"{path} has no array {name!r}; it holds {', '.join(arrays)}")
-
-
-def _of_model(
-    path: str | Path, arrays: Mapping[str, Any], owner: str, outputs: str | None
-) -> Labelled:
-    """Return a model's outputs of a name, by default its logits or its posteriors."""
-    kinds = [kind for kind in ("logits", "probs") if f"{owner}_{kind}" in arrays]
-    name = outputs or f"{owner}_{kinds[0] if kinds else 'probs'}"
-    _need(path, arrays, name, f"{owner}_labels", f"{owner}_is_member")
-    given = {part: arrays[f"{owner}_{part}"] for part in ("labels", "is_member")}
-    return _outputs(owner, given | {"logits" if "logits" in name else "probs": arrays[name]}, name)
-
-
-def _outputs(owner: str, given: Mapping[str, ArrayLike], name: str = "") -> Labelled:
-    kind = "logits" if "logits" in given else "probs"
-    values, labels = _part(owner, given, kind), _part(owner, given, "labels")
-    logits, labels = check_outputs(name or f"{owner}_{kind}", values, labels, kind == "probs")
-    members = _part(owner, given, "is_member")
-    return Labelled(
-        Outputs(logits, labels), check_membership(f"{owner}_is_member", members, len(labels))
-    )
-
-
-def _part(owner: str, given: Mapping[str, ArrayLike], name: str) -> ArrayLike:
-    if name not in given:
-        raise MIBenchError(f"the {owner} comes without {name!r}; it has {', '.join(given)}")
-    return given[name]

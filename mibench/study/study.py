@@ -176,7 +176,7 @@ class Study:
         """
         [attack] = parse([spec])
         target = self.construct(scenario)
-        inference = self._fit(attack).infer(self.signals.outputs(target.samples, attack.needs))
+        inference = self.fitted(attack).infer(self.signals.outputs(target.samples, attack.needs))
         found = metrics.evaluate(
             inference, target.is_member, self.withheld(target.scenario), self.metrics_seed
         )
@@ -312,7 +312,8 @@ class Study:
             }
         )
 
-    def _fit(self, attack: Attack) -> Attack:
+    def fitted(self, attack: Attack) -> Attack:
+        """Return an attack that has learnt what does not depend on the target dataset."""
         if attack.label not in self._fitted:
             self._fitted[attack.label] = attack.fit(self._knowledge(attack))
         return self._fitted[attack.label]

@@ -125,14 +125,22 @@ class _Popen:
 
 
 def _serve(connection: str, environment: dict[str, str]) -> None:
-    from ipykernel.kernelapp import IPKernelApp
+    from ipykernel import kernelapp
 
+    kernelapp.IOPubThread = _without_pipe  # type: ignore[attr-defined, assignment]
     os.setsid()
     begin_fork(int(environment["MIBENCH_THREADS"]), environment)
     load_plugins(json.loads(environment["MIBENCH_PLUGINS"]))
     # Without a parent it prints how to stop it from a terminal.
     parent = f"--IPKernelApp.parent_handle={os.getppid()}"
-    IPKernelApp.launch_instance(argv=["-f", connection, parent])
+    kernelapp.IPKernelApp.launch_instance(argv=["-f", connection, parent])
+
+
+def _without_pipe(socket: Any, pipe: bool, **rest: Any) -> Any:
+    """Return a kernel's thread for output; with its pipe for forks it would listen on a port."""
+    from ipykernel.iostream import IOPubThread
+
+    return IOPubThread(socket, **rest)  # type: ignore[no-untyped-call]
 
 
 def begin_fork(threads: int, environment: Mapping[str, str]) -> None:

@@ -24,7 +24,7 @@ def attack_scenario(
     """Run ATTACK on one scenario.
 
     ATTACK is "all", a name such as loss_threshold, or a name with parameters such as
-    'rmia[gamma=2]'. What has to be trained first is trained, with progress, and kept for the next
+    'rmia[gamma=1]'. What has to be trained first is trained, with progress, and kept for the next
     time.
     """
     from mibench.attacks import ATTACKS, parse
@@ -69,9 +69,10 @@ def audit_outputs(file: Path, probs: str | None, seed: int, out: Path | None, pl
     """Attack a model that was trained elsewhere, from its outputs in FILE (.npz).
 
     FILE holds target_probs or target_logits (n, C), target_labels (n,) and target_is_member (n,),
-    which is used for scoring only; optionally the same of a shadow model with shadow_ for target_;
-    optionally reference_logits (K, n, C) with reference_in (K, n). Every attack that these allow
-    is run; the others are named with what they lack.
+    which is used for scoring only. Outputs of shadow, reference and distilled models, on auxiliary
+    samples, on generated and random inputs and on copies allow further attacks: docs/attacks.md
+    lists their names. Every possible attack is run; the others are named with what they lack, and
+    so is every array that was not read.
     """
     from mibench.study.audit import audit_file, check_out
 

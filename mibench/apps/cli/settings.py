@@ -98,7 +98,7 @@ def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> 
             settings |= {"multiple": True, "type": click.Path(path_type=Path)}
         elif get_origin(kind) is Literal:
             settings |= {"type": click.Choice(get_args(kind)), "show_default": str(shown)}
-        elif kind in (int, str):
+        elif kind in (int, float, str, bool):
             settings |= {"type": kind, "show_default": str(shown)}
         else:
             settings |= {"type": click.Path(path_type=Path)}

@@ -113,6 +113,14 @@ class Controls:
         ]
 
     @property
+    def choice(self) -> tuple[list[str], Setting, Scenario, tuple[Attack, ...]]:
+        """The selectors, the setting, the scenario and the attacks, all of one moment."""
+        selectors = self.selectors
+        picked = selectors, self.setting, self.scenario, self.attacks
+        # The kernel may set a control in another thread meanwhile.
+        return picked if selectors == self.selectors else self.choice
+
+    @property
     def _dataset(self) -> str:
         return self._name_of(self["dataset"].value)
 

@@ -143,10 +143,9 @@ class Explorer:
     def _refresh(self) -> None:
         """Show what the controls choose, or begin to prepare it."""
         with self._lock:
-            # First, because controls may change while this runs: then the page dims what is shown.
-            self._selectors = self.controls.selectors
+            self._selectors, setting, scenario, chosen = self.controls.choice
             try:
-                study, results = self._results()
+                study, results = self._results(setting, scenario, chosen)
                 with drawing():
                     self._show(study, results)
             except _Lacking as lacking:
@@ -157,15 +156,17 @@ class Explorer:
             else:
                 self._abandon()
 
-    def _results(self) -> tuple[Study, list[Attacked]]:
-        """Return what the controls choose, or raise _Lacking or MIBenchError."""
-        setting, results = self.controls.setting, []
+    def _results(
+        self, setting: Setting, scenario: Scenario, chosen: tuple[Attack, ...]
+    ) -> tuple[Study, list[Attacked]]:
+        """Return what is chosen, or raise _Lacking or MIBenchError."""
+        results = []
         study = self._studies.get(_key(setting))
         if study is None:
             raise _Lacking(setting, None)
-        for panel, attack in zip(self.panels, self.controls.attacks, strict=False):
+        for panel, attack in zip(self.panels, chosen, strict=False):
             try:
-                target = study.construct(self.controls.scenario)
+                target = study.construct(scenario)
                 known = panel.result_on(study, target, attack)
                 results.append(known or study.attack(attack, target.scenario))
             except NotMade:
@@ -177,8 +178,9 @@ class Explorer:
         target = results[0].target
         of = {"setting": _key(study.setting), "scenario": target.scenario.id}
         visible = self.panels[: len(results)]
-        for panel, result in zip(visible, results, strict=True):
-            panel.show(digest(of | {"attack": result.attack.label}), study, result)
+        for place, (panel, result) in enumerate(zip(visible, results, strict=True)):
+            # With its place, for the same attack in the other one is another choice.
+            panel.show(digest(of | {"attack": result.attack.label, "place": place}), study, result)
         if (key := digest(of)) != self.distances.of:
             with self._distances.scene() as axes:
                 said = draw_distances(axes, target)
