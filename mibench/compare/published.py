@@ -181,9 +181,10 @@ def effects(compared: pd.DataFrame) -> pd.DataFrame:
                 "sign": bool(published * here > 0),
                 "caveat": own["caveat"].iloc[0],
             }
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis(
-        ["dataset", "attack", "factor"]
-    )
+    named = pd.MultiIndex.from_tuples(found, names=["dataset", "attack", "factor"])
+    # Named even where no attack has values enough.
+    columns = ["theirs", "ours", "sign", "caveat"]
+    return pd.DataFrame(list(found.values()), index=named, columns=columns)
 
 
 def by_level(results: pd.DataFrame) -> pd.DataFrame:

@@ -42,8 +42,9 @@ def all_figures(
 ) -> Iterator[tuple[str, Picture]]:
     """Yield the panels of :func:`published` and what else the results fill, named.
 
-    Of each setting the cost; of two scenarios also heat map, effects, ranks, leaders by
-    two metrics and conflicts; of three attacks in them their ranking. Then :func:`defended`.
+    Of each setting the cost and BlindMI-Diff-w's FPR over groups; of two scenarios also heat map,
+    effects, four metrics, :data:`LEVELS`, ranks, leaders by two metrics and conflicts; of three
+    attacks in them their ranking. Then :func:`defended`.
     """
     yield from published(results, columns)
     for setting, rows in by_setting(results):
