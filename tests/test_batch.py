@@ -67,6 +67,9 @@ def status(task: notebooks.Task) -> str:
 def test_plan_expands_grid_and_seeds(project: Path) -> None:
     tasks = plan(project, "seeds: [3, 4]\nnotebooks: [writes, fails]")
     assert [t.output.name for t in tasks] == ["writes-3.ipynb", "writes-4.ipynb", "fails.ipynb"]
+    notebook(project, "several", "setting = {}\nseeds = [0]")
+    [task] = plan(project, "seeds: [3, 4]\nnotebooks: [several]")
+    assert task.parameters["seeds"] == [3, 4] and "seed" not in task.parameters["setting"]
     tasks = plan(project, "notebooks: [{notebook: writes, grid: {seed: [1, 2, 3]}}]")
     assert [t.parameters["setting"]["seed"] for t in tasks] == [1, 2, 3]
 

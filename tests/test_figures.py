@@ -114,7 +114,10 @@ def test_files_say_what_is_seen(table: pd.DataFrame, tmp_path: Path) -> None:
     described = ElementTree.parse(svg).getroot().find("{http://www.w3.org/2000/svg}desc")
     assert described is not None and described.text == figure.alt
     assert figure.caption in text.read_text() and figure.alt in text.read_text()
-    assert "n = 160 samples" in figure.caption and "95% intervals" in figure.caption
+    # Groups left out make target datasets smaller with the ratio.
+    sizes = table["samples"]
+    assert f"n = {sizes.min()} to {sizes.max()} samples" in figure.caption
+    assert "95% intervals" in figure.caption
     top = table.loc[table["withheld_ratio"] == 0.4].sort_values("ma").iloc[-1]
     assert f"{top['ma']:.2f} ({top['title']})" in figure.alt
 
@@ -266,3 +269,40 @@ def test_cost_shows_means_ranges_and_who_is_unbeaten(whole: pd.DataFrame) -> Non
         line for line in axes.lines if len(line.get_xdata()) == 1 and line.get_markersize() < 5
     ]
     assert [m.get_ydata()[0] for m in marks] == pytest.approx(list(table["auc"]))
+
+
+def test_a_metric_by_factor_is_the_mean_within_cells(table: pd.DataFrame) -> None:
+    both = pd.concat([table, table.assign(dataset="other", ma=table["ma"] / 2)])
+    figure = figures.by_factor(both, "ma", "withheld_ratio")
+    assert len(figure.axes) == 2 and "other" in figure.alt
+    for axes, (_, rows) in zip(figure.axes, both.groupby("dataset", sort=False), strict=True):
+        levels = sorted(rows["withheld_ratio"].unique())
+        for line, at in zip(axes.lines, levels, strict=True):
+            wanted = rows[rows["withheld_ratio"] == at].groupby("title")["ma"].mean()
+            assert sorted(line.get_xdata()) == pytest.approx(sorted(wanted))
+    with pytest.raises(MIBenchError, match="nothing differs in distance alone"):
+        figures.by_factor(table.assign(distance=np.arange(len(table))), "ma", "distance")
+    drawn = figures.four_metrics(table).axes[0].lines
+    assert sorted(drawn[3].get_xdata()) == pytest.approx(
+        sorted(table.groupby("title")["fpr"].mean())
+    )
+
+
+def test_rates_group_by_group_are_counted(digits: Study) -> None:
+    target, pool = digits.construct("ES10"), digits.pool
+    # One group is called members, and nothing else.
+    first = target.part == target.part[0]
+    answers = digits.run(["ES10"], ["gap"])[1].assign(answer=first.astype(int))
+    assert (answers["part"] == target.part).all()
+    [bars] = figures.over_groups(answers, "gap").axes[0].containers
+    groups = len(set(target.part))
+    assert [(b.get_center()[0], b.get_height()) for b in bars] == [(0, groups - 1), (1, 1)]
+    [points] = figures.against_differential(answers, pool, "gap").axes[0].collections
+    found = dict(points.get_offsets())
+    assert found[pool.differential_distances[target.part[0]]] == 0 and sum(found.values()) == (
+        groups - 1
+    )
+    with pytest.raises(MIBenchError, match="no answers of rmia"):
+        figures.over_groups(answers, "rmia")
+    assert "published" not in figures.pool_distances(pool, "digits").caption
+    assert "published" in figures.pool_distances(pool, "Location30").caption

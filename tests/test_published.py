@@ -227,10 +227,15 @@ def test_ours_beside_theirs() -> None:
     # The published effect of the distance on images, of the right sign and size.
     at = effects.sort_index().loc[("CIFAR100", "class_modified_entropy")]["theirs"]
     assert at.abs().idxmax() == "distance" and at["distance"] == pytest.approx(0.105, abs=0.005)
+    few = same[same["scenario"].isin(["ES01", "ES02"])]
+    assert published.effects(few).empty and "sign" in published.effects(few)
     levels = published.by_level(ours(0))
     assert set(levels["source"]) == {"Fig. 14", "Fig. 15", "Table IX"}
     drawn = scatter(same)
     assert f"({(same['metric'] == 'ma').sum()} in all)" in drawn.caption
+    # Sizes differ from dataset to dataset; the model is one.
+    sized = ours(0).assign(size_members=lambda t: t["dataset"].map(len))
+    assert len(published.beside(sized)) == len(same)
     with pytest.raises(MIBenchError, match="one model"):
         published.beside(pd.concat([ours(0), ours(0).assign(model="VGG16")]))
     with pytest.raises(MIBenchError, match="no results that the published record has too"):

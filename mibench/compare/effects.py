@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -53,14 +54,25 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
+def change(
+    results: pd.DataFrame, factor: str, metric: str = "ma", by: Sequence[str] = ("attack",)
+) -> tuple[pd.Series[float], Any, Any]:
+    """Return a metric's change from a factor's first level to its last, and both levels.
+
+    Of means within cells that differ in the factor alone; parameters and errors are those of
+    :func:`mibench.study.results.within`.
+    """
+    means = within(results, factor, metric, by).drop(columns="cells")
+    first, *_, last = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
+    return means[last] - means[first], first, last
+
+
 def _sizes(rows: pd.DataFrame, factor: str, metric: str) -> dict[Any, tuple[float, Any, Any]]:
-    """Return each attack's change from a factor's first level to its last, and both levels."""
     try:
-        means = within(rows, factor, metric).drop(columns="cells")
+        sizes, first, last = change(rows, factor, metric)
     except MIBenchError:  # nothing differs in this factor alone
         return {}
-    first, *_, last = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
-    return {attack: (size, first, last) for attack, size in (means[last] - means[first]).items()}
+    return {attack: (size, first, last) for attack, size in sizes.items()}
 
 
 def _share(rows: pd.DataFrame, factor: str, varied: list[str], metric: str) -> float:

@@ -181,9 +181,10 @@ def effects(compared: pd.DataFrame) -> pd.DataFrame:
                 "sign": bool(published * here > 0),
                 "caveat": own["caveat"].iloc[0],
             }
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis(
-        ["dataset", "attack", "factor"]
-    )
+    named = pd.MultiIndex.from_tuples(found, names=["dataset", "attack", "factor"])
+    # Named even where no attack has values enough.
+    columns = ["theirs", "ours", "sign", "caveat"]
+    return pd.DataFrame(list(found.values()), index=named, columns=columns)
 
 
 def by_level(results: pd.DataFrame) -> pd.DataFrame:
@@ -347,7 +348,9 @@ def _correlated(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _of_one_model(results: pd.DataFrame) -> pd.DataFrame:
-    setting = [c for c in setting_of(results) if c != "dataset"]
-    if len(results[setting].drop_duplicates()) > 1:
-        raise MIBenchError("the comparison is of one model; choose among the results' settings")
+    # Sizes, among others, differ from dataset to dataset.
+    if results[setting_of(results)].drop_duplicates()["dataset"].duplicated().any():
+        raise MIBenchError(
+            "the comparison is of one model a dataset; choose among the results' settings"
+        )
     return results[results["status"] == "ok"]

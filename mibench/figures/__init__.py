@@ -5,6 +5,8 @@ from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.defences import defences
 from mibench.figures.effects import effect_table
+from mibench.figures.factors import by_factor, four_metrics
+from mibench.figures.groups import against_differential, over_groups, pool_distances
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
@@ -14,8 +16,10 @@ __all__ = [
     "PANELS",
     "Picture",
     "accuracy_against_cost",
+    "against_differential",
     "all_figures",
     "attack_style",
+    "by_factor",
     "conflict_matrix",
     "costed",
     "critical_difference",
@@ -24,7 +28,10 @@ __all__ = [
     "distances",
     "effect_table",
     "file_name",
+    "four_metrics",
     "heat_map",
+    "over_groups",
+    "pool_distances",
     "published",
     "rank",
     "ranked_values",

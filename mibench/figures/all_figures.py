@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pandas as pd
 
 from mibench.compare import conflicts
 from mibench.compare.effects import effects
+from mibench.errors import MIBenchError
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost
 from mibench.figures.defences import defences
 from mibench.figures.effects import effect_table
+from mibench.figures.factors import LEVELS, by_factor, four_metrics
+from mibench.figures.groups import over_groups
 from mibench.figures.panels import six_panels
 from mibench.figures.ranking import critical_difference, heat_map
 from mibench.figures.rows import by_setting, only_setting
@@ -38,8 +42,9 @@ def all_figures(
 ) -> Iterator[tuple[str, Picture]]:
     """Yield the panels of :func:`published` and what else the results fill, named.
 
-    Of each setting the cost; of two scenarios also heat map, effects, ranks, leaders by
-    two metrics and conflicts; of three attacks in them their ranking. Then :func:`defended`.
+    Of each setting the cost and BlindMI-Diff-w's FPR over groups; of two scenarios also heat map,
+    effects, four metrics, :data:`LEVELS`, ranks, leaders by two metrics and conflicts; of three
+    attacks in them their ranking. Then :func:`defended`.
     """
     yield from published(results, columns)
     for setting, rows in by_setting(results):
@@ -52,6 +57,10 @@ def all_figures(
                 yield _named(setting, "ranking_ma"), critical_difference(rows, columns=columns)
             moved = effects(rows)
             yield _named(setting, "effects"), effect_table(moved, rows, columns=columns)
+            yield _named(setting, "four_metrics"), four_metrics(rows)
+            for metric, factor in LEVELS:
+                with suppress(MIBenchError):  # no scenarios differ in this factor alone
+                    yield _named(setting, f"{metric}_by_{factor}"), by_factor(rows, metric, factor)
             yield _named(setting, "ranks"), ranks(conflicts.ranking(rows), rows)
             if len(leaders := conflicts.leaders(rows)):
                 yield _named(setting, "two_views"), two_views(leaders, rows)
@@ -60,6 +69,12 @@ def all_figures(
                 judged = conflicts.significant(conflicts.differences(answered))
                 if len(found := conflicts.find(judged)):
                     yield _named(setting, "conflicts"), conflict_matrix(found, rows)
+        if "part" in answers and {*rows["construction"]} == {"groups"}:
+            own = tables.of_setting(answers, rows).query("attack == 'blindmi_diff_w'")
+            # Of each seed, as the groups are those of one pool.
+            for seed, part in own.groupby("seed"):
+                figure = over_groups(part, "blindmi_diff_w")
+                yield _named(setting, f"fpr_groups_seed{seed}"), figure
         yield _named(setting, "cost"), accuracy_against_cost(rows, columns)
     yield from defended(results)
 

@@ -201,8 +201,8 @@ class Study:
             `seconds` that the attack took. An infeasible scenario has its reason in `error` and NaN
             for what was not measured.
         answers : DataFrame
-            One row per sample, attack and scenario: index, membership, score, threshold, and the
-            answer (1 member, 0 nonmember, -1 withheld).
+            One row per sample, attack and scenario: index, membership, group or pair (`part`),
+            score, threshold, and the answer (1 member, 0 nonmember, -1 withheld).
         """
         rows, answers, asked = [], [], parse(specs)
         listed = [self.scenario(s) for s in chosen]
@@ -305,6 +305,7 @@ class Study:
                 "seed": self.setting.seed,
                 "sample": result.target.samples,
                 "is_member": result.target.is_member,
+                "part": result.target.part,
                 "score": inference.scores,
                 "threshold": inference.threshold,
                 "answer": np.where(keep, called, np.int8(-1)),

@@ -31,10 +31,10 @@ def plan(file: str | Path, given: Mapping[str, Any] | None = None) -> list[Task]
     """Read a parameter file and return its tasks in order, all of them checked.
 
     A file holds `defaults` (for every notebook that takes them), optionally `seeds` (a list, each
-    of which repeats the notebooks that take a seed), `plugins` (files that add attacks, models or
-    datasets), `time_limit` (seconds a cell) and `notebooks`: names, or mappings with `notebook`,
-    `parameters`, `grid` (a list of values for each parameter, all combinations of which are run)
-    and `name` (of the executed notebook).
+    of which repeats the notebooks that take a seed; one that declares `seeds` gets the list),
+    `plugins` (files that add attacks, models or datasets), `time_limit` (seconds a cell) and
+    `notebooks`: names, or mappings with `notebook`, `parameters`, `grid` (a list of values for each
+    parameter, all combinations of which are run) and `name` (of the executed notebook).
 
     The notebooks are those of the folder `notebooks` beside the parameter file's own folder;
     `executed` and `figures` lie there too. A notebook that declares `setting` and `place` in its
@@ -103,7 +103,9 @@ class _Batch:
             takes += _PLACES
         own = parameters.mapping(where, "parameters", entry.get("parameters", {}))
         grid = dict(parameters.mapping(where, "grid", entry.get("grid", {})))
-        if self.asked["seeds"] and "seed" in takes:
+        if self.asked["seeds"] and "seeds" in declared:
+            own = {"seeds": self.asked["seeds"], **own}
+        elif self.asked["seeds"] and "seed" in takes:
             grid["seed"] = self.asked["seeds"]
         for k, values in grid.items():
             if not isinstance(values, list) or not values:

@@ -1,0 +1,109 @@
+"""A metric by a factor's level, or several metrics, attacks down and datasets side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from mibench.errors import MIBenchError
+from mibench.figures.rows import counted
+from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, picture, style
+from mibench.scenarios import DISTRIBUTIONS, level
+from mibench.study.metrics import METRICS
+from mibench.study.results import within
+
+# What the published Figs. 11, 12, 14 and 15 show.
+LEVELS = (
+    ("ma", "differential_distance"),
+    ("ma", "withheld_ratio"),
+    ("fnr", "distribution"),
+    ("fnr", "distance"),
+)
+
+
+def by_factor(results: pd.DataFrame, metric: str, factor: str) -> Picture:
+    """Draw a metric of every attack at each level of a factor, one panel a dataset.
+
+    The published Figs. 11 (MA by differential distance), 12 (MA by withheld ratio), 14 and 15 (FNR
+    by distribution and by distance). Each mark is a mean over scenarios that differ in the factor
+    alone (:func:`mibench.study.results.within`) and over seeds.
+
+    Raises
+    ------
+    MIBenchError
+        If a dataset has no scenarios that differ in the factor alone.
+    """
+    said, named = METRICS[metric].label, factor.replace("_", " ")
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        means = within(rows, factor, metric, ["title"]).drop(columns="cells")
+        order = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
+        return means[order].rename(columns=lambda at: level(factor, at))
+
+    figure = _side_by_side(results, table, said)
+    figure.caption = (
+        f"{said} of each attack at each level of the {named}, the mean over scenarios that differ "
+        f"in it alone. {counted(results)}."
+    )
+    return figure
+
+
+def four_metrics(results: pd.DataFrame) -> Picture:
+    """Draw precision, recall, F1 and FPR of every attack, one panel a dataset (Fig. 10).
+
+    Means over the same scenarios for all attacks, and over seeds.
+    """
+    metrics = ("precision", "recall", "f1", "fpr")
+
+    def table(rows: pd.DataFrame) -> pd.DataFrame:
+        means = rows.groupby("title", sort=False)[list(metrics)].mean()
+        return means.rename(columns={m: METRICS[m].label for m in metrics})
+
+    figure = _side_by_side(results, table, "value")
+    figure.caption = (
+        f"Precision, recall, F1 and FPR of each attack, means over all scenarios and "
+        f"seeds of a dataset. {counted(results)}."
+    )
+    return figure
+
+
+def _side_by_side(
+    results: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame], label: str
+) -> Picture:
+    """Draw a table of each dataset's results: its rows up the axis, its columns as marks."""
+    ok = results[results["status"] == "ok"]
+    if ok.empty:
+        raise MIBenchError("there are no results to draw")
+    tables = {str(name): table(rows) for name, rows in ok.groupby("dataset", sort=False)}
+    titles = list(dict.fromkeys(ok["title"]))
+    with style():
+        size = (WIDTHS[1 if len(tables) == 1 else 2], 1.2 + 0.15 * len(titles))
+        figure, grid = picture(1, len(tables), figsize=size, sharey=True, squeeze=False)
+        for axes, (dataset, values) in zip(grid.flat, tables.items(), strict=True):
+            place = np.array([titles.index(t) for t in values.index])
+            for i, column in enumerate(values):
+                at = place + 0.5 * (i / max(len(values.columns) - 1, 1) - 0.5)
+                look = {"color": COLOURS[i], "ms": 3, "label": str(column)}
+                axes.plot(values[column], at, MARKERS[i], **look)
+            axes.set_title(dataset, loc="left")
+            axes.set_xlabel(label)
+            handles = axes.get_legend_handles_labels()
+            if axes is grid[0, 0] or list(values) != list(next(iter(tables.values()))):
+                # Levels, unlike metrics, are each dataset's own.
+                axes.legend(
+                    *handles,
+                    loc="upper center",
+                    bbox_to_anchor=(0.5, -0.5 / (size[1] - 1)),
+                    ncols=2,
+                )
+        grid[0, 0].set_yticks(range(len(titles)), titles)
+        grid[0, 0].invert_yaxis()
+    best = {dataset: values.mean(axis=1) for dataset, values in tables.items()}
+    figure.alt = " ".join(
+        f"{dataset}: by the mean of its marks {mean.idxmax()} is highest, {mean.max():.2f}, "
+        f"{mean.idxmin()} lowest, {mean.min():.2f}."
+        for dataset, mean in best.items()
+    )
+    return figure
