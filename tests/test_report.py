@@ -83,7 +83,7 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
             assert (attributes["src"] or "").startswith("data:image/png;base64,")
             assert attributes["alt"]
     assert "http" not in text and "url(" not in text and "@import" not in text
-    # Of each model: RQ1's panels, heat map, ranking, effects, ranks, cost.
+    # Of each model what all_figures draws.
     for name in ("img", "figcaption"):
         assert sum(tag == name for tag, _ in page.tags) == 12
 

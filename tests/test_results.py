@@ -55,6 +55,21 @@ def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
     assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
 
 
+def test_no_changed_byte_is_another_value(tmp_path: Path) -> None:
+    output = results.place(tmp_path, "digits", "a")
+    results.save(output, *made("digits"))
+    file = results.answers_of(output)
+    whole, told = file.read_bytes(), pd.read_parquet(file)
+    noticed = 0
+    for place in range(0, len(whole), 7):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        if results.readable(output):
+            pd.testing.assert_frame_equal(pd.read_parquet(file), told)
+        else:
+            noticed += 1
+    assert noticed > 50
+
+
 @pytest.mark.parametrize("kind", ["results", "answers"])
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "gone"])
 def test_collections_are_rebuilt(tmp_path: Path, kind: str, damage: str) -> None:

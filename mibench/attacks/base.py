@@ -222,7 +222,9 @@ def _parsed(spec: Any) -> list[Attack]:
     kind = ATTACKS[ATTACKS.find(spec["name"])]
     known = [field.name for field in fields(kind)]
     swept = {k: v if isinstance(v, list) else [v] for k, v in spec.items() if k != "name"}
-    for name in swept:
+    for name, values in swept.items():
+        if not values:
+            raise MIBenchError(f"{kind.name}: {name} is an empty list; give at least one value")
         if name not in known:
             has = f"it has {', '.join(known)}" if known else "it has none"
             raise MIBenchError(f"{kind.name} has no parameter {name!r}; {has}")

@@ -153,12 +153,14 @@ def _wins(
 
 def sentence(advice: pd.DataFrame) -> str:
     """Tell the rows of :func:`advise` in one sentence."""
-    count = int(advice["scenarios"].max())
     best = advice[advice["never_beaten"]]
     if len(best):
-        return (
-            f"Never beaten in {count} scenario{'s' if count > 1 else ''}: {_listed(best['title'])}."
+        # Who was run in fewer scenarios had fewer chances to be beaten.
+        said = (
+            f"in {count} scenario{'s' if count != 1 else ''}: {_listed(rows['title'])}"
+            for count, rows in sorted(best.groupby("scenarios"), reverse=True)
         )
+        return f"Never beaten {'; '.join(said)}."
     first = advice.iloc[0]
     undominated = advice[~advice["dominated_by"].astype(bool)]
     return (

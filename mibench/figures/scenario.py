@@ -140,7 +140,9 @@ class ScoreAxis:
         low, high = np.quantile(finite, (0.005, 0.995))
         ends = min(low, threshold), max(high, threshold)
         distinct = np.unique(np.append(finite, threshold))
-        fullest = np.histogram(finite, self.bins, ends if ends[0] < ends[1] else None)[0].max()
+        # Between scores that are all but equal there is no room for bins.
+        apart = ends[1] - ends[0] > max(1e-12 * np.abs(ends).max(), 1e-290)
+        fullest = np.histogram(finite, self.bins, ends if apart else None)[0].max()
         self.by_rank = bool(fullest > len(finite) / 2 and len(distinct) >= self.bins)
         if self.by_rank:
             self._scores = distinct

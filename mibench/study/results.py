@@ -8,6 +8,7 @@ all of them together.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import warnings
@@ -31,7 +32,8 @@ from mibench.study.metrics import METRICS
 _TOGETHER = ("results", "answers")
 _ORDER = ["model", "seed", "scenario"]
 _SAID = b"mibench"
-_DAMAGED = (OSError, pa.ArrowException)
+# What readers of Parquet and of its metadata raise on damaged files.
+_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException)
 
 
 def place(folder: str | Path, dataset: str, name: str) -> Path:
@@ -83,8 +85,13 @@ def belongs_to(file: str | Path) -> Path:
 
 
 def readable(output: str | Path) -> bool:
-    """Return whether both tables of `output` are there and complete."""
-    return all(_said(file) for file in (results_of(output), answers_of(output)))
+    """Return whether both tables of `output` are there, complete, and as they were written."""
+    try:
+        for file in (results_of(output), answers_of(output)):
+            _read(file)
+    except _DAMAGED:
+        return False
+    return True
 
 
 def files(folder: str | Path, dataset: str | None = None) -> list[Path]:
@@ -190,13 +197,13 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path:
     if _said(target) == stamp == _said(_beside(target)):
         return target
     both.sort(key=lambda pair: pair[0].stat().st_mtime_ns)
-    together = pd.concat([pd.read_parquet(p).assign(file=i) for i, (p, _) in enumerate(both)])
+    together = pd.concat([_read(p).assign(file=i) for i, (p, _) in enumerate(both)])
     settings = identity(together)
     results = together.drop_duplicates(settings, keep="last")
     results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
     varied = [c for c in settings if results[c].nunique(dropna=False) > 1 or c == "model"]
     answers = [
-        _with_settings(pd.read_parquet(beside), results[results["file"] == i], varied)
+        _with_settings(_read(beside), results[results["file"] == i], varied)
         for i, (_, beside) in enumerate(both)
         if len(pq.read_schema(beside).names) and (results["file"] == i).any()
     ]
@@ -217,21 +224,40 @@ def _with_settings(answers: pd.DataFrame, results: pd.DataFrame, varied: list[st
 
 
 def _write(path: Path, table: pd.DataFrame, said: dict[str, str]) -> None:
-    """Write a table with what it says of itself in its metadata."""
+    """Write a table with what it says of itself in its metadata; a notebook's with its digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
     content = pa.Table.from_pandas(table, preserve_index=False)
+    if "notebook" in said:
+        said = {**said, "sha256": _digest(content.to_pandas())}
     metadata = {**(content.schema.metadata or {}), _SAID: json.dumps(said).encode()}
     with replacing(path) as temporary:
         pq.write_table(content.replace_schema_metadata(metadata), temporary)
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """Read a table, or raise one of :data:`_DAMAGED` where it is not as it was written."""
+    content = pq.read_table(path, partitioning=None)
+    said = json.loads((content.schema.metadata or {}).get(_SAID, b"{}"))
+    table: pd.DataFrame = content.to_pandas()
+    if said.get("sha256") not in (None, _digest(table)):
+        raise ValueError(f"{path} is not as it was written")
+    return table
+
+
+def _digest(table: pd.DataFrame) -> str:
+    """Return the digest of a table's names, types and values."""
+    digest = hashlib.sha256(repr([*table.dtypes.items()]).encode())
+    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _said(file: Path) -> dict[str, str]:
     """Return what a table says of itself; nothing where it is damaged or not there."""
     try:
         metadata = pq.read_schema(file).metadata or {}
+        found: dict[str, str] = json.loads(metadata.get(_SAID, b"{}"))
     except _DAMAGED:
         return {}
-    found: dict[str, str] = json.loads(metadata.get(_SAID, b"{}"))
     return found
 
 

@@ -48,9 +48,9 @@ def attack_scenario(
 def _echo_metrics(row: dict[Any, Any]) -> None:
     from mibench.study import metrics
 
-    for name in metrics.METRICS:
+    for name, metric in metrics.METRICS.items():
         value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
-        shown = "no positive predictions" if value != value else f"{value:8.4f}"
+        shown = metric.absent if value != value else f"{value:8.4f}"
         interval = "" if value != value else f"   [{low:.4f}, {high:.4f}]"
         click.echo(f"  {name:18}{shown}{interval}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
+import warnings
 from typing import Any
 
 import click
@@ -15,7 +16,9 @@ from mibench.errors import MIBenchError
 class _Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _warn
+                return super().invoke(ctx)
         except MIBenchError as error:
             click.echo(f"mibench: {error}", err=True)
             sys.exit(2)
@@ -30,6 +33,11 @@ class _Commands(click.Group):
                 raise
             click.echo(f"mibench: {error.filename} cannot be used: {error.strerror}", err=True)
             sys.exit(2)
+
+
+def _warn(message: Warning | str, *where: Any, **rest: Any) -> None:
+    """Print a warning's sentence, without the place in the code that it comes from."""
+    click.echo(f"mibench: {message}", err=True)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

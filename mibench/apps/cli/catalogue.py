@@ -98,8 +98,8 @@ def list_datasets(path: str | None, place: Place) -> None:
     for name, known in DATASETS.items():
         shapes = " or ".join(map(str, known.shapes))
         roles = ", ".join(f"{role} {count}" for role, count in asdict(known.sizes).items())
-        click.echo(f"{name:12}{known.rows} of {shapes}, {known.classes} classes")
-        click.echo(f"{'':12}{roles}\n{'':12}{whereabouts(name, place)}")
+        click.echo(f"{name:14}{known.rows} of {shapes}, {known.classes} classes")
+        click.echo(f"{'':14}{roles}\n{'':14}{whereabouts(name, place)}")
 
 
 @main.command("attacks")
