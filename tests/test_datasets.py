@@ -463,8 +463,8 @@ def test_digits() -> None:
 def test_published_sizes_fit_the_published_rows() -> None:
     for known in DATASETS.values():
         for sizes in filter(None, (known.sizes, known.published_sizes)):
-            assert sum(dataclasses.astuple(sizes)[:-1]) <= known.rows
-    assert sum(dataclasses.astuple(DATASETS["CH_MNIST"].sizes)[:-1]) == 5000
+            assert sum(dataclasses.astuple(sizes)[:-2]) <= known.rows
+    assert sum(dataclasses.astuple(DATASETS["CH_MNIST"].sizes)[:-2]) == 5000
 
 
 def test_default_pools_are_equal_and_hold_enough_groups() -> None:
@@ -808,7 +808,7 @@ def test_images_stand_for_a_published_dataset(data: Path, monkeypatch: pytest.Mo
     write_folder(data / "cifar10_jpeg", members)
     found = load("CIFAR10", data)
     assert found.name == "CIFAR10" and found.inputs.shape == (100, 3, 32, 32)
-    assert found.sizes == SplitSizes(20, 20, 20, 20, 20, pairs=6, group=5)
+    assert found.sizes == SplitSizes(20, 20, 20, 20, 20, pairs=6)
     assert found.notes[0] == (
         "read from cifar10_jpeg, not the published file: 100 of 60000 samples"
     )

@@ -290,7 +290,7 @@ def test_the_smallest_pools_meet_their_scenarios_or_say_why() -> None:
     [
         (350, 900, 10, "make 35 groups of 10 and 10.*at least 360 of each"),
         (900, 175, 5, "make 35 groups of 5 and 5.*at least 180 of each"),
-        (900, 900, 4, "group_size is 4; use at least 5"),
+        (900, 900, 4, "group is 4; use at least 5"),
     ],
 )
 def test_pools_too_small_are_refused(members: int, nonmembers: int, size: int, says: str) -> None:
