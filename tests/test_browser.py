@@ -60,7 +60,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[s
     """JupyterLab on a copy of the notebook with few epochs; its address."""
     folder, own = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("jupyter")
     notebook = (ROOT / "notebooks" / "explore.ipynb").read_text(encoding="utf-8")
-    for value, quick in ((r"\"model\": \"MLP\"", r"\"epochs\": 5"), ("lira_online", "gap")):
+    for value, quick in ((r"\"epochs\": 200", r"\"epochs\": 5"), ("lira_online", "gap")):
         assert value in notebook
         notebook = notebook.replace(value, quick)
     folder.joinpath("explore.ipynb").write_text(notebook, encoding="utf-8")

@@ -122,4 +122,6 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     code, out, err = mibench("verify", f"{executed}.ipynb")
     assert code == 1 and "differs" in out and "ma: by up to 0.25" in out
     # What the notebook of figures has read is no longer what is there.
-    assert "waiting digits/results\n4 done, 1 waiting" in mibench("status", str(file))[1]
+    said = mibench("status", str(file))[1]
+    assert "stale   digits/results  results changed" in said
+    assert "stale   digits/rq1_distribution-1  its table changed" in said

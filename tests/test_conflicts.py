@@ -17,7 +17,8 @@ from scipy.stats import binom, norm, ttest_1samp
 from mibench import figures, scenarios
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.study import Study, metrics, results
+from mibench.study import metrics, results
+from tests.conftest import study
 
 Rates = Callable[[scenarios.Scenario], tuple[float, float]]
 GRID = scenarios.catalogue("digits")
@@ -374,10 +375,11 @@ FEW = ["loss_threshold", "gap", "top1_threshold", "class_confidence", "ppv", "bl
 
 
 @pytest.fixture(scope="module")
-def executed(location30: Study, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the results of all 84 scenarios of Location30."""
+def executed(shared_data: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The results of all 84 scenarios of Location30, by pairs, which hold conflicts."""
     folder = tmp_path_factory.mktemp("executed")
-    run = location30.run(scenarios.catalogue("Location30"), FEW)
+    pairs = study("Location30", cache_dir, shared_data, construction="pairs")
+    run = pairs.run(scenarios.catalogue("Location30"), FEW)
     results.save(folder / "Location30" / "all", *run)
     return folder
 
@@ -405,7 +407,7 @@ def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
         return float(share[True] - share[False])
 
     # One: how many comparisons there are.
-    [compared] = re.findall(r"(\d+) comparisons", said)
+    [compared] = re.findall(r"(\d+) comparisons, \d+ significant", said)
     assert int(compared) == 84 * 15 == rows["scenario"].nunique() * len([*combinations(FEW, 2)])
     # Two: both leads of every conflict told. Three: what differs between its scenarios.
     told = re.findall(

@@ -759,7 +759,10 @@ def test_every_attack_has_its_row_in_the_docs() -> None:
             assert len(cells) == 7, line
             rows[cells[0].strip("`")] = cells
     listed = json.loads(CliRunner().invoke(main, ["attacks", "--json"]).stdout)
-    assert {item["name"] for item in listed} == rows.keys() == ATTACKS.keys()
+    # Other tests' plugins are no part of the page.
+    shipped = {n for n, kind in ATTACKS.items() if kind.__module__.startswith("mibench.attacks.")}
+    listed = [item for item in listed if item["name"] in shipped]
+    assert {item["name"] for item in listed} == rows.keys() == shipped
     for item in listed:
         _, _, _, needs, queries, models, source = rows[item["name"]]
         assert set(needs.split(", ")) == set(item["needs"] or ["nothing"])

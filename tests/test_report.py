@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from mibench import figures
 from mibench.apps.cli import main
 from mibench.attacks import ATTACKS
+from mibench.figures.factors import LEVELS
 from mibench.store import safe
 from mibench.study import Study, results
 
@@ -120,11 +121,12 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     code, out, err = mibench("figures", *arguments)
     assert code == 0, err
     assert "12 figures" in out
-    names = ("RQ1", "heat_map_ma", "ranking_ma", "effects", "ranks", "cost")
+    names = ("RQ1", "heat_map_ma", "ranking_ma", "effects", "ranks", "two_views", "cost")
+    names += ("four_metrics", *(f"{metric}_by_{factor}" for metric, factor in LEVELS))
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
     assert written == {
-        f"digits_{safe('<VGG>')}_{name}{ending}" for name in names for ending in endings
+        f"digits_{safe('<VGG>')}_groups_{name}{ending}" for name in names for ending in endings
     }
 
 
