@@ -89,6 +89,8 @@ def readable(output: str | Path) -> bool:
     try:
         for file in (results_of(output), answers_of(output)):
             _read(file)
+            if "sha256" not in _said(file):
+                return False
     except _DAMAGED:
         return False
     return True
