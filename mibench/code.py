@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import sys
+import threading
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -61,10 +62,15 @@ def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:
     return sorted(f for f in {*before, *now} if before.get(f) != now.get(f))
 
 
+_PARSING = threading.Lock()
+
+
 @cache
 def _read(source: bytes) -> tuple[str, frozenset[str]]:
     """Return the digest of a file's source and the modules of this package that it imports."""
-    tree = ast.parse(source)
+    # Python 3.11 loses count of its recursion where several threads parse at once.
+    with _PARSING:
+        tree = ast.parse(source)
     imported = frozenset(imports(tree))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -203,7 +203,7 @@ def test_a_scheduler_without_workers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     offered = LocalCluster(
         n_workers=0, processes=False, dashboard_address=None, protocol="tcp://", host="127.0.0.1"
     )
-    with offered, pytest.raises(MIBenchError, match="has no workers; start one with: dask worker"):
+    with offered, pytest.raises(MIBenchError, match="has no workers; start one with: DASK_"):
         cluster.Cluster(offered.scheduler_address, silent)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 from collections import Counter
 from dataclasses import dataclass
 from ipaddress import ip_address
@@ -16,6 +17,7 @@ from mibench.errors import MIBenchError
 
 # Seconds for a scheduler to answer, for its first worker, and to come back when it is lost.
 _PATIENCE = 20
+_WORKER = "DASK_DISTRIBUTED__WORKER__DAEMON=False dask worker"
 
 
 class Cluster:
@@ -95,6 +97,10 @@ def risk(address: str) -> str:
     )
 
 
+def _is_daemonic() -> bool:
+    return multiprocessing.current_process().daemon
+
+
 def _client(address: str) -> Client:
     try:
         client = Client(address, timeout=_PATIENCE)
@@ -107,6 +113,12 @@ def _client(address: str) -> Client:
     except TimeoutError:
         client.close()
         raise MIBenchError(
-            f"the Dask scheduler at {address} has no workers; start one with: dask worker {address}"
+            f"the Dask scheduler at {address} has no workers; start one with: {_WORKER} {address}"
         ) from None
+    if any(client.run(_is_daemonic).values()):
+        client.close()
+        raise MIBenchError(
+            f"the workers of the Dask scheduler at {address} may start no processes, which kernels "
+            f"are; start them with: {_WORKER} {address}"
+        )
     return client
