@@ -78,7 +78,7 @@ def advise(
     Parameters
     ----------
     results, answers : DataFrame
-        Of :meth:`mibench.study.study.Experiment.run` or :func:`mibench.study.results.load`; of any
+        Of :meth:`mibench.study.study.Study.run` or :func:`mibench.study.results.load`; of any
         datasets, models and seeds.
     given, labels_only, queries
         What the auditor has; see :func:`allowed`.

@@ -68,7 +68,7 @@ def differences(
     Parameters
     ----------
     answers : DataFrame
-        The answers of :meth:`mibench.study.study.Experiment.run`, of any datasets and seeds.
+        The answers of :meth:`mibench.study.study.Study.run`, of any datasets and seeds.
     metric : str
         One of :data:`mibench.study.metrics.OF_ANSWERS`.
     replicates : int

@@ -15,7 +15,7 @@ def defences(results: pd.DataFrame) -> Picture:
     Parameters
     ----------
     results : DataFrame
-        Rows of :meth:`mibench.study.study.Experiment.run` for one scenario, dataset and model under
+        Rows of :meth:`mibench.study.study.Study.run` for one scenario, dataset and model under
         several defences.
 
     Raises

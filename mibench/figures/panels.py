@@ -27,7 +27,7 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
     Parameters
     ----------
     results : DataFrame
-        Rows of :meth:`mibench.study.study.Experiment.run` for the scenarios of one panel. Of
+        Rows of :meth:`mibench.study.study.Study.run` for the scenarios of one panel. Of
         several seeds the mean is drawn, with the range of their intervals.
     question : {"RQ1", "RQ2", "RQ3", "RQ4"}
     columns : {1, 2}
