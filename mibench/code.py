@@ -21,6 +21,7 @@ _SOURCES = {path: path.read_bytes() for path in _ROOT.rglob("*.py")}
 def note(path: Path, source: bytes) -> None:
     """Take note of the source of a file outside the package that is about to be run."""
     _SOURCES[path] = source
+    _digests.cache_clear()
 
 
 def digests(*modules: str) -> dict[str, str]:
@@ -36,6 +37,11 @@ def digests(*modules: str) -> dict[str, str]:
     dict of str to str
         By file: below the package as ``mibench/attacks/rmia.py``, a plugin by its file's name.
     """
+    return dict(_digests(modules))
+
+
+@cache
+def _digests(modules: tuple[str, ...]) -> dict[str, str]:
     found: dict[str, str] = {}
     left = [_file(module) for module in modules]
     while left:
