@@ -75,6 +75,9 @@ def test_attack_as_text(cache_dir: Path) -> None:
         (("scenarios", "--dataset", "a.csv", "--data-dir", "nowhere"), "does not exist"),
         (("attack", "gap", "--cache-dir", __file__), "is a file; name a folder"),
         (("run", "nowhere.yaml"), "nowhere.yaml is no file"),
+        (("attack", "gap", "--recipe", "a=["), "--recipe 'a=[' is not valid YAML"),
+        (("attack", "gap", "--sizes", "members=010"), "010 is no plain number"),
+        (("attack", "rmia[gamma={]"), "gamma has no value that can be read"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_code_2(arguments: tuple[str, ...], says: str) -> None:

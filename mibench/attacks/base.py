@@ -251,5 +251,10 @@ def _from_label(text: str) -> dict[str, Any]:
         return {"name": text}
     for part in inside.rstrip("] ").split(","):
         key, _, value = part.partition("=")
-        spec[key.strip()] = yaml.safe_load(value)
+        try:
+            spec[key.strip()] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise MIBenchError(
+                f"attack {text!r}: {key.strip()} has no value that can be read"
+            ) from None
     return spec

@@ -11,6 +11,7 @@ import click
 import yaml
 from pydantic.fields import FieldInfo
 
+from mibench.apps.batch import parameters
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
 
@@ -59,7 +60,7 @@ def pairs(option: str, texts: Iterable[str]) -> dict[str, Any]:
         name, equals, value = text.partition("=")
         if not equals or not name.strip():
             raise MIBenchError(f"--{option} {text!r} is not NAME=VALUE, such as members=3000")
-        found[name.strip()] = yaml.safe_load(value)
+        found[name.strip()] = parameters.value(value, f"--{option} {text!r}")
     return found
 
 
