@@ -7,10 +7,12 @@ only be known by heart.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mibench.data import digits
-from mibench.data.base import Parsed, Published, SplitSizes, register
+from mibench.data.base import DATASETS, Parsed, register
 
 SHARE = 0.2
 
@@ -24,14 +26,4 @@ def read() -> Parsed:
     return Parsed(clean.inputs, labels, clean.kind)
 
 
-register(
-    Published(
-        "noisy_digits",
-        __name__,
-        rows=1797,
-        classes=10,
-        shapes=((1, 8, 8),),
-        sizes=SplitSizes(400, 400, 350, 350, 297, pairs=80),
-        embedded=read,
-    )
-)
+register(replace(DATASETS["digits"], name="noisy_digits", module=__name__, embedded=read))
