@@ -58,6 +58,11 @@ class OfAll(Loss):
         return -target.loss / target.loss.mean()
 
 
+class ThresholdOfAll(Loss):
+    def infer(self, target: Outputs) -> Inference:
+        return Inference(-target.loss, -float(target.loss.mean()))
+
+
 class Undeclared(Loss):
     def scores(self, target: Outputs) -> np.ndarray:
         assert target.reference_logits is not None
@@ -81,6 +86,7 @@ def test_nothing_is_wrong_with_a_right_attack() -> None:
         (Unseeded, ["second run", "order", "other samples"]),
         (ByPlace, ["order", "pose as members"]),
         (OfAll, ["it says per_sample"]),
+        (ThresholdOfAll, ["threshold depend on which other samples"]),
         (Undeclared, ["it fails with AssertionError"]),
         (NoThreshold, ["threshold is not a number"]),
     ],

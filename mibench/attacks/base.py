@@ -113,9 +113,9 @@ class Attack(ABC):
     labels_only : bool
         Whether it reads nothing of the target but the labels it answers.
     per_sample : bool
-        Whether a sample's score follows from that sample alone, whichever are attacked with it, so
-        that a pool may be scored once for all target datasets that are chosen from it. The
-        threshold may follow from all.
+        Whether a sample's score follows from that sample alone, and the threshold from none of
+        them, whichever are attacked together, so that a pool is scored once for all target
+        datasets that are chosen from it.
     """
 
     name: ClassVar[str]

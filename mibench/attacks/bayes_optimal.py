@@ -34,7 +34,6 @@ class BASE(ReferenceAttack):
     name = "base"
     title = "BASE"
     source = "Lassila et al. 2025"
-    per_sample = True
 
     temperature: Annotated[float, Field(gt=0)] = 1.0
 

@@ -33,7 +33,6 @@ class CalibratedScore(ReferenceAttack):
     title = "Calibrated Score"
     source = "Watson et al. 2022"
     reads_in: ClassVar[bool] = False
-    per_sample = True
 
     of: Literal["confidence", "logit", "loss"] = "confidence"
 

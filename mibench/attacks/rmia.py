@@ -51,7 +51,6 @@ class RMIA(ReferenceAttack):
     title = "RMIA"
     source = "Zarifzadeh et al. 2024"
     needs = frozenset({"references", "auxiliary"})
-    per_sample = True
 
     gamma: Positive = 2.0
     temperature: Positive = 2.0
@@ -119,8 +118,6 @@ class OfflineRMIA(RMIA):
     name = "rmia_offline"
     title = "RMIA (offline)"
     reads_in: ClassVar[bool] = False
-    # For all of a target dataset one a is chosen.
-    per_sample = False
 
     a: Annotated[float, Field(ge=0, le=1)] | None = None
 

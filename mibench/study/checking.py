@@ -113,7 +113,7 @@ def check(kind: type[Attack]) -> list[str]:
     On simulated models: it runs on what it says it needs; scores are finite, one a sample; they
     are the same in a second run with the truth about the target shuffled, follow the samples
     where those are permuted, and, where the attack is `per_sample`, do not depend on which others
-    are attacked. Nonmembers that pose as members are not told from others: of 12 such targets, the
+    are attacked, nor does the threshold. Nonmembers that pose as members are not told from others: of 12 such targets, the
     members first, at most 3 have an AUC whose 95% interval misses 0.5, which by chance fails one
     attack in 500.
     """
@@ -144,7 +144,9 @@ def _wrong(kind: type[Attack]) -> list[str]:
     if not _same(attack, found, target, order):
         wrong.append("its scores depend on the order of the samples")
     if kind.per_sample and not _same(attack, found, target, order[: _SAMPLES // 2]):
-        wrong.append("its scores depend on which other samples are attacked; it says per_sample")
+        wrong.append(
+            "its scores or threshold depend on which other samples are attacked; it says per_sample"
+        )
     first, missed = np.arange(_SAMPLES) < _SAMPLES // 2, 0
     for _ in range(_NULLS):
         posing = world.target(first, posing=True)
@@ -159,8 +161,9 @@ def _wrong(kind: type[Attack]) -> list[str]:
 
 
 def _same(attack: Attack, found: Inference, target: Labelled, chosen: IntArray) -> bool:
-    scores = attack.infer(target.outputs.take(chosen)).scores
-    return np.allclose(scores, found.scores[chosen], rtol=1e-9, atol=1e-9)
+    part = attack.infer(target.outputs.take(chosen))
+    scores, thresholds = (part.scores, found.scores[chosen]), (part.threshold, found.threshold)
+    return all(np.allclose(*pair, rtol=1e-9, atol=1e-9) for pair in (scores, thresholds))
 
 
 def _with_truth_shuffled(kind: type[Attack], known: Knowledge, target: Labelled) -> Inference:

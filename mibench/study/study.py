@@ -19,11 +19,11 @@ from mibench.construction.pool import pool
 from mibench.construction.target import Pool, TargetDataset
 from mibench.data.loading import load
 from mibench.errors import MIBenchError, ScenarioInfeasible
-from mibench.outputs import BoolArray
+from mibench.outputs import BoolArray, IntArray
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
 from mibench.signals.signals import COPIES, Signals
-from mibench.store import Store
+from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
 
@@ -78,7 +78,10 @@ class Study:
         training.check(recipe, self.dataset.inputs.shape[1:], self.dataset.num_classes)
         device = training.find(self.setting.device)
         self.signals = Signals(self.dataset, recipe, self.setting, self.store, device)
-        self._fitted: dict[str, Attack] = {}
+        # Scoring is quick, so it is done even where the signals' store makes nothing.
+        self.scores = Store(self.place.cache_dir)
+        self._fitted: dict[tuple[type[Attack], str], Attack] = {}
+        self._scored: dict[tuple[type[Attack], str], Inference] = {}
         self.latest: list[Attacked] = []
 
     @classmethod
@@ -175,12 +178,46 @@ class Study:
             If the attack or the scenario is unknown or infeasible.
         """
         [attack] = parse([spec])
-        target = self.construct(scenario)
-        inference = self.fitted(attack).infer(self.signals.outputs(target.samples, attack.needs))
+        return self._attacked(attack, self.construct(scenario))
+
+    def _attacked(self, attack: Attack, target: TargetDataset) -> Attacked:
+        inference = self.infer(attack, target.samples)
         found = metrics.evaluate(
             inference, target.is_member, self.withheld(target.scenario), self.metrics_seed
         )
         return Attacked(attack, target, inference, found)
+
+    def infer(self, attack: Attack, samples: IntArray) -> Inference:
+        """Return an attack's answer on samples of the pool.
+
+        One that is `per_sample` has scored the whole pool, once for all target datasets.
+        """
+        # A source that no digest knows may be another one the next time.
+        if not attack.per_sample or not code.digests(type(attack).__module__):
+            return self.fitted(attack).infer(self.signals.outputs(samples, attack.needs))
+        held = type(attack), attack.label
+        if held not in self._scored:
+            self._scored[held] = self._of_pool(attack)
+        everywhere = self._scored[held]
+        return Inference(everywhere.scores[samples], everywhere.threshold)
+
+    def _of_pool(self, attack: Attack) -> Inference:
+        """Return an attack's scores of the pool, by index in the dataset, NaN of other samples."""
+        # The pool's own order is members first.
+        order = self.signals.streams("order of scoring").permutation(self.signals.pool)
+
+        def make() -> Arrays:
+            found = self.fitted(attack).infer(self.signals.outputs(order, attack.needs))
+            return {"scores": found.scores, "threshold": np.array(found.threshold)}
+
+        made_by = {**provenance(), "git_commit": None, "code": self._code(attack)}
+        about = {"data": self.dataset.checksum, "device": self.signals.device.type}
+        key = {"attack": attack.label, **self.setting.model_dump(), **about, **made_by}
+        stored = self.scores.get("scores", key, make)
+        kind = np.result_type(stored["scores"], np.float32)
+        scores = np.full(len(self.dataset.labels), np.nan, kind)
+        scores[order] = stored["scores"]
+        return Inference(scores, float(stored["threshold"]))
 
     def run(
         self, chosen: Iterable[Scenario | str], specs: Specs = "all"
@@ -198,8 +235,8 @@ class Study:
         results : DataFrame
             One row per attack and scenario: `status` ("ok", "infeasible"), the factors as named
             and as measured, every metric with `_low` and `_high`, what made the row, and the
-            `seconds` that the attack took. An infeasible scenario has its reason in `error` and NaN
-            for what was not measured.
+            `seconds` that it took, next to none where the pool was scored before. An infeasible
+            scenario has its reason in `error` and NaN for what was not measured.
         answers : DataFrame
             One row per sample, attack and scenario: index, membership, group or pair (`part`),
             score, threshold, and the answer (1 member, 0 nonmember, -1 withheld).
@@ -219,7 +256,7 @@ class Study:
                 continue
             for attack in asked:
                 began = time.perf_counter()
-                result = self.attack(attack, scenario)
+                result = self._attacked(attack, target)
                 self.latest.append(result)
                 row = self._row(scenario, attack, "ok", "") | _columns(target, result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
@@ -262,7 +299,7 @@ class Study:
 
     @property
     def metrics_seed(self) -> int:
-        """The seed of ties and of intervals by resampling."""
+        """The seed of ties among withheld samples."""
         return self.signals.streams.seed("metrics")
 
     def withheld(self, scenario: Scenario) -> float:
@@ -288,8 +325,11 @@ class Study:
             "status": status,
             "error": error,
             **self.made_with,
-            "code": code.combined(sources(self.setting, [attack])),
+            "code": self._code(attack),
         }
+
+    def _code(self, attack: Attack) -> str:
+        return code.combined(sources(self.setting, [attack]))
 
     def _answers(self, result: Attacked) -> pd.DataFrame:
         scenario, inference = result.target.scenario, result.inference
@@ -314,9 +354,10 @@ class Study:
 
     def fitted(self, attack: Attack) -> Attack:
         """Return an attack that has learnt what does not depend on the target dataset."""
-        if attack.label not in self._fitted:
-            self._fitted[attack.label] = attack.fit(self._knowledge(attack))
-        return self._fitted[attack.label]
+        held = type(attack), attack.label
+        if held not in self._fitted:
+            self._fitted[held] = attack.fit(self._knowledge(attack))
+        return self._fitted[held]
 
     def _knowledge(self, attack: Attack) -> Knowledge:
         """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
