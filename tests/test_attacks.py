@@ -1,6 +1,7 @@
 """The seven attacks of the first comparison against independent truth."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from mibench.attacks.nn import AttackNetwork, NNAttack, Top2True, Top3NN
 from mibench.attacks.top1_threshold import Top1Threshold
 from mibench.errors import MIBenchError
 from mibench.outputs import Copies, Labelled, Outputs
+from mibench.store import Store
 from mibench.study import Study
 
 SEVEN = (
@@ -264,12 +266,14 @@ def test_lira_needs_models_on_both_sides() -> None:
 
 @pytest.mark.parametrize("name", SEVEN)
 def test_the_truth_about_the_target_changes_no_inference(
-    digits: Study, name: str, monkeypatch: pytest.MonkeyPatch
+    digits: Study, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     right = digits.attack(name, "ES14")
     flipped = replace(right.target, is_member=~right.target.is_member)
     monkeypatch.setattr(digits, "construct", lambda scenario: flipped)
+    monkeypatch.setattr(digits, "scores", Store(tmp_path))
     digits._fitted.clear()
+    digits._scored.clear()
     wrong = digits.attack(name, "ES14")
     assert (wrong.inference.scores == right.inference.scores).all()
     assert wrong.inference.threshold == right.inference.threshold

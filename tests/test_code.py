@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from mibench import catalogue, code
+from mibench import Study, catalogue, code
 from mibench.attacks import ATTACKS, parse
+from mibench.attacks.label_only import Gap
 from mibench.errors import MIBenchError
 
 PLUGIN = '''
@@ -19,6 +20,7 @@ from mibench.attacks.base import Attack, Inference, register
 @dataclass
 class Mine(Attack):
     name, title, source, needs = "mine", "Mine", "nobody", frozenset()
+    per_sample = True
     power: float = 1.0
 
     def infer(self, target):
@@ -54,6 +56,27 @@ def test_a_digest_follows_imports_and_nothing_else() -> None:
     assert not [f for f in files if "figures" in f or f == "mibench/attacks/lira.py"]
     made = code.digests("mibench.training.fitting")
     assert "mibench/training/single.py" in made and "mibench/study/study.py" not in made
+
+
+def test_a_changed_attack_scores_the_pool_again_alone(digits: Study, tmp_path: Path) -> None:
+    file, scores = tmp_path / "mine.py", []
+    made: dict[str, list[bool]] = {"mine": [], "gap": []}
+    digits.attack("gap", "ES10")
+    for more in ("", "", " + 1"):
+        loaded(file, more=more)
+        digits._scored.clear()
+        for name, again in made.items():
+            digits.scores.made = False
+            found = digits.attack(name, "ES10")
+            again.append(digits.scores.made)
+            if name == "mine":
+                scores.append(found.inference.scores)
+    assert made == {"mine": [True, False, True], "gap": [False] * 3}
+    assert (scores[0] == scores[1]).all() and scores[2] == pytest.approx(scores[0] + 1)
+    # One that has no file, and so no digest, is never kept.
+    digits.scores.made = False
+    digits.attack(type("Here", (Gap,), {"__module__": "__main__"})(), "ES10")
+    assert not digits.scores.made
 
 
 def test_a_plugin_brings_an_attack_with_parameters(tmp_path: Path) -> None:

@@ -113,9 +113,9 @@ def check(kind: type[Attack]) -> list[str]:
     On simulated models: it runs on what it says it needs; scores are finite, one a sample; they
     are the same in a second run with the truth about the target shuffled, follow the samples
     where those are permuted, and, where the attack is `per_sample`, do not depend on which others
-    are attacked, nor does the threshold. Nonmembers that pose as members are not told from others: of 12 such targets, the
-    members first, at most 3 have an AUC whose 95% interval misses 0.5, which by chance fails one
-    attack in 500.
+    are attacked, nor does the threshold. Nonmembers that pose as members are not told from others:
+    of 12 such targets, the members first, at most 3 have an AUC whose 95% interval misses 0.5,
+    which by chance fails one attack in 500.
     """
     try:
         return _wrong(kind)
@@ -162,8 +162,8 @@ def _wrong(kind: type[Attack]) -> list[str]:
 
 def _same(attack: Attack, found: Inference, target: Labelled, chosen: IntArray) -> bool:
     part = attack.infer(target.outputs.take(chosen))
-    scores, thresholds = (part.scores, found.scores[chosen]), (part.threshold, found.threshold)
-    return all(np.allclose(*pair, rtol=1e-9, atol=1e-9) for pair in (scores, thresholds))
+    now, before = [*part.scores, part.threshold], [*found.scores[chosen], found.threshold]
+    return np.allclose(now, before, rtol=1e-9, atol=1e-9)
 
 
 def _with_truth_shuffled(kind: type[Attack], known: Knowledge, target: Labelled) -> Inference:
