@@ -29,6 +29,8 @@ from mibench.errors import MIBenchError
 
 FACTORS = ("distribution", "distance", "differential_distance", "withheld_ratio")
 DISTRIBUTIONS = ("normal", "uniform", "bernoulli")
+# Of the scenario that selects nothing, and so has no factor.
+POOL = "pool"
 
 # Of 28 scenarios with one distribution: (distance level, differential level, withheld levels).
 _GRID = (
@@ -67,6 +69,8 @@ class Scenario:
     @property
     def label(self) -> str:
         """The published notation, such as ``CIFAR100_Normal + 4.325 + 0.119 + 40%``."""
+        if self.id == POOL:
+            return f"{self.dataset}_{POOL}"
         shape, *numbers = (level(f, getattr(self, f)) for f in FACTORS)
         return " + ".join([f"{self.dataset}_{shape.capitalize()}", *numbers])
 
@@ -154,6 +158,8 @@ def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
 
 def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
     """Return the catalogue's scenarios that differ from `base` only in the question's factor."""
+    if base.id == POOL:
+        raise MIBenchError("the whole pool has no factor to vary; give a base such as ES01")
     fixed = [f for f in FACTORS if f != _factor(question)]
     return tuple(
         s for s in catalogue(base.dataset) if all(getattr(s, f) == getattr(base, f) for f in fixed)
@@ -176,6 +182,7 @@ _LABEL = re.compile(
     re.IGNORECASE,
 )
 _ID = re.compile(_NAMED + r"es\s*0*(?P<number>\d+)(?P<extra>x?)\s*", re.IGNORECASE)
+_POOL = re.compile(_NAMED + POOL + r"\s*", re.IGNORECASE)
 
 
 def find(text: str, dataset: str | None = None) -> Scenario:
@@ -183,7 +190,8 @@ def find(text: str, dataset: str | None = None) -> Scenario:
 
     Case and spacing do not matter, and a ratio may be written as a fraction; a label or id that
     names its dataset (``CIFAR100 ES24``) needs no `dataset`. CIFAR10's ``ES60`` is the grid's;
-    the one that the published panel calls so has the id ``ES60x``.
+    the one that the published panel calls so has the id ``ES60x``. ``pool`` is every member and
+    nonmember of the pool, nothing selected; its factors are empty.
 
     Raises
     ------
@@ -200,6 +208,8 @@ def find(text: str, dataset: str | None = None) -> Scenario:
         raise MIBenchError(
             f"scenario {text!r} names no dataset; write e.g. 'CIFAR100_{text.strip()}' or give it"
         )
+    if match.re is _POOL:
+        return Scenario(POOL, dataset, "", np.nan, np.nan, np.nan)
     if match.re is _ID:
         return _find_id(match, dataset)
     wanted = _numbers(match, text)
@@ -220,7 +230,7 @@ def find(text: str, dataset: str | None = None) -> Scenario:
 
 @lru_cache(1024)
 def _parsed(text: str) -> re.Match[str]:
-    match = _LABEL.fullmatch(text) or _ID.fullmatch(text)
+    match = _LABEL.fullmatch(text) or _ID.fullmatch(text) or _POOL.fullmatch(text)
     if match is None:
         raise MIBenchError(
             f"{text!r} is neither a scenario id such as ES24 nor a label such as "

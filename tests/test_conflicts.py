@@ -352,21 +352,35 @@ def test_ranks_and_leaders() -> None:
             "seed": seed,
             "ma": ma,
             "fpr": 1 - ma,
-            "tpr_at_fpr_1": tpr,
-            "tpr_at_fpr_1_low": tpr - 0.05,
-            "tpr_at_fpr_1_high": tpr + 0.05,
+            "tpr_at_fpr_0.1": tpr,
+            "tpr_at_fpr_0.1_low": tpr - 0.05,
+            "tpr_at_fpr_0.1_high": tpr + 0.05,
+            "samples": 2000,
         }
         for rows in (values, values2)
         for title, (ma, tpr, seed) in rows.items()
     )
     assert list(conflicts.ranking(table)["rank"]) == [1, 2.5, 2.5, 1, 2, 3]
     assert list(conflicts.ranking(table, "fpr")["rank"]) == [1, 2.5, 2.5, 1, 2, 3]
-    [found] = conflicts.leaders(table).to_dict("records")
+    with pytest.raises(MIBenchError, match="run scenario pool"):
+        figures.two_views(table)
+    whole = table.assign(scenario="pool")
+    [found] = conflicts.leaders(pd.concat([table.assign(ma=1 - table["ma"]), whole])).to_dict(
+        "records"
+    )
     assert (found["leader"], found["other_leader"], found["same"]) == ("A", "B", False)
     assert found["clear"] and found["ma"] == pytest.approx(0.8)
-    assert found["other_tpr_at_fpr_1"] == pytest.approx(0.5)
-    tied = table.assign(**{"tpr_at_fpr_1": 0.3})
+    assert found["other_tpr_at_fpr_0.1"] == pytest.approx(0.5)
+    tied = whole.assign(**{"tpr_at_fpr_0.1": 0.3})
     assert conflicts.leaders(tied)["same"].all()
+    [axes] = (drawn := figures.two_views(whole)).axes
+    assert sorted(axes.lines[0].get_xdata()) == pytest.approx([0.35, 0.55, 0.8])
+    assert [text.get_text() for text in axes.texts] == [
+        "A",
+        "B",
+    ] and "2000 samples" in drawn.caption
+    with pytest.raises(MIBenchError, match="at least 1,000 nonmembers"):
+        conflicts.leaders(whole.assign(**{"tpr_at_fpr_0.1": np.nan}))
     with pytest.raises(MIBenchError, match="no metric"):
         conflicts.ranking(table, "nonsense")
 
@@ -486,9 +500,7 @@ def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
     assert sorted(mean.get_xdata()) == pytest.approx(list(wanted))
     names = [t.get_text() for t in ranked.axes[0].get_yticklabels()]
     assert names == list(wanted.index)
-    views = figures.two_views(conflicts.leaders(table), table)
-    assert sum(int(t.get_text()) for t in views.axes[1].texts) == 84
-    for i, figure in enumerate((drawn, ranked, views)):
+    for i, figure in enumerate((drawn, ranked)):
         figures.save(figure, tmp_path / str(i))
         assert figure.caption in (tmp_path / f"{i}.txt").read_text()
         box = figure.get_tightbbox()

@@ -120,8 +120,8 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     arguments = ("--results", str(few), "--dataset", "digits", "--out", str(tmp_path))
     code, out, err = mibench("figures", *arguments)
     assert code == 0, err
-    assert "12 figures" in out
-    names = ("RQ1", "heat_map_ma", "ranking_ma", "effects", "ranks", "two_views", "cost")
+    assert "11 figures" in out
+    names = ("RQ1", "heat_map_ma", "ranking_ma", "effects", "ranks", "cost")
     names += ("four_metrics", *(f"{metric}_by_{factor}" for metric, factor in LEVELS))
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from sklearn.metrics import precision_score
+from sklearn.metrics import precision_score, roc_auc_score
 
 from mibench.apps.cli import main
 from mibench.errors import MIBenchError
@@ -107,6 +107,28 @@ def test_infeasible_scenarios_have_rows_without_numbers(cache_dir: Path, tmp_pat
     loaded, none = results.load(tmp_path)
     assert len(loaded) == 2 and none.empty
     assert results.compare(loaded, "ma").isna().all(axis=None)
+
+
+def test_the_whole_pool_is_a_scenario_without_factors(digits: Study, tmp_path: Path) -> None:
+    table, answers = digits.run(["Pool", "ES01", "ES10"], ["gap", "loss_threshold"])
+    whole, own = table[table["scenario"] == "pool"], answers[answers["scenario"] == "pool"]
+    assert (whole["label"] == "digits_pool").all() and (whole["distribution"] == "").all()
+    assert whole[["distance", "differential_distance", "withheld_ratio"]].isna().all(axis=None)
+    for name, rows in own.groupby("attack"):
+        assert sorted(rows["sample"]) == sorted(digits.signals.pool) and (rows["answer"] >= 0).all()
+        assert (rows["is_member"] == np.isin(rows["sample"], digits.signals.roles["members"])).all()
+        assert not rows["is_member"].iloc[: len(rows) // 2].all()
+        area = roc_auc_score(rows["is_member"], rows["score"])
+        assert whole.set_index("attack")["auc"][name] == pytest.approx(area)
+    results.save(tmp_path / "digits" / "a", table, answers)
+    loaded, given = results.load(tmp_path)
+    assert {*loaded["scenario"]} == {*given["scenario"]} == {"ES01", "ES10"}
+    assert len(results.load_pool(tmp_path)) == 2
+    pd.testing.assert_frame_equal(
+        results.within(table, "seed"), results.within(loaded, "seed"), check_like=True
+    )
+    with pytest.raises(MIBenchError, match="no factor to vary"):
+        digits.panel("RQ1", "pool")
 
 
 def test_scenarios_of_another_dataset_are_refused(digits: Study) -> None:

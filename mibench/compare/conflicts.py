@@ -470,21 +470,33 @@ def ranking(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     return rows.assign(rank=rank)[[*within, "attack", "title", "value", "rank"]]
 
 
-def leaders(results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_1") -> pd.DataFrame:
-    """Set each scenario's leader by one metric beside its leader by another.
+def leaders(
+    results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1"
+) -> pd.DataFrame:
+    """Set each whole pool's leader by one metric beside its leader by another, at a low FPR.
 
-    Scenarios without a value of both are left out, as those with fewer nonmembers than a low FPR
-    needs. Values are means over seeds. Of several leaders with one value, those that lead by both
-    metrics come first, then those that stand first in the results.
+    Of rows of the whole pool alone, since target datasets hold too few nonmembers. Values are means
+    over seeds. Of several leaders with one value, those that lead by both metrics come first, then
+    those that stand first in the results.
 
     Returns
     -------
     DataFrame
-        One row per scenario: `leader` and `other_leader` (titles), `same`; the leader's value of
+        One row per setting: `leader` and `other_leader` (titles), `same`; the leader's value of
         both metrics and the other leader's of both; and `clear`, whether the other leader's
         interval of `other` lies above the leader's in every seed.
+
+    Raises
+    ------
+    MIBenchError
+        If there are no such rows, or too few nonmembers in them.
     """
-    rows = results[(results["status"] == "ok") & results[metric].notna() & results[other].notna()]
+    rows = results[results["scenario"] == scenarios.POOL]
+    if rows.empty:
+        raise MIBenchError(f"{METRICS[other].label} is read on the whole pool: run scenario pool")
+    rows = rows[rows[metric].notna() & rows[other].notna()]
+    if rows.empty:
+        raise MIBenchError(f"{METRICS[other].label} {METRICS[other].absent}, this pool has fewer")
     within = [*setting_of(rows), "scenario"]
     bounds = [f"{other}_low", f"{other}_high"]
     by = rows.groupby([*within, "title"], sort=False, dropna=False)

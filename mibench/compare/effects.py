@@ -10,7 +10,7 @@ import pandas as pd
 
 from mibench.errors import MIBenchError
 from mibench.outputs import FloatArray
-from mibench.scenarios import DISTRIBUTIONS, FACTORS
+from mibench.scenarios import DISTRIBUTIONS, FACTORS, POOL
 from mibench.study.results import setting_of, within
 
 
@@ -29,6 +29,7 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         distributions are in the order normal, uniform, bernoulli.
     """
     ok = results[(results["status"] == "ok") & results[metric].notna()]
+    ok = ok[ok["scenario"] != POOL]
     setting, found = setting_of(ok), []
     for key, rows in ok.groupby(setting, sort=False, dropna=False):
         named = dict(zip(setting, key, strict=True))

@@ -14,7 +14,7 @@ from mibench.construction.described import describe
 from mibench.construction.shapes import draw_distances, shape_distance
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled, Outputs
-from mibench.scenarios import DISTRIBUTIONS, Scenario, catalogue
+from mibench.scenarios import DISTRIBUTIONS, POOL, Scenario, catalogue
 
 # A random stream by its role's name: a mibench.streams.Streams, of which construction needs no
 # more.
@@ -38,7 +38,7 @@ class TargetDataset:
         The truth, which no attack receives.
     part : int array, (2n,)
         Which group (an index of the pool's groups) or which pair (0 is the nearest) each sample
-        belongs to; no attack receives it.
+        belongs to, -1 in the whole pool; no attack receives it.
     distances : float array, (k,)
         Distances of the chosen groups or pairs, ascending.
     wanted : float array, (k,)
@@ -160,13 +160,17 @@ class Pool(ABC):
         """Return the interval of differential distances that a scenario's distances leave."""
 
     def construct(self, scenario: Scenario) -> TargetDataset:
-        """Choose the target dataset of a scenario.
+        """Choose the target dataset of a scenario; that of the whole pool is the pool.
+
+        Of pairs the pool is equal halves, and of groups every member and nonmember.
 
         Raises
         ------
         ScenarioInfeasible
             If this pool cannot meet the distance or the differential distance.
         """
+        if scenario.id == POOL:
+            return self._whole(scenario)
         mean = self.distance_of(scenario)
         deviation = self.deviation_at(mean, scenario)
         differential = self.differential_distance_of(scenario)
@@ -190,6 +194,24 @@ class Pool(ABC):
             (deviation, float(distances.std())),
             (differential, choice.differential_distance),
             shape_distance(distances, scenario.distribution, mean, deviation),
+            describe(taken.labelled),
+        )
+
+    def _whole(self, scenario: Scenario) -> TargetDataset:
+        order = self._streams("order").permutation(len(self.candidates.samples))
+        taken, distances = self.candidates.take(order), np.sort(self.distances)
+        return TargetDataset(
+            scenario,
+            self.construction,
+            taken.samples,
+            taken.labelled.is_member,
+            np.full(len(order), -1),
+            distances,
+            np.empty(0),
+            (np.nan, float(distances.mean())),
+            (np.nan, float(distances.std())),
+            (np.nan, np.nan),
+            np.nan,
             describe(taken.labelled),
         )
 

@@ -1,6 +1,6 @@
 """Figures of results, in one style."""
 
-from mibench.figures.all_figures import all_figures, defended, file_name, published
+from mibench.figures.all_figures import all_figures, defended, file_name, of_pools, published
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
 from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.defences import defences
@@ -30,6 +30,7 @@ __all__ = [
     "file_name",
     "four_metrics",
     "heat_map",
+    "of_pools",
     "over_groups",
     "pool_distances",
     "published",

@@ -43,8 +43,8 @@ def all_figures(
     """Yield the panels of :func:`published` and what else the results fill, named.
 
     Of each setting the cost and BlindMI-Diff-w's FPR over groups; of two scenarios also heat map,
-    effects, four metrics, :data:`LEVELS`, ranks, leaders by two metrics and conflicts; of three
-    attacks in them their ranking. Then :func:`defended`.
+    effects, four metrics, :data:`LEVELS`, ranks and conflicts; of three attacks in them their
+    ranking. Then :func:`defended`.
     """
     yield from published(results, columns)
     for setting, rows in by_setting(results):
@@ -62,8 +62,6 @@ def all_figures(
                 with suppress(MIBenchError):  # no scenarios differ in this factor alone
                     yield _named(setting, f"{metric}_by_{factor}"), by_factor(rows, metric, factor)
             yield _named(setting, "ranks"), ranks(conflicts.ranking(rows), rows)
-            if len(leaders := conflicts.leaders(rows)):
-                yield _named(setting, "two_views"), two_views(leaders, rows)
             answered = tables.of_setting(answers, rows) if len(answers) else answers
             if len(answered) and ok["attack"].nunique() > 1:
                 judged = conflicts.significant(conflicts.differences(answered))
@@ -77,6 +75,13 @@ def all_figures(
                 yield _named(setting, f"fpr_groups_seed{seed}"), figure
         yield _named(setting, "cost"), accuracy_against_cost(rows, columns)
     yield from defended(results)
+
+
+def of_pools(results: pd.DataFrame) -> Iterator[tuple[str, Picture]]:
+    """Yield two views of each setting's whole pool that has nonmembers enough, named."""
+    for setting, rows in by_setting(results):
+        with suppress(MIBenchError):
+            yield _named(setting, "two_views"), two_views(rows)
 
 
 def defended(results: pd.DataFrame) -> Iterator[tuple[str, Picture]]:

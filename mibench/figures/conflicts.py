@@ -5,12 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 
 from mibench import attacks
+from mibench.compare import conflicts
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
 from mibench.figures.style import COLOURS, MARKERS, Picture, picture, style
+from mibench.scenarios import POOL
 from mibench.study.metrics import METRICS
 
 
@@ -141,86 +142,34 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
     return figure
 
 
-def two_views(
-    leaders: pd.DataFrame,
-    results: pd.DataFrame,
-    metric: str = "ma",
-    other: str = "tpr_at_fpr_1",
-) -> Picture:
-    """Draw each scenario's leader by one metric beside its leader by another, in both metrics.
+def two_views(results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1") -> Picture:
+    """Draw every attack on the whole pool by two metrics, the leaders by each named.
 
     Parameters
     ----------
-    leaders : DataFrame
-        Rows of :func:`mibench.compare.conflicts.leaders` for the same two metrics.
     results : DataFrame
-        The rows of one dataset, model and defence that they were found in.
+        Rows of one dataset, model and defence, of which those of the whole pool are drawn.
+
+    Raises
+    ------
+    MIBenchError
+        As of :func:`mibench.compare.conflicts.leaders`.
     """
+    leaders, rows = conflicts.leaders(results, metric, other), results[results["scenario"] == POOL]
+    setting, lead = only_setting(rows, "to draw"), leaders.iloc[0]
+    values = rows.groupby("title", sort=False)[[metric, other]].mean()
     by, by_other = METRICS[metric].label, METRICS[other].label
     with style():
-        figure, grid = picture(1, 2, figsize=(7.16, 3.4), width_ratios=[1, 1.3])
-        _leads(grid[0], leaders, metric, other)
-        pairs = pd.crosstab(leaders["leader"], leaders["other_leader"])
-        pairs = pairs.loc[
-            pairs.sum(axis=1).sort_values(ascending=False).index,
-            pairs.sum().sort_values(ascending=False).index,
-        ]
-        sns.heatmap(
-            pairs,
-            mask=pairs == 0,
-            annot=True,
-            fmt="d",
-            cmap="Blues",
-            cbar=False,
-            linewidths=0.3,
-            linecolor="0.9",
-            ax=grid[1],
-        )
-        grid[1].grid(False)
-        grid[1].tick_params(length=0)
-        grid[1].set_title("(b) scenarios by both leaders", loc="left")
-        grid[1].set(ylabel=f"leads by {by}", xlabel=f"leads by {by_other}")
+        figure, axes = picture(figsize=(3.5, 3.0))
+        axes.plot(values[metric], values[other], MARKERS[0], color=COLOURS[0], ms=3)
+        for title in dict.fromkeys((lead["leader"], lead["other_leader"])):
+            place = tuple(values.loc[title])
+            axes.annotate(title, place, (0, 4), textcoords="offset points", ha="right")
+        axes.set(xlabel=by, ylabel=by_other)
     figure.caption = (
-        f"The attacks that lead by {by} and by {by_other} in each of {len(leaders)} scenarios "
-        f"of {only_setting(results, 'to draw')}: (a) both with their values, joined "
-        "where they differ; (b) how often each two lead. Values are means over seeds. "
-        f"{counted(results)}."
+        f"{len(values)} attacks by {by} and by {by_other} on the whole pool, nothing selected, of "
+        f"{setting}; the leaders are named. Means over {rows['seed'].nunique()} target models, "
+        f"n = {rows['samples'].iloc[0]:.0f} samples."
     )
-    figure.alt = (
-        f"In {leaders['same'].sum()} of {len(leaders)} scenarios one attack leads by both. By {by} "
-        f"{pairs.index[0]} leads most often, by {by_other} {pairs.columns[0]}."
-    )
+    figure.alt = f"By {by} {lead['leader']} leads, by {by_other} {lead['other_leader']}."
     return figure
-
-
-def _leads(axes: Axes, leaders: pd.DataFrame, metric: str, other: str) -> None:
-    differs = leaders[~leaders["same"]]
-    for _, row in differs.iterrows():
-        axes.plot(
-            [row[metric], row[f"other_{metric}"]],
-            [row[other], row[f"other_{other}"]],
-            color="0.8",
-            lw=0.6,
-            zorder=1,
-        )
-    axes.plot(
-        differs[metric],
-        differs[other],
-        MARKERS[0],
-        color=COLOURS[0],
-        ms=3,
-        label=f"leads by {METRICS[metric].label}",
-    )
-    axes.plot(
-        differs[f"other_{metric}"],
-        differs[f"other_{other}"],
-        MARKERS[2],
-        color=COLOURS[5],
-        ms=3,
-        label=f"leads by {METRICS[other].label}",
-    )
-    same = leaders[leaders["same"]]
-    axes.plot(same[metric], same[other], MARKERS[1], color=COLOURS[2], ms=3, label="leads by both")
-    axes.set(xlabel=METRICS[metric].label, ylabel=METRICS[other].label)
-    axes.set_title("(a) both leaders of each scenario", loc="left")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=1)

@@ -27,11 +27,10 @@ def distances(target: TargetDataset) -> Picture:
         figure.alt = draw_distances(axes, target)
         figure.legend(loc="outside upper center", ncols=2)
     (mean, _), (deviation, _) = target.distance, target.deviation
+    wanted = f" and the distribution wanted: mean {mean:.3g}, standard deviation {deviation:.3g}"
     figure.caption = (
         f"Distances of the {len(target.distances)} {_PARTS[target.construction]}s of "
-        f"{target.scenario.id} "
-        f"({target.scenario.label}) and the distribution wanted: mean {mean:.3g}, standard "
-        f"deviation {deviation:.3g}."
+        f"{target.scenario.id} ({target.scenario.label}){wanted if len(target.wanted) else ''}."
     )
     return figure
 
@@ -44,6 +43,13 @@ def draw_distances(axes: Axes, target: TargetDataset) -> str:
         target.distances, 30, density=True, histtype="stepfilled", color=colour, label="constructed"
     )
     x = np.linspace(mean - 4 * deviation, mean + 4 * deviation, 400)
+    axes.set(xlabel=f"distance of a {_PARTS[target.construction]}", ylabel="density")
+    said = (
+        f"Histogram of distances, mean {target.distances.mean():.3g}, standard deviation "
+        f"{target.distances.std():.3g}"
+    )
+    if not len(target.wanted):
+        return f"{said}."
     if shape == "normal":
         axes.plot(x, norm.pdf(x, mean, deviation), color="black", label="wanted: normal")
     elif shape == "uniform":
@@ -53,11 +59,7 @@ def draw_distances(axes: Axes, target: TargetDataset) -> str:
     else:
         for side, name in ((-1, "wanted: bernoulli"), (1, None)):
             axes.axvline(mean + side * deviation, color="black", ls="--", lw=0.8, label=name)
-    axes.set(xlabel=f"distance of a {_PARTS[target.construction]}", ylabel="density")
-    return (
-        f"Histogram of distances, mean {target.distances.mean():.3g}, standard deviation "
-        f"{target.distances.std():.3g}, with the wanted {shape} distribution over it."
-    )
+    return f"{said}, with the wanted {shape} distribution over it."
 
 
 class Judged(Protocol):

@@ -147,9 +147,10 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
 
 
 def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Read all results and answers below a folder, of one dataset or of all.
+    """Read all scenarios' results and answers below a folder, of one dataset or of all.
 
-    What several notebooks ran alike is kept once; see :func:`collect`.
+    What several notebooks ran alike is kept once; see :func:`collect`. Rows of the whole pool,
+    which no factor describes, are left to :func:`load_pool`.
 
     Raises
     ------
@@ -167,7 +168,20 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
         for kind in _TOGETHER:
             shutil.rmtree(Path(folder) / kind)
         return load(folder, dataset)
-    return results, answers
+    if (results["scenario"] == scenarios.POOL).all():
+        raise MIBenchError(f"{folder} holds results on the whole pool alone; run scenarios as well")
+    return _selected(results), _selected(answers)
+
+
+def load_pool(folder: str | Path, dataset: str | None = None) -> pd.DataFrame:
+    """Read the results on whole pools (`scenario: pool`) below a folder; possibly none."""
+    results = pd.concat(map(_with_dataset, collect(folder, dataset)), ignore_index=True)
+    return results[results["scenario"] == scenarios.POOL]
+
+
+def _selected(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of scenarios that select from the pool."""
+    return table[table["scenario"] != scenarios.POOL] if len(table) else table
 
 
 def identity(results: pd.DataFrame) -> list[str]:
@@ -376,7 +390,7 @@ def within(
     MIBenchError
         If no cell has every level.
     """
-    rows = results[results["status"] == "ok"]
+    rows = _selected(results[results["status"] == "ok"])
     named = [c for c in identity(rows) if c != "scenario"]
     fixed = [c for c in dict.fromkeys([*by, *named, *scenarios.FACTORS]) if c in rows]
     cells = rows.pivot_table(

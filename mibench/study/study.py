@@ -304,7 +304,8 @@ class Study:
 
     def withheld(self, scenario: Scenario) -> float:
         """Return the share of samples on which attacks themselves make no inference."""
-        return scenario.withheld_ratio if self.setting.withheld_by == "attack" else 0.0
+        by_attack = self.setting.withheld_by == "attack" and scenario.id != scenarios.POOL
+        return scenario.withheld_ratio if by_attack else 0.0
 
     def _epsilon(self) -> float:
         """Return what DP-SGD spent on the target's members, infinity without it."""

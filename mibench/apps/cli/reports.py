@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 
 import click
@@ -45,8 +46,9 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, columns: str) -> 
 
     plt.switch_backend("agg")
     table, answers = results.load(folder, dataset)
+    pools = figures.of_pools(results.load_pool(folder, dataset))
     drawn = 0
-    for name, figure in figures.all_figures(table, answers, int(columns)):
+    for name, figure in chain(figures.all_figures(table, answers, int(columns)), pools):
         figures.save(figure, out / name)
         plt.close(figure)
         click.echo(name)
