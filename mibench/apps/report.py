@@ -67,7 +67,9 @@ class Section:
     pictures: tuple[Image, ...] = ()
 
 
-def write(results: pd.DataFrame, answers: pd.DataFrame, path: str | Path) -> None:
+def write(
+    results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame, path: str | Path
+) -> None:
     """Write the page of results: lead tables, then each setting's figures and tables.
 
     It loads nothing from elsewhere, and equal results make equal pages.
@@ -76,6 +78,8 @@ def write(results: pd.DataFrame, answers: pd.DataFrame, path: str | Path) -> Non
     ----------
     results, answers : DataFrame
         Of :func:`mibench.study.results.load`, of any datasets, models and seeds.
+    pools : DataFrame
+        Of :func:`mibench.study.results.load_pool`.
     path : path
 
     Raises
@@ -93,7 +97,7 @@ def write(results: pd.DataFrame, answers: pd.DataFrame, path: str | Path) -> Non
     template = environment.get_template("report.html.jinja")
     page = template.render(
         title="MIBench: results of membership inference attacks",
-        sections=_sections(results, answers),
+        sections=_sections(results, answers, pools),
     )
     path = Path(path)
     try:
@@ -104,7 +108,7 @@ def write(results: pd.DataFrame, answers: pd.DataFrame, path: str | Path) -> Non
         raise MIBenchError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def _sections(results: pd.DataFrame, answers: pd.DataFrame) -> list[Section]:
+def _sections(results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame) -> list[Section]:
     """Return the page's parts, in order."""
     settings = list(by_setting(results))
     counts = results.groupby("status")["scenario"].count()
@@ -123,9 +127,10 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame) -> list[Section]:
         _setting(name, rows, tables.of_setting(answers, rows) if len(answers) else answers)
         for name, rows in settings
     ]
-    images = tuple(_images(figures.defended(results)))
-    defended = [Section("Defences", pictures=images)] if images else []
-    return [lead, *use, *parts, *defended, _made_with(results)]
+    further = {"Whole pools": figures.of_pools(pools), "Defences": figures.defended(results)}
+    drawn = [Section(head, pictures=tuple(_images(made))) for head, made in further.items()]
+    drawn = [section for section in drawn if section.pictures]
+    return [lead, *use, *parts, *drawn, _made_with(results)]
 
 
 def _trust(results: pd.DataFrame) -> Iterator[str]:

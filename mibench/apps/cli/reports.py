@@ -77,5 +77,5 @@ def write_report(folder: Path, out: Path, dataset: str | None) -> None:
     from mibench.study import results
 
     plt.switch_backend("agg")
-    report.write(*results.load(folder, dataset), out)
+    report.write(*results.load(folder, dataset), results.load_pool(folder, dataset), out)
     click.echo(f"the report is {out}")
