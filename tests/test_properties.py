@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
@@ -28,17 +28,6 @@ from mibench.setting import Place, Setting
 from mibench.store import Store
 from mibench.study.audit import audit_file
 from tests.test_audit import everything
-
-SLOWEST = 5000
-DEFAULTS: dict[str, Any] = {
-    "deadline": SLOWEST,
-    "suppress_health_check": list(HealthCheck),
-    "database": None,
-}
-settings.register_profile("suite", max_examples=200, derandomize=True, **DEFAULTS)
-settings.register_profile("long", max_examples=10_000, **DEFAULTS)
-if settings.get_current_profile_name() == "default":
-    settings.load_profile("suite")
 
 
 @pytest.fixture(scope="module", autouse=True)
