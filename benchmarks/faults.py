@@ -1,7 +1,7 @@
-"""Faults of processes: a batch that is killed over and over ends with the numbers of an undisturbed one.
+"""Faults of processes: a batch that is killed ends with the numbers of an undisturbed one.
 
-python benchmarks/faults.py kills [COUNT]    # SIGKILLs at random moments; 20 unless told
-python benchmarks/faults.py scheduler        # a Dask scheduler that dies in mid-batch, over TLS
+    python benchmarks/faults.py kills [COUNT]    # SIGKILLs at random moments; 20 unless told
+    python benchmarks/faults.py scheduler        # a Dask scheduler that dies in mid-batch, over TLS
 
 The batch is simulated work of small size: digits, three epochs. It tells what was killed, and ends
 with an error where a number differs in its last bit.
@@ -37,6 +37,7 @@ MIBENCH = [sys.executable, "-m", "mibench"]
 
 
 def project(folder: Path) -> Path:
+    """Lay out a project with the batch."""
     (folder / "parameters").mkdir(parents=True)
     (folder / "notebooks").symlink_to(ROOT / "notebooks")
     file = folder / "parameters" / "faults.yaml"
@@ -45,10 +46,12 @@ def project(folder: Path) -> Path:
 
 
 def environment(folder: Path) -> dict[str, str]:
+    """Return an environment with a cache of its own."""
     return os.environ | {"MIBENCH_CACHE": str(folder / "cache")}
 
 
 def numbers(file: Path) -> pd.DataFrame:
+    """Return all results but the times."""
     found, _ = results.load(file.parents[1] / "executed")
     return found.drop(columns=["seconds"]).sort_values(
         ["scenario", "seed", "attack"], ignore_index=True
@@ -56,6 +59,7 @@ def numbers(file: Path) -> pd.DataFrame:
 
 
 def undisturbed(folder: Path) -> pd.DataFrame:
+    """Return the results of a batch that nobody kills."""
     file = project(folder)
     subprocess.run(
         [*MIBENCH, "run", str(file), "--workers", "2"],
@@ -82,6 +86,7 @@ def roles(main: psutil.Process) -> dict[str, list[psutil.Process]]:
 
 
 def kills(count: int) -> None:
+    """Kill processes of batches, `count` in all, and compare what they end with."""
     rng = random.Random(0)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -120,6 +125,7 @@ def kills(count: int) -> None:
 
 
 def scheduler() -> None:
+    """Kill a scheduler in mid-batch and go on with another."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         wanted = undisturbed(folder / "undisturbed")
@@ -148,8 +154,21 @@ def certificates(folder: Path) -> dict[str, str]:
     """Make a key for TLS and return the environment that tells Dask of it."""
     key, cert = folder / "key.pem", folder / "cert.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"]
-        + ["-subj", "/CN=localhost", "-keyout", str(key), "-out", str(cert)],
+        [
+            *[
+                "openssl",
+                "req",
+                "-x509",
+                "-newkey",
+                "rsa:2048",
+                "-nodes",
+                "-days",
+                "1",
+                "-subj",
+                "/CN=localhost",
+            ],
+            *("-keyout", str(key), "-out", str(cert)),
+        ],
         check=True,
         capture_output=True,
     )
@@ -191,6 +210,7 @@ def cluster(folder: Path, own: dict[str, str]) -> tuple[list[subprocess.Popen[by
 
 
 def end(processes: list[subprocess.Popen[bytes]]) -> None:
+    """Kill processes and wait until they are gone."""
     for process in processes:
         process.kill()
         process.wait()
