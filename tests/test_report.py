@@ -86,7 +86,7 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
     assert "http" not in text and "url(" not in text and "@import" not in text
     # Of each of two models what `mibench figures` draws, see below.
     for name in ("img", "figcaption"):
-        assert sum(tag == name for tag, _ in page.tags) == 2 * 12
+        assert sum(tag == name for tag, _ in page.tags) == 2 * 11
 
 
 @pytest.fixture(scope="module")
