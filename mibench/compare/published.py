@@ -232,7 +232,8 @@ def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     DataFrame
         One row a scenario that both have: `dataset`, `scenario`, `label`, `ours` and `theirs`
         (tuples of our attacks' names, best first), `same_first`, `overlap` (0 to 3), `tau`
-        (Kendall's tau-b between both orders of their three; NaN where all of ours are equal),
+        (Kendall's tau-b between both orders of their three; NaN where all of ours are equal, or one
+        attack alone was run),
         and `beyond`, whether an attack outside the published list leads ours.
 
     Raises
@@ -261,7 +262,7 @@ def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
                 "theirs": listed,
                 "same_first": own[0] == listed[0],
                 "overlap": len({*own} & {*listed}),
-                "tau": kendalltau(range(len(both), 0, -1), shared[both]).statistic,
+                "tau": _tau(shared[both]),
                 "beyond": every.index[0] not in ATTACKS,
             }
         )
@@ -290,6 +291,13 @@ def agreement(compared: pd.DataFrame) -> pd.DataFrame:
             "beyond": by["beyond"].mean(),
         }
     )
+
+
+def _tau(of_theirs: pd.Series[float]) -> float:
+    """Return Kendall's tau-b of our values, given in their order, and that order."""
+    if len(of_theirs) < 2:
+        return np.nan
+    return float(kendalltau(range(len(of_theirs), 0, -1), of_theirs).statistic)
 
 
 def _correlated(rows: pd.DataFrame) -> dict[str, float]:
