@@ -132,7 +132,9 @@ def test_mistakes(folder: str, arguments: tuple[str, ...], says: str) -> None:
 def test_the_published_table_is_whole_but_for_one_scenario() -> None:
     table = published.top3()
     assert len(table) == 587 == len(table.drop_duplicates(["dataset", "scenario"]))
-    assert published.missing() == ["ES54 Purchase100_Uniform + 0.729 + 0.110 + 12%"]
+    ids = {(d, s.id) for d in scenarios.published() for s in scenarios.catalogue(d)}
+    listed = {*table[["dataset", "scenario"]].itertuples(index=False, name=None)}
+    assert ids - listed == {("Purchase100", "ES54")} and not listed - ids
     names = {*table[["first", "second", "third"]].to_numpy().ravel()}
     assert {published.ours(name) for name in names} <= {*published.ATTACKS}
     assert len(published.ATTACKS) == 15 and {*published.ATTACKS} <= attacks.ATTACKS.keys()
@@ -161,15 +163,13 @@ def ours(order: str) -> pd.DataFrame:
 def test_agreement_with_the_published_table() -> None:
     [same] = published.agreement(published.compare(ours("same"))).to_dict("records")
     assert (same["same_first"], same["overlap"], same["tau"], same["beyond"]) == (1, 3, 1, 0)
-    assert same["tau_of_points"] == pytest.approx(1) and same["scenarios"] == 84
+    assert same["scenarios"] == 84
     [flipped] = published.agreement(published.compare(ours("reversed"))).to_dict("records")
     assert (flipped["same_first"], flipped["overlap"], flipped["tau"]) == (0, 3, -1)
     [none] = published.agreement(published.compare(ours("none"))).to_dict("records")
     assert (none["overlap"], none["tau"]) == (0, 1)
-    both = published.points(published.compare(ours("same")))
-    assert (both["ours"] == both["theirs"]).all() and both["ours"].sum() == 84 * 6
     beaten = ours("same").assign(ma=lambda t: t["ma"].where(t["attack"] != "rmia", 2.0))
-    assert published.compare(beaten)["beyond"].all() and "rmia" in str(published.unmapped(beaten))
+    assert published.compare(beaten)["beyond"].all()
     with pytest.raises(MIBenchError, match="no results of a scenario"):
         published.compare(ours("same").assign(dataset="digits"))
     with pytest.raises(MIBenchError, match="one model"):

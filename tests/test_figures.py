@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import matplotlib as mpl
@@ -12,7 +13,8 @@ from PIL import Image
 from scipy.stats import chi2
 
 from mibench import figures, scenarios
-from mibench.attacks import ATTACKS
+from mibench.attacks import ATTACKS, Inference
+from mibench.attacks.base import named
 from mibench.errors import MIBenchError
 from mibench.study import Study
 from mibench.study.metrics import METRICS
@@ -189,9 +191,12 @@ def test_groups_are_the_largest_runs_within_the_critical_difference() -> None:
 
 def test_scenarios_with_the_same_scores_are_ranked_once(table: pd.DataFrame) -> None:
     assert len(figures.ranked_values(table, "ma")) == 4
-    assert len(figures.ranked_values(table, "auc")) == 1
+    # Groups that are left out leave other samples.
+    assert len(figures.ranked_values(table, "auc")) == 4
+    by_attack = table.assign(withholding="attack")
+    assert len(figures.ranked_values(by_attack, "auc")) == 1
     with pytest.raises(MIBenchError, match="same two scenarios"):
-        figures.critical_difference(table, "auc")
+        figures.critical_difference(by_attack, "auc")
     with pytest.raises(MIBenchError, match="no ranking by 'mma'"):
         figures.critical_difference(table, "mma")
 
@@ -306,3 +311,20 @@ def test_rates_group_by_group_are_counted(digits: Study) -> None:
         figures.over_groups(answers, "rmia")
     assert "published" not in figures.pool_distances(pool, "digits").caption
     assert "published" in figures.pool_distances(pool, "Location30").caption
+
+
+def test_a_class_threshold_has_the_highest_ma_of_its_class() -> None:
+    rng = np.random.default_rng(0)
+    labels, is_member = rng.integers(0, 4, 60), rng.random(60) < 0.5
+    is_member[labels == 3] = True  # a class without nonmembers has none
+    scores = rng.standard_normal(60) + is_member
+    judged = SimpleNamespace(
+        attack=named("shapley"), inference=Inference(scores, 0.3), is_member=is_member, metrics={}
+    )
+    marks = figures.class_thresholds(judged, labels).axes[0].lines[0]
+    assert list(marks.get_xdata()) == [0, 1, 2]
+    for label, threshold in zip(*marks.get_data(), strict=True):
+        own, member = scores[labels == label], is_member[labels == label]
+        ma = [(own[member] >= t).mean() - (own[~member] >= t).mean() for t in own]
+        got = (own[member] >= threshold).mean() - (own[~member] >= threshold).mean()
+        assert got == pytest.approx(max(ma))

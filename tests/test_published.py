@@ -11,10 +11,11 @@ from click.testing import CliRunner
 from mibench import scenarios
 from mibench.apps.cli import main
 from mibench.attacks.base import parse
-from mibench.compare import errata, published, record, reproduction
+from mibench.compare import errata, groups, published, record, reproduction
 from mibench.construction.groups import group_distances
 from mibench.construction.kernels import five_gaussians
 from mibench.errors import MIBenchError
+from mibench.figures.groups import by_change
 from mibench.figures.published import scatter
 
 SIX = ["CH_MNIST", "CIFAR10", "CIFAR100", "Location30", "Purchase100", "Texas100"]
@@ -245,3 +246,24 @@ def test_ours_beside_theirs() -> None:
 def test_noise_lowers_the_correlation() -> None:
     noisy = published.correlations(published.beside(ours(1.0)))["correlation"]
     assert noisy.xs("calibrated", level="attack").abs().max() < 0.4
+
+
+def test_changes_between_three_groups_by_hand() -> None:
+    three = pd.DataFrame(
+        {"ma": [0.5, 0.1, 0.3], "distance": [2.0, 0, 1], "differential_distance": [0.1, 0.3, 0.2]}
+    )
+    found = groups.by_ma(three)
+    assert found.to_numpy() == pytest.approx(np.array([[0.5, -0.5, 2], [1, -1, 1]]))
+    assert list(found.index) == [0.2, 0.4]
+    drawn = by_change(three, "blindmi_diff_w").axes[0].lines
+    assert [(*line.get_xdata(), *line.get_ydata()) for line in drawn] == [
+        pytest.approx((0.5, 0.2)),
+        pytest.approx((0.52, 0.2)),
+    ]
+
+
+def test_table_x_is_of_groups() -> None:
+    printed = record.figure("Table X").query("dataset == 'CIFAR10' and metric == 'DiffDis'")
+    counted = groups.by_ma(record.blindmi_groups("CIFAR10"))["differential_distance"]
+    assert len(printed) == 7
+    assert counted[:0.6].to_numpy() == pytest.approx(printed["value"][:6], abs=0.025)

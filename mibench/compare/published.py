@@ -6,7 +6,6 @@ is known (:mod:`mibench.compare.record`); the networks, their training and the s
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -222,26 +221,6 @@ def top3() -> pd.DataFrame:
     return record.table("top3_by_scenario")
 
 
-def missing() -> list[str]:
-    """Return the labels of the catalogue's scenarios that the published table lacks."""
-    listed = set(top3()[["dataset", "scenario"]].itertuples(index=False, name=None))
-    return [
-        f"{s.id} {s.label}"
-        for dataset in scenarios.published()
-        for s in scenarios.catalogue(dataset)
-        if (dataset, s.id) not in listed
-    ]
-
-
-def unmapped(results: pd.DataFrame) -> dict[str, list[str]]:
-    """Return which attacks have no counterpart: theirs in the results, ours on their list."""
-    own = [str(name) for name in results["attack"].unique()]
-    return {
-        "published, not among these results": [name for name in ATTACKS if name not in own],
-        "ours, not on the published list": [name for name in own if name not in ATTACKS],
-    }
-
-
 def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     """Set our three best attacks of each scenario beside the published ones.
 
@@ -253,7 +232,8 @@ def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
     DataFrame
         One row a scenario that both have: `dataset`, `scenario`, `label`, `ours` and `theirs`
         (tuples of our attacks' names, best first), `same_first`, `overlap` (0 to 3), `tau`
-        (Kendall's tau-b between both orders of their three; NaN where all of ours are equal),
+        (Kendall's tau-b between both orders of their three; NaN where all of ours are equal, or one
+        attack alone was run),
         and `beyond`, whether an attack outside the published list leads ours.
 
     Raises
@@ -282,7 +262,7 @@ def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
                 "theirs": listed,
                 "same_first": own[0] == listed[0],
                 "overlap": len({*own} & {*listed}),
-                "tau": _tau(range(len(both), 0, -1), shared[both]),
+                "tau": _tau(shared[both]),
                 "beyond": every.index[0] not in ATTACKS,
             }
         )
@@ -298,11 +278,10 @@ def agreement(compared: pd.DataFrame) -> pd.DataFrame:
     """Summarize :func:`compare` for each dataset.
 
     `overlap_by_chance` is the mean overlap of two triples drawn at random from the 15 attacks,
-    9 / 15. `tau` is the mean over scenarios, `tau_of_points` Kendall's tau-b of the attacks that
-    stand among anybody's three at least once, by points over all scenarios (3, 2, 1).
+    9 / 15. `tau` is the mean over scenarios.
     """
     by = compared.groupby("dataset", sort=False)
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "scenarios": by.size(),
             "same_first": by["same_first"].mean(),
@@ -312,27 +291,13 @@ def agreement(compared: pd.DataFrame) -> pd.DataFrame:
             "beyond": by["beyond"].mean(),
         }
     )
-    table["tau_of_points"] = [
-        _tau(*(points(part)[c] for c in ("ours", "theirs"))) for _, part in by
-    ]
-    return table
 
 
-def points(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return the points of each attack, 3 for a first place, 2, 1, in `ours` and in `theirs`."""
-    count = {
-        column: pd.DataFrame(compared[column].tolist(), columns=_PLACES)
-        .melt(var_name="place", value_name="attack")
-        .assign(points=lambda t: 3 - t["place"].map(_PLACES.index))
-        .groupby("attack")["points"]
-        .sum()
-        for column in ("ours", "theirs")
-    }
-    return pd.DataFrame(count).fillna(0).astype(int).sort_values("theirs", ascending=False)
-
-
-def _tau(a: Sequence[int] | pd.Series[Any], b: pd.Series[Any]) -> float:
-    return float(kendalltau(np.asarray(a), np.asarray(b)).statistic)
+def _tau(of_theirs: pd.Series[float]) -> float:
+    """Return Kendall's tau-b of our values, given in their order, and that order."""
+    if len(of_theirs) < 2:
+        return np.nan
+    return float(kendalltau(range(len(of_theirs), 0, -1), of_theirs).statistic)
 
 
 def _correlated(rows: pd.DataFrame) -> dict[str, float]:

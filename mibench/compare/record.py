@@ -75,17 +75,24 @@ def counted(printed: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def blindmi(dataset: str) -> pd.DataFrame:
-    """Count BlindMI-Diff-w's published answers in every scenario of an image dataset's pool.
+def blindmi_groups(dataset: str) -> pd.DataFrame:
+    """Count BlindMI-Diff-w's published answers in every group of an image dataset's pool.
 
     Returns
     -------
     DataFrame
-        One row a scenario: `recall`, `fpr` and `ma`. Empty where the groups hold no such counts.
+        One row a group: `recall`, `fpr`, `ma`, and both distances. Empty where the groups hold no
+        such counts.
     """
     pool = groups(dataset).dropna(subset="called_members")
     fpr = pool["nonmembers_called_members"] / GROUP
     recall = pool["called_members"] / GROUP - fpr
-    rates = pd.DataFrame({"recall": recall, "fpr": fpr, "ma": recall - fpr})
-    found = {} if pool.empty else {s: rates.loc[g].mean() for s, g in targets(dataset).items()}
+    distances = pool[["distance", "differential_distance"]]
+    return distances.assign(recall=recall, fpr=fpr, ma=recall - fpr)
+
+
+def blindmi(dataset: str) -> pd.DataFrame:
+    """Return the means of :func:`blindmi_groups` in every scenario: `recall`, `fpr` and `ma`."""
+    rates = blindmi_groups(dataset)[["recall", "fpr", "ma"]]
+    found = {} if rates.empty else {s: rates.loc[g].mean() for s, g in targets(dataset).items()}
     return pd.DataFrame.from_dict(found, orient="index").rename_axis("scenario")

@@ -6,10 +6,10 @@ from mibench.figures.cost import accuracy_against_cost, costed
 from mibench.figures.defences import defences
 from mibench.figures.effects import effect_table
 from mibench.figures.factors import by_factor, four_metrics
-from mibench.figures.groups import against_differential, over_groups, pool_distances
+from mibench.figures.groups import against_differential, by_change, over_groups, pool_distances
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
-from mibench.figures.scenario import distances, roc, scores
+from mibench.figures.scenario import class_thresholds, distances, roc, scores
 from mibench.figures.style import Picture, attack_style, save, show, style
 
 __all__ = [
@@ -19,7 +19,9 @@ __all__ = [
     "against_differential",
     "all_figures",
     "attack_style",
+    "by_change",
     "by_factor",
+    "class_thresholds",
     "conflict_matrix",
     "costed",
     "critical_difference",

@@ -7,10 +7,10 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from mibench.attacks.base import named
+from mibench.compare.groups import DISTANCES, changes, rates
 from mibench.construction.groups import Groups
 from mibench.construction.target import Pool
-from mibench.errors import MIBenchError
-from mibench.figures.style import COLOURS, WIDTHS, Picture, attack_style, picture, style
+from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, attack_style, picture, style
 from mibench.scenarios import levels
 from mibench.study.metrics import METRICS
 
@@ -76,7 +76,7 @@ def over_groups(answers: pd.DataFrame, attack: str, metric: str = "fpr") -> Pict
     MIBenchError
         If the attack has no answers.
     """
-    rate, title = _rates(answers, attack, metric), named(attack).full_title
+    rate, title = rates(answers, attack, metric), named(attack).full_title
     counts = rate.value_counts().sort_index()
     with style():
         figure, axes = picture(figsize=(WIDTHS[1], 2.4))
@@ -97,7 +97,7 @@ def against_differential(
 
     Parameters are those of :func:`over_groups`, of answers of the pool's own study.
     """
-    rate, title = _rates(answers, attack, metric), named(attack).full_title
+    rate, title = rates(answers, attack, metric), named(attack).full_title
     at = pool.differential_distances[rate.index]
     tied = rate.nunique() < 2
     correlation = np.nan if tied else float(spearmanr(at, rate).statistic)
@@ -115,12 +115,32 @@ def against_differential(
     return figure
 
 
-def _rates(answers: pd.DataFrame, attack: str, metric: str) -> pd.Series[float]:
-    """Return a rate of wrong answers in each group, by the group's number in the pool."""
-    side = answers["is_member"] == (metric == "fnr")
-    own = answers[(answers["attack"] == attack) & (answers["answer"] >= 0) & side]
-    if own.empty:
-        raise MIBenchError(f"there are no answers of {attack} to draw")
-    wrong = (own["answer"] != own["is_member"]).astype(float)
-    # Rounded, as means of the same tenths differ in their last digits.
-    return wrong.groupby(own["part"]).mean().round(6)
+def by_change(groups: pd.DataFrame, attack: str) -> Picture:
+    """Draw by how much MA differs between two groups whose distances differ by so much (Fig. 13).
+
+    Parameters
+    ----------
+    groups : DataFrame
+        Of :func:`mibench.compare.groups.measured`.
+    attack : str
+        Its name.
+    """
+    pairs, words, title = changes(groups).abs(), [], named(attack).full_title
+    with style():
+        figure, axes = picture(figsize=(WIDTHS[1], 2.4))
+        for i, factor in enumerate(DISTANCES):
+            # As published up to a half; larger changes are of few pairs.
+            ma = pairs["ma"].groupby(pairs[factor].round(1).where(lambda c: c < 0.55))
+            mean, said = ma.mean(), factor.replace("_", " ")
+            at = mean.index + 0.02 * i
+            axes.vlines(at, ma.quantile(0.1), ma.quantile(0.9), color=COLOURS[i], lw=0.8)
+            axes.plot(at, mean, MARKERS[i], color=COLOURS[i], ms=3, label=said)
+            words.append(f"{said} from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
+        axes.set(xlabel="change, as a share of the groups' range", ylabel="change of MA")
+        figure.legend(loc="outside upper center", ncols=2, title=title)
+    figure.caption = (
+        f"By how much MA of {title} differs between two groups, by how much their distances do: "
+        f"mean and quantiles .1 and .9 over {len(pairs)} pairs of {len(groups)} groups."
+    )
+    figure.alt = f"Mean change of MA from the smallest to the largest change: {', '.join(words)}."
+    return figure

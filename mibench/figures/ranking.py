@@ -111,12 +111,20 @@ def ranked_values(results: pd.DataFrame, metric: str) -> pd.DataFrame:
     """
     if metric not in ORDERED:
         raise MIBenchError(f"no ranking by {metric!r}; use one of {', '.join(ORDERED)}")
-    if metric not in OF_ANSWERS:
-        # Of all scores, so that scenarios that differ in the withheld ratio alone repeat them.
+    if _repeated(results, metric):
         made = ["distribution", "distance", "differential_distance"]
         first = results.groupby(made)["scenario"].transform("min")
         results = results[results["scenario"] == first]
     return METRICS[metric].better * pivot(results, metric)
+
+
+def _repeated(results: pd.DataFrame, metric: str) -> bool:
+    """Whether scenarios that differ in the withheld ratio alone have the same value.
+
+    Of all scores they have, where the attack withholds and no group was left out.
+    """
+    ways = results[["construction", "withholding"]].drop_duplicates().to_numpy().tolist()
+    return metric not in OF_ANSWERS and all("pairs" in way or "attack" in way for way in ways)
 
 
 def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Picture:
@@ -169,7 +177,7 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
     level = ranking.ranks <= ranking.ranks.iloc[0] + ranking.critical_difference
     repeated = (
         " Scenarios that differ in the withheld ratio alone have the same scores and count once."
-        if metric not in OF_ANSWERS
+        if _repeated(results, metric)
         else ""
     )
     p = "p < 0.001" if ranking.p < 0.001 else f"p = {ranking.p:.3f}"

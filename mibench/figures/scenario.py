@@ -11,9 +11,10 @@ from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
 
 from mibench.attacks import Attack, Inference
+from mibench.attacks.thresholds import best_threshold
 from mibench.construction.target import TargetDataset
 from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, attack_style, picture, style
-from mibench.outputs import BoolArray, FloatArray
+from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study import metrics
 
 # What a distance is one of, by construction.
@@ -258,3 +259,34 @@ def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
         f"ROC curves; {best.attack.full_title} has the largest area below its curve, AUC "
         f"{best.metrics['auc'].value:.2f}."
     )
+
+
+def class_thresholds(result: Judged, labels: IntArray) -> Picture:
+    """Draw each class's threshold of highest MA on a target dataset beside the attack's own.
+
+    The published README's part II. Chosen on the truth, so that no attack can have them.
+
+    Parameters
+    ----------
+    result : Judged
+    labels : int array, (2n,)
+        The classes of its samples.
+    """
+    values, own = result.inference.scores, result.inference.threshold
+    judged = [c for c in np.unique(labels) if 0 < result.is_member[labels == c].mean() < 1]
+    best = np.array(
+        [best_threshold(values[labels == c], result.is_member[labels == c]) for c in judged]
+    )
+    look = attack_style(result.attack.name)
+    with style():
+        figure, axes = picture(figsize=(3.5, 2.4))
+        axes.plot(judged, best, look.marker, color=look.colour, mfc=look.face, ms=3)
+        axes.axhline(own, color="black", ls="--", lw=0.8, label="the attack's threshold")
+        axes.set(xlabel="class", ylabel="threshold at highest MA", title=result.attack.full_title)
+        figure.legend(loc="outside upper center")
+    figure.caption = (
+        f"The score at which MA of {result.attack.full_title} is highest in each of {len(judged)} "
+        "classes that have members and nonmembers, and the threshold that the attack chose."
+    )
+    figure.alt = f"From {best.min():.3g} to {best.max():.3g}; the attack's threshold is {own:.3g}."
+    return figure
