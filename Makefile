@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 .PHONY: demo test lab docs lock clean
 
 demo: $(VENV)/.installed
-	$(BIN)/mibench run parameters/demo.yaml
+	$(BIN)/mibench demo
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -15,7 +15,7 @@ test: $(VENV)/.installed
 	$(BIN)/pytest
 
 lab: $(VENV)/.installed
-	$(BIN)/jupyter lab notebooks/explore.ipynb
+	$(BIN)/mibench lab
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m pip install -q -c requirements.lock -e ".[docs]"
