@@ -10,16 +10,19 @@ from mibench.figures.groups import against_differential, over_groups, pool_dista
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import distances, roc, scores
-from mibench.figures.style import Picture, attack_style, save, show, style
+from mibench.figures.style import Picture, attack_style, chosen, save, show, style
+from mibench.look import Look
 
 __all__ = [
     "PANELS",
+    "Look",
     "Picture",
     "accuracy_against_cost",
     "against_differential",
     "all_figures",
     "attack_style",
     "by_factor",
+    "chosen",
     "conflict_matrix",
     "costed",
     "critical_difference",

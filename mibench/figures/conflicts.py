@@ -6,15 +6,18 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 
 from mibench import attacks
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
-from mibench.figures.style import COLOURS, MARKERS, Picture, picture, style
+from mibench.figures.style import MARKERS, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
 
 
-def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
+@drawn
+def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw for every two attacks in how many pairs of scenarios their order flips.
 
     Above the diagonal the pairs of scenarios that differ in one factor, below it those that
@@ -26,8 +29,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
         Rows of :func:`mibench.compare.conflicts.find`.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
-    metric : str
-        By which attacks were compared.
+    look : Look
+        Its metric is the one by which attacks were compared.
 
     Raises
     ------
@@ -46,32 +49,42 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
         matrix[(low, high) if row["type"] == 1 else (high, low)] += 1
     titles = [attacks.named(name).full_title for name in names]
     table = pd.DataFrame(matrix, titles, titles)
-    with style():
-        figure, axes = picture(figsize=(7.16, 6.4))
-        axes.grid(False)
-        shown = table.map(lambda count: f"{count}" if count else "")
-        sns.heatmap(
-            np.log1p(table),
-            mask=table == 0,
-            annot=shown,
-            fmt="",
-            cmap="viridis_r",
-            cbar=False,
-            square=True,
-            linewidths=0.3,
-            linecolor="0.9",
-            annot_kws={"fontsize": 5},
-            ax=axes,
-        )
-        axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
-        axes.set_title(
-            "Pairs of scenarios in which the order of two attacks flips\n"
-            "above the diagonal: one factor differs; below: two differ"
-        )
-        axes.tick_params(labelsize=6, length=0)
+    setting, metric = only_setting(results, "to draw"), look.metric
+    # Points of one cell's side. Without room for names below, numbers stand for them.
+    side = 72 * (WIDTHS[look.columns] - 1.9) / len(names)
+    named = side > 1.2 * SMALLEST
+    shown = table.map(lambda count: f"{count}" if count and side > 2 * SMALLEST else "")
+    height = 1.4 + len(names) * max(side, 1.3 * SMALLEST) / 72 + (0.9 if named else 0)
+    figure, axes = picture(look, height)
+    axes.grid(False)
+    sns.heatmap(
+        table,
+        mask=table == 0,
+        annot=shown,
+        fmt="",
+        cmap="viridis_r",
+        norm=LogNorm(1, max(2, matrix.max())),
+        cbar_kws={"label": "pairs of scenarios", "location": "bottom", "aspect": 40, "pad": 0.02},
+        linewidths=0.3,
+        linecolor="0.9",
+        annot_kws={"fontsize": SMALLEST},
+        ax=axes,
+    )
+    axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
+    axes.set_title("above the diagonal one factor differs, below two", fontsize=7)
+    places = np.arange(len(names))
+    if named:
+        axes.set_xticks(places + 0.5, titles, rotation=90)
+        axes.set_yticks(places + 0.5, titles, rotation=0)
+    else:
+        step = 1 + int(1.6 * SMALLEST / side)
+        axes.set_xticks(places[::step] + 0.5, [f"{i + 1}" for i in places[::step]], rotation=0)
+        axes.set_yticks(places + 0.5, [f"{t}  {i + 1}" for i, t in enumerate(titles)], rotation=0)
+    axes.tick_params(labelsize=SMALLEST, length=0)
+    figure.head(f"{setting}: where the order of two attacks flips")
     kinds = found["type"].value_counts()
     figure.caption = (
-        f"For every two of {len(names)} attacks on {only_setting(results, 'to draw')}, the number "
+        f"For every two of {len(names)} attacks on {setting}, the number "
         f"of pairs of scenarios in which their order by {METRICS[metric].label} flips, "
         "both differences significant: above the diagonal pairs that differ in one factor "
         f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
@@ -86,7 +99,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     return figure
 
 
-def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
+@drawn
+def ranks(ranking: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw every attack's mean rank over scenarios, one mark per seed, and the ranks' middle half.
 
     Parameters
@@ -95,38 +109,39 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
         Rows of :func:`mibench.compare.conflicts.ranking`.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
-    metric : str
-        By which they were ranked.
+    look : Look
+        Its metric is the one by which they were ranked.
     """
+    metric = look.metric
     order = ranking.groupby("title")["rank"].mean().sort_values().index
     place = {title: i for i, title in enumerate(order)}
     seeds = sorted(ranking["seed"].unique())
-    with style():
-        figure, axes = picture(figsize=(3.5, 1 + 0.16 * len(order)))
-        by = ranking.groupby("title")["rank"]
-        quartiles = pd.DataFrame({q: by.quantile(q) for q in (0.25, 0.75)})
-        axes.hlines(
-            [place[t] for t in quartiles.index],
-            quartiles[0.25],
-            quartiles[0.75],
-            color="0.8",
-            lw=4,
-            label="middle half",
+    figure, axes = picture(look, 1.2 + 0.16 * len(order))
+    by = ranking.groupby("title")["rank"]
+    quartiles = pd.DataFrame({q: by.quantile(q) for q in (0.25, 0.75)})
+    axes.hlines(
+        [place[t] for t in quartiles.index],
+        quartiles[0.25],
+        quartiles[0.75],
+        color="0.8",
+        lw=4,
+        label="middle half",
+    )
+    for i, seed in enumerate(seeds):
+        mean = ranking[ranking["seed"] == seed].groupby("title")["rank"].mean()
+        axes.plot(
+            mean,
+            [place[t] for t in mean.index],
+            MARKERS[i % len(MARKERS)],
+            color=SERIES[i % len(SERIES)],
+            ms=3,
+            label=f"mean, seed {seed}",
         )
-        for i, seed in enumerate(seeds):
-            mean = ranking[ranking["seed"] == seed].groupby("title")["rank"].mean()
-            axes.plot(
-                mean,
-                [place[t] for t in mean.index],
-                MARKERS[i % len(MARKERS)],
-                color=COLOURS[i % len(COLOURS)],
-                ms=3,
-                label=f"mean, seed {seed}",
-            )
-        axes.set_yticks(range(len(order)), order)
-        axes.invert_yaxis()
-        axes.set_xlabel(f"rank by {METRICS[metric].label} (1 is best)")
-        figure.legend(loc="outside lower center", ncols=2)
+    axes.set_yticks(range(len(order)), order)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"rank by {METRICS[metric].label} (1 is best)")
+    figure.head(only_setting(results, "to draw"))
+    figure.legend(loc="outside lower center", ncols=2)
     figure.caption = (
         f"Ranks by {METRICS[metric].label} of {len(order)} attacks on "
         f"{only_setting(results, 'to draw')} over {ranking['scenario'].nunique()} "
@@ -141,11 +156,13 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
     return figure
 
 
+@drawn
 def two_views(
     leaders: pd.DataFrame,
     results: pd.DataFrame,
-    metric: str = "ma",
     other: str = "tpr_at_fpr_1",
+    *,
+    look: Look = PLAIN,
 ) -> Picture:
     """Draw each scenario's leader by one metric beside its leader by another, in both metrics.
 
@@ -155,31 +172,45 @@ def two_views(
         Rows of :func:`mibench.compare.conflicts.leaders` for the same two metrics.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
+    other : str
+        The other metric.
+    look : Look
+        Its metric is the first.
     """
-    by, by_other = METRICS[metric].label, METRICS[other].label
-    with style():
-        figure, grid = picture(1, 2, figsize=(7.16, 3.4), width_ratios=[1, 1.3])
-        _leads(grid[0], leaders, metric, other)
-        pairs = pd.crosstab(leaders["leader"], leaders["other_leader"])
-        pairs = pairs.loc[
-            pairs.sum(axis=1).sort_values(ascending=False).index,
-            pairs.sum().sort_values(ascending=False).index,
-        ]
-        sns.heatmap(
-            pairs,
-            mask=pairs == 0,
-            annot=True,
-            fmt="d",
-            cmap="Blues",
-            cbar=False,
-            linewidths=0.3,
-            linecolor="0.9",
-            ax=grid[1],
-        )
-        grid[1].grid(False)
-        grid[1].tick_params(length=0)
-        grid[1].set_title("(b) scenarios by both leaders", loc="left")
-        grid[1].set(ylabel=f"leads by {by}", xlabel=f"leads by {by_other}")
+    by, by_other = METRICS[look.metric].label, METRICS[other].label
+    if look.columns == 2:
+        figure, grid = picture(look, 3.6, 1, 2, width_ratios=[1, 1.3])
+    else:
+        figure, grid = picture(look, 6.4, 2, 1)
+    _leads(grid[0], leaders, look.metric, other)
+    handles, said = grid[0].get_legend_handles_labels()
+    figure.legend(handles, said, loc="outside lower center", ncols=1 + look.columns)
+    figure.head(only_setting(results, "to draw"))
+    pairs = pd.crosstab(leaders["leader"], leaders["other_leader"])
+    pairs = pairs.loc[
+        pairs.sum(axis=1).sort_values(ascending=False).index,
+        pairs.sum().sort_values(ascending=False).index,
+    ]
+    sns.heatmap(
+        pairs,
+        mask=pairs == 0,
+        annot=True,
+        fmt="d",
+        cmap="Blues",
+        cbar=False,
+        linewidths=0.3,
+        linecolor="0.9",
+        annot_kws={"fontsize": SMALLEST},
+        xticklabels=True,
+        yticklabels=True,
+        ax=grid[1],
+    )
+    grid[1].grid(False)
+    grid[1].tick_params(length=0)
+    grid[1].set_title("(b) scenarios by both leaders", loc="left")
+    grid[1].set(ylabel=f"leads by {by}", xlabel=f"leads by {by_other}")
+    grid[1].tick_params("x", rotation=90, labelsize=SMALLEST)
+    grid[1].tick_params("y", rotation=0, labelsize=SMALLEST)
     figure.caption = (
         f"The attacks that lead by {by} and by {by_other} in each of {len(leaders)} scenarios "
         f"of {only_setting(results, 'to draw')}: (a) both with their values, joined "
@@ -207,7 +238,7 @@ def _leads(axes: Axes, leaders: pd.DataFrame, metric: str, other: str) -> None:
         differs[metric],
         differs[other],
         MARKERS[0],
-        color=COLOURS[0],
+        color=SERIES[0],
         ms=3,
         label=f"leads by {METRICS[metric].label}",
     )
@@ -215,12 +246,11 @@ def _leads(axes: Axes, leaders: pd.DataFrame, metric: str, other: str) -> None:
         differs[f"other_{metric}"],
         differs[f"other_{other}"],
         MARKERS[2],
-        color=COLOURS[5],
+        color=SERIES[1],
         ms=3,
         label=f"leads by {METRICS[other].label}",
     )
     same = leaders[leaders["same"]]
-    axes.plot(same[metric], same[other], MARKERS[1], color=COLOURS[2], ms=3, label="leads by both")
+    axes.plot(same[metric], same[other], MARKERS[1], color=SERIES[2], ms=3, label="leads by both")
     axes.set(xlabel=METRICS[metric].label, ylabel=METRICS[other].label)
     axes.set_title("(a) both leaders of each scenario", loc="left")
-    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.16), ncols=1)
