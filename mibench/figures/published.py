@@ -38,7 +38,8 @@ def scatter(compared: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     down = -(-len(datasets) // across)
     ends = rows[["ours", "theirs"]].to_numpy()
     low, high = ends.min() - 0.03, ends.max() + 0.03
-    height = 1.3 + down * (2.4 if look.columns == 2 else 1.9)
+    legend = 0.14 * -(-len(attacks) // (2 * look.columns))
+    height = 0.9 + legend + down * (2.4 if look.columns == 2 else 1.9)
     figure, grid = picture(look, height, down, across, squeeze=False, sharey=True)
     for axes, dataset in zip(grid.flat, datasets, strict=False):
         axes.plot([low, high], [low, high], color="0.6", lw=0.8)

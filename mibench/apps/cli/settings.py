@@ -28,7 +28,7 @@ def _options(keyword: str, kind: type[Fields], names: Iterable[str]) -> Decorato
         def called(**options: Any) -> Any:
             given = {name: options.pop(name) for name in names}
             stated = {n: _value(n, v) for n, v in given.items() if v not in (None, ())}
-            return command(**{keyword: kind.read(stated, f"{keyword}s")}, **options)
+            return command(**{keyword: kind.read(stated)}, **options)
 
         return _with_options(called, [(name, kind.model_fields[name]) for name in names])
 
