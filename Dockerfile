@@ -20,4 +20,4 @@ RUN pip install --user -q -c requirements.lock ${TORCH:-$(grep ^torch== requirem
 COPY --chown=mibench . .
 RUN pip install --user -q --no-deps -e .
 
-CMD ["mibench", "run", "parameters/demo.yaml"]
+CMD ["mibench", "demo"]

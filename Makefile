@@ -3,10 +3,10 @@ VENV   ?= .venv
 TORCH  ?= $(shell grep ^torch== requirements.lock)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lab docs lock clean
+.PHONY: demo test lab docs gallery lock clean
 
 demo: $(VENV)/.installed
-	$(BIN)/mibench run parameters/demo.yaml
+	$(BIN)/mibench demo
 
 test: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -15,11 +15,21 @@ test: $(VENV)/.installed
 	$(BIN)/pytest
 
 lab: $(VENV)/.installed
-	$(BIN)/jupyter lab notebooks/explore.ipynb
+	$(BIN)/mibench lab
 
 docs: $(VENV)/.installed
 	$(BIN)/python -m pip install -q -c requirements.lock -e ".[docs]"
 	$(BIN)/mkdocs build
+
+# The demo's notebooks with what they print and draw, for the documentation.
+gallery: $(VENV)/.installed
+	$(BIN)/mibench demo build/gallery
+	cd build/gallery/executed/noisy_digits && $(abspath $(BIN))/jupyter nbconvert --to markdown \
+		--TagRemovePreprocessor.enabled=True \
+		--TagRemovePreprocessor.remove_cell_tags=injected-parameters \
+		--output-dir $(abspath docs/gallery) rq4_withheld.ipynb cost.ipynb
+	rm -r docs/gallery/*_files # the pictures are in the pages
+	sed -i 's/[ \t]*$$//' docs/gallery/*.md
 
 # Torch first, so that a build of one's own choice stands: make TORCH=path/to/torch.whl
 $(VENV)/.installed: pyproject.toml requirements.lock

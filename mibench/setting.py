@@ -53,7 +53,9 @@ Sizes = Annotated[
 AbsolutePath = Annotated[Path, BeforeValidator(_absolute)]
 
 
-class _Fields(BaseModel):
+class Fields(BaseModel):
+    """Settings that cannot be changed, each with a checked value."""
+
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
 
     @classmethod
@@ -78,7 +80,7 @@ class _Fields(BaseModel):
             raise MIBenchError(f"{where}: {said}" if where else said) from None
 
 
-class Setting(_Fields):
+class Setting(Fields):
     """What is measured: all that makes an experiment's numbers beside scenario and attack.
 
     Raises
@@ -130,7 +132,7 @@ class Setting(_Fields):
         return "attack" if self.construction == "pairs" else self.withholding
 
 
-class Place(_Fields):
+class Place(Fields):
     """Where files lie; nothing here changes a number.
 
     ``~`` is the home folder; relative paths are those of the working directory.

@@ -6,10 +6,13 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from mibench import scenarios
 from mibench.apps.cli import main
+from mibench.attacks.base import parse
+from mibench.compare import published
 from mibench.study import Study, results
 from mibench.study.metrics import METRICS
 
@@ -78,6 +81,9 @@ def test_attack_as_text(cache_dir: Path) -> None:
         (("attack", "gap", "--recipe", "a=["), "--recipe 'a=[' is not valid YAML"),
         (("attack", "gap", "--sizes", "members=010"), "010 is no plain number"),
         (("attack", "rmia[gamma={]"), "gamma has no value that can be read"),
+        (("figures", "--columns", "3"), "columns is 3; it must be less than or equal to 2"),
+        (("conflicts",), "missing option '--dataset'"),
+        (("advise", "--qeries", "3"), "no such option"),
     ],
 )
 def test_mistakes_end_with_one_sentence_and_code_2(arguments: tuple[str, ...], says: str) -> None:
@@ -128,3 +134,44 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     said = mibench("status", str(file))[1]
     assert "stale   digits/results  results changed" in said
     assert "stale   digits/rq1_distribution-1  its table changed" in said
+
+
+def test_a_table_in_every_format(tmp_path: Path) -> None:
+    """Means and Student's intervals over seeds, against SciPy's own."""
+    values = {"a": (0.2, 0.4, 0.3), "b": (0.5, 0.6, 0.4)}
+    metrics = ("ma", "auc", "tpr_at_fpr_1")
+    rows = pd.DataFrame(
+        [
+            {"dataset": "digits", "model": "MLP", "scenario": scenario, "seed": seed}
+            | {"attack": name, "title": f"Attack {name}", "status": "ok"}
+            | {metric: values[name][seed] + shift for metric in metrics}
+            for name in values
+            for seed in range(3)
+            for scenario, shift in (("ES01", -0.1), ("ES02", 0.1))
+        ]
+    )
+    results.save(results.place(tmp_path, "digits", "some"), rows, pd.DataFrame())
+    arguments = ("table", "--results", str(tmp_path), "--format")
+    found = json.loads(mibench(*arguments, "json")[1])
+    assert [row["title"] for row in found] == ["Attack b", "Attack a"]
+    for row, own in zip(found, ("b", "a"), strict=True):
+        expected = ttest_1samp(values[own], 0).confidence_interval()
+        assert row["ma"] == pytest.approx(sum(values[own]) / 3)
+        assert [row["ma_low"], row["ma_high"]] == pytest.approx([*expected], abs=1e-9)
+    said = f"{found[0]['ma']:.2f} [{found[0]['ma_low']:.2f}, {found[0]['ma_high']:.2f}]"
+    assert mibench(*arguments, "markdown")[1].splitlines()[2].startswith(f"| Attack b | {said} |")
+    assert f"Attack b & {said} &" in mibench(*arguments, "latex")[1]
+    assert mibench(*arguments, "csv")[1].splitlines()[0].startswith("dataset,model,title,seeds,ma")
+
+
+def test_groups_of_attacks_are_those_that_they_say() -> None:
+    def names(group: str) -> set[str]:
+        return {attack.name for attack in parse(group)}
+
+    assert names("published15") == {*published.ATTACKS}
+    assert names("published15") - names("published13") == {"blindmi_diff_wo", "blindmi_1class"}
+    assert {"gap", "loss_threshold"} <= names("shadow-only") and "rmia" not in names("shadow-only")
+    assert {"gap", "label_only"} <= names("labels-only") and "ppv" not in names("labels-only")
+    assert len(names("published13")) == 13
+    # An attack's title, and so no name of a group.
+    assert names("label-only") == {"label_only"}

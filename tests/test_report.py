@@ -121,7 +121,7 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     code, out, err = mibench("figures", *arguments)
     assert code == 0, err
     assert "11 figures" in out
-    names = ("RQ1", "heat_map_ma", "ranking_ma", "effects", "ranks", "cost")
+    names = ("RQ1", "cost", *(f"{n}_ma" for n in ("heat_map", "ranking", "effects", "ranks")))
     names += ("four_metrics", *(f"{metric}_by_{factor}" for metric, factor in LEVELS))
     endings = (".png", ".pdf", ".svg", ".txt")
     written = {p.name for p in tmp_path.iterdir() if p.stat().st_size}
@@ -142,13 +142,13 @@ def test_album_draws_conflicts_and_defences_where_there_are_any(executed: Path) 
     table, answers = results.load(executed, "digits")
     table = table[(table["model"] == "<VGG>") & (table["seed"] == 0)].assign(model="MLP")
     drawn = album(table, answers)
-    assert not any(name.endswith(("conflicts", "defences")) for name in drawn)
+    assert not any(name.endswith(("conflicts_ma", "defences")) for name in drawn)
     # Gap is always right in ES01 and never in ES29, which differs in distribution alone.
     right = (answers["attack"] == "gap") == (answers["scenario"] == "ES01")
     flipped = answers.assign(answer=(right == answers["is_member"]).astype(np.int8))
     both = pd.concat([table, table.assign(defence="l2")])
     drawn = album(both, flipped)
-    assert {"digits_MLP_groups_conflicts", "digits_MLP_l2_groups_cost"} < drawn
+    assert {"digits_MLP_groups_conflicts_ma", "digits_MLP_l2_groups_cost"} < drawn
     assert {f"digits_MLP_{i}_seed0_defences" for i in ("ES01", "ES29", "ES57")} < drawn
 
 

@@ -10,10 +10,12 @@ from mibench.figures.groups import against_differential, by_change, over_groups,
 from mibench.figures.panels import PANELS, six_panels
 from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_values
 from mibench.figures.scenario import class_thresholds, distances, roc, scores
-from mibench.figures.style import Picture, attack_style, save, show, style
+from mibench.figures.style import Picture, attack_style, chosen, save, show, style
+from mibench.look import Look
 
 __all__ = [
     "PANELS",
+    "Look",
     "Picture",
     "accuracy_against_cost",
     "against_differential",
@@ -21,6 +23,7 @@ __all__ = [
     "attack_style",
     "by_change",
     "by_factor",
+    "chosen",
     "class_thresholds",
     "conflict_matrix",
     "costed",

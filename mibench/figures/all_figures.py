@@ -19,26 +19,28 @@ from mibench.figures.groups import over_groups
 from mibench.figures.panels import six_panels
 from mibench.figures.ranking import critical_difference, heat_map
 from mibench.figures.rows import by_setting, only_setting
-from mibench.figures.style import Picture
+from mibench.figures.style import Picture, chosen
+from mibench.look import PLAIN, Look
 from mibench.scenarios import RESEARCH_QUESTIONS
 from mibench.store import safe
 from mibench.study import results as tables
+from mibench.study.metrics import OF_ANSWERS
 
 
-def published(results: pd.DataFrame, columns: int = 1) -> Iterator[tuple[str, Picture]]:
+def published(results: pd.DataFrame, *, look: Look = PLAIN) -> Iterator[tuple[str, Picture]]:
     """Yield the six panels of every research question of which two scenarios have values, named.
 
     One after the other for each setting; the name is good for a file.
     """
-    for setting, rows in by_setting(results):
+    for setting, rows in by_setting(chosen(results, look)):
         for question in RESEARCH_QUESTIONS:
             panel = tables.panel(rows, str(rows["dataset"].iloc[0]), question)
             if panel.loc[panel["status"] == "ok", "scenario"].nunique() > 1:
-                yield _named(setting, question), six_panels(panel, question, columns)
+                yield _named(setting, question), six_panels(panel, question, look=look)
 
 
 def all_figures(
-    results: pd.DataFrame, answers: pd.DataFrame, columns: int = 1
+    results: pd.DataFrame, answers: pd.DataFrame, *, look: Look = PLAIN
 ) -> Iterator[tuple[str, Picture]]:
     """Yield the panels of :func:`published` and what else the results fill, named.
 
@@ -46,45 +48,50 @@ def all_figures(
     effects, four metrics, :data:`LEVELS`, ranks and conflicts; of three attacks in them their
     ranking. Then :func:`defended`.
     """
-    yield from published(results, columns)
+    metric = look.metric
+    results, answers = chosen(results, look), chosen(answers, look)
+    yield from published(results, look=look)
     for setting, rows in by_setting(results):
         ok = rows[rows["status"] == "ok"]
         if ok.empty:
             continue
         if ok["scenario"].nunique() > 1:
-            yield _named(setting, "heat_map_ma"), heat_map(rows, columns=columns)
+            yield _named(setting, f"heat_map_{metric}"), heat_map(rows, look=look)
             if ok["attack"].nunique() > 2:
-                yield _named(setting, "ranking_ma"), critical_difference(rows, columns=columns)
-            moved = effects(rows)
-            yield _named(setting, "effects"), effect_table(moved, rows, columns=columns)
-            yield _named(setting, "four_metrics"), four_metrics(rows)
-            for metric, factor in LEVELS:
+                yield _named(setting, f"ranking_{metric}"), critical_difference(rows, look=look)
+            moved = effects(rows, metric)
+            yield _named(setting, f"effects_{metric}"), effect_table(moved, rows, look=look)
+            yield _named(setting, "four_metrics"), four_metrics(rows, look=look)
+            for of, factor in LEVELS:
                 with suppress(MIBenchError):  # no scenarios differ in this factor alone
-                    yield _named(setting, f"{metric}_by_{factor}"), by_factor(rows, metric, factor)
-            yield _named(setting, "ranks"), ranks(conflicts.ranking(rows), rows)
+                    figure = by_factor(rows, of, factor, look=look)
+                    yield _named(setting, f"{of}_by_{factor}"), figure
+            ranking = conflicts.ranking(rows, metric)
+            yield _named(setting, f"ranks_{metric}"), ranks(ranking, rows, look=look)
             answered = tables.of_setting(answers, rows) if len(answers) else answers
-            if len(answered) and ok["attack"].nunique() > 1:
-                judged = conflicts.significant(conflicts.differences(answered))
+            if len(answered) and ok["attack"].nunique() > 1 and metric in OF_ANSWERS:
+                judged = conflicts.significant(conflicts.differences(answered, metric))
                 if len(found := conflicts.find(judged)):
-                    yield _named(setting, "conflicts"), conflict_matrix(found, rows)
+                    figure = conflict_matrix(found, rows, look=look)
+                    yield _named(setting, f"conflicts_{metric}"), figure
         if "part" in answers and {*rows["construction"]} == {"groups"}:
             own = tables.of_setting(answers, rows).query("attack == 'blindmi_diff_w'")
             # Of each seed, as the groups are those of one pool.
             for seed, part in own.groupby("seed"):
-                figure = over_groups(part, "blindmi_diff_w")
+                figure = over_groups(part, "blindmi_diff_w", look=look)
                 yield _named(setting, f"fpr_groups_seed{seed}"), figure
-        yield _named(setting, "cost"), accuracy_against_cost(rows, columns)
-    yield from defended(results)
+        yield _named(setting, "cost"), accuracy_against_cost(rows, look=look)
+    yield from defended(results, look=look)
 
 
-def of_pools(results: pd.DataFrame) -> Iterator[tuple[str, Picture]]:
+def of_pools(results: pd.DataFrame, *, look: Look = PLAIN) -> Iterator[tuple[str, Picture]]:
     """Yield two views of each setting's whole pool that has nonmembers enough, named."""
-    for setting, rows in by_setting(results):
+    for setting, rows in by_setting(chosen(results, look)):
         with suppress(MIBenchError):
-            yield _named(setting, "two_views"), two_views(rows)
+            yield _named(setting, f"two_views_{look.metric}"), two_views(rows, look=look)
 
 
-def defended(results: pd.DataFrame) -> Iterator[tuple[str, Picture]]:
+def defended(results: pd.DataFrame, *, look: Look = PLAIN) -> Iterator[tuple[str, Picture]]:
     """Yield the defences' figure of each scenario and seed that was run under several, named."""
     if "defence" not in results:
         return
@@ -92,7 +99,7 @@ def defended(results: pd.DataFrame) -> Iterator[tuple[str, Picture]]:
         if rows["defence"].nunique() > 1:
             dataset, model, scenario, seed = names
             setting = f"{dataset}, {model}, {scenario}, seed{seed}"
-            yield _named(setting, "defences"), defences(rows)
+            yield _named(setting, "defences"), defences(rows, look=look)
 
 
 def file_name(results: pd.DataFrame, figure: str) -> str:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.colors import LogNorm
 
 from mibench import attacks
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
-from mibench.figures.style import COLOURS, MARKERS, Picture, picture, style
+from mibench.figures.style import MARKERS, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.scenarios import POOL
 from mibench.study.metrics import METRICS
 
 
-def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
+@drawn
+def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw for every two attacks in how many pairs of scenarios their order flips.
 
     Above the diagonal the pairs of scenarios that differ in one factor, below it those that
@@ -27,8 +30,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
         Rows of :func:`mibench.compare.conflicts.find`.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
-    metric : str
-        By which attacks were compared.
+    look : Look
+        Its metric is the one by which attacks were compared.
 
     Raises
     ------
@@ -47,32 +50,42 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
         matrix[(low, high) if row["type"] == 1 else (high, low)] += 1
     titles = [attacks.named(name).full_title for name in names]
     table = pd.DataFrame(matrix, titles, titles)
-    with style():
-        figure, axes = picture(figsize=(7.16, 6.4))
-        axes.grid(False)
-        shown = table.map(lambda count: f"{count}" if count else "")
-        sns.heatmap(
-            np.log1p(table),
-            mask=table == 0,
-            annot=shown,
-            fmt="",
-            cmap="viridis_r",
-            cbar=False,
-            square=True,
-            linewidths=0.3,
-            linecolor="0.9",
-            annot_kws={"fontsize": 5},
-            ax=axes,
-        )
-        axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
-        axes.set_title(
-            "Pairs of scenarios in which the order of two attacks flips\n"
-            "above the diagonal: one factor differs; below: two differ"
-        )
-        axes.tick_params(labelsize=6, length=0)
+    setting, metric = only_setting(results, "to draw"), look.metric
+    # Points of one cell's side. Without room for names below, numbers stand for them.
+    side = 72 * (WIDTHS[look.columns] - 1.9) / len(names)
+    named = side > 1.2 * SMALLEST
+    shown = table.map(lambda count: f"{count}" if count and side > 2 * SMALLEST else "")
+    height = 1.4 + len(names) * max(side, 1.3 * SMALLEST) / 72 + (0.9 if named else 0)
+    figure, axes = picture(look, height)
+    axes.grid(False)
+    sns.heatmap(
+        table,
+        mask=table == 0,
+        annot=shown,
+        fmt="",
+        cmap="viridis_r",
+        norm=LogNorm(1, max(2, matrix.max())),
+        cbar_kws={"label": "pairs of scenarios", "location": "bottom", "aspect": 40, "pad": 0.02},
+        linewidths=0.3,
+        linecolor="0.9",
+        annot_kws={"fontsize": SMALLEST},
+        ax=axes,
+    )
+    axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
+    axes.set_title("above the diagonal one factor differs, below two", fontsize=7)
+    places = np.arange(len(names))
+    if named:
+        axes.set_xticks(places + 0.5, titles, rotation=90)
+        axes.set_yticks(places + 0.5, titles, rotation=0)
+    else:
+        step = 1 + int(1.6 * SMALLEST / side)
+        axes.set_xticks(places[::step] + 0.5, [f"{i + 1}" for i in places[::step]], rotation=0)
+        axes.set_yticks(places + 0.5, [f"{t}  {i + 1}" for i, t in enumerate(titles)], rotation=0)
+    axes.tick_params(labelsize=SMALLEST, length=0)
+    figure.head(f"{setting}: where the order of two attacks flips")
     kinds = found["type"].value_counts()
     figure.caption = (
-        f"For every two of {len(names)} attacks on {only_setting(results, 'to draw')}, the number "
+        f"For every two of {len(names)} attacks on {setting}, the number "
         f"of pairs of scenarios in which their order by {METRICS[metric].label} flips, "
         "both differences significant: above the diagonal pairs that differ in one factor "
         f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
@@ -87,7 +100,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     return figure
 
 
-def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> Picture:
+@drawn
+def ranks(ranking: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw every attack's mean rank over scenarios, one mark per seed, and the ranks' middle half.
 
     Parameters
@@ -96,38 +110,39 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
         Rows of :func:`mibench.compare.conflicts.ranking`.
     results : DataFrame
         The rows of one dataset, model and defence that they were found in.
-    metric : str
-        By which they were ranked.
+    look : Look
+        Its metric is the one by which they were ranked.
     """
+    metric = look.metric
     order = ranking.groupby("title")["rank"].mean().sort_values().index
     place = {title: i for i, title in enumerate(order)}
     seeds = sorted(ranking["seed"].unique())
-    with style():
-        figure, axes = picture(figsize=(3.5, 1 + 0.16 * len(order)))
-        by = ranking.groupby("title")["rank"]
-        quartiles = pd.DataFrame({q: by.quantile(q) for q in (0.25, 0.75)})
-        axes.hlines(
-            [place[t] for t in quartiles.index],
-            quartiles[0.25],
-            quartiles[0.75],
-            color="0.8",
-            lw=4,
-            label="middle half",
+    figure, axes = picture(look, 1.2 + 0.16 * len(order))
+    by = ranking.groupby("title")["rank"]
+    quartiles = pd.DataFrame({q: by.quantile(q) for q in (0.25, 0.75)})
+    axes.hlines(
+        [place[t] for t in quartiles.index],
+        quartiles[0.25],
+        quartiles[0.75],
+        color="0.8",
+        lw=4,
+        label="middle half",
+    )
+    for i, seed in enumerate(seeds):
+        mean = ranking[ranking["seed"] == seed].groupby("title")["rank"].mean()
+        axes.plot(
+            mean,
+            [place[t] for t in mean.index],
+            MARKERS[i % len(MARKERS)],
+            color=SERIES[i % len(SERIES)],
+            ms=3,
+            label=f"mean, seed {seed}",
         )
-        for i, seed in enumerate(seeds):
-            mean = ranking[ranking["seed"] == seed].groupby("title")["rank"].mean()
-            axes.plot(
-                mean,
-                [place[t] for t in mean.index],
-                MARKERS[i % len(MARKERS)],
-                color=COLOURS[i % len(COLOURS)],
-                ms=3,
-                label=f"mean, seed {seed}",
-            )
-        axes.set_yticks(range(len(order)), order)
-        axes.invert_yaxis()
-        axes.set_xlabel(f"rank by {METRICS[metric].label} (1 is best)")
-        figure.legend(loc="outside lower center", ncols=2)
+    axes.set_yticks(range(len(order)), order)
+    axes.invert_yaxis()
+    axes.set_xlabel(f"rank by {METRICS[metric].label} (1 is best)")
+    figure.head(only_setting(results, "to draw"))
+    figure.legend(loc="outside lower center", ncols=2)
     figure.caption = (
         f"Ranks by {METRICS[metric].label} of {len(order)} attacks on "
         f"{only_setting(results, 'to draw')} over {ranking['scenario'].nunique()} "
@@ -142,30 +157,38 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, metric: str = "ma") -> P
     return figure
 
 
-def two_views(results: pd.DataFrame, metric: str = "ma", other: str = "tpr_at_fpr_0.1") -> Picture:
+@drawn
+def two_views(
+    results: pd.DataFrame, other: str = "tpr_at_fpr_0.1", *, look: Look = PLAIN
+) -> Picture:
     """Draw every attack on the whole pool by two metrics, the leaders by each named.
 
     Parameters
     ----------
     results : DataFrame
         Rows of one dataset, model and defence, of which those of the whole pool are drawn.
+    other : str
+        The other metric.
+    look : Look
+        Its metric is the first.
 
     Raises
     ------
     MIBenchError
         As of :func:`mibench.compare.conflicts.leaders`.
     """
+    metric = look.metric
     leaders, rows = conflicts.leaders(results, metric, other), results[results["scenario"] == POOL]
     setting, lead = only_setting(rows, "to draw"), leaders.iloc[0]
     values = rows.groupby("title", sort=False)[[metric, other]].mean()
     by, by_other = METRICS[metric].label, METRICS[other].label
-    with style():
-        figure, axes = picture(figsize=(3.5, 3.0))
-        axes.plot(values[metric], values[other], MARKERS[0], color=COLOURS[0], ms=3)
-        for title in dict.fromkeys((lead["leader"], lead["other_leader"])):
-            place = tuple(values.loc[title])
-            axes.annotate(title, place, (0, 4), textcoords="offset points", ha="right")
-        axes.set(xlabel=by, ylabel=by_other)
+    figure, axes = picture(look, 3.0)
+    axes.plot(values[metric], values[other], MARKERS[0], color=SERIES[0], ms=3)
+    for title in dict.fromkeys((lead["leader"], lead["other_leader"])):
+        place = tuple(values.loc[title])
+        axes.annotate(title, place, (0, 4), textcoords="offset points", ha="right")
+    axes.set(xlabel=by, ylabel=by_other)
+    figure.head(setting)
     figure.caption = (
         f"{len(values)} attacks by {by} and by {by_other} on the whole pool, nothing selected, of "
         f"{setting}; the leaders are named. Means over {rows['seed'].nunique()} target models, "

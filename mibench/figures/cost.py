@@ -14,22 +14,23 @@ from mibench.figures.rows import (
     titles,
     unreachable,
 )
-from mibench.figures.style import WIDTHS, Picture, attack_style, picture, style
+from mibench.figures.style import Picture, attack_style, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.study import costs
 from mibench.study.metrics import METRICS
 
 SHOWN = ("ma", "auc", "tpr_at_fpr_1")
 
 
-def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
+@drawn
+def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw MA, AUC and TPR at 1% FPR of attacks grouped by trained models and queries.
 
     Parameters
     ----------
     results : DataFrame
         Rows of one dataset, model and defence, of any number of scenarios.
-    columns : {1, 2}
-        Of the printed page.
+    look : Look
 
     Raises
     ------
@@ -41,36 +42,29 @@ def accuracy_against_cost(results: pd.DataFrame, columns: int = 1) -> Picture:
     shown = [metric for metric in SHOWN if table[metric].notna().any()]
     absent = [f" {METRICS[m].label} {METRICS[m].absent}." for m in SHOWN if m not in shown]
     bands = list(dict.fromkeys(zip(table["models"], table["queries"], strict=True)))
-    # An empty place between bands.
-    places = np.arange(len(table)) + np.array(
-        [bands.index(band) for band in zip(table["models"], table["queries"], strict=True)]
-    )
-    with style():
-        size = (WIDTHS[columns], 1.6 + 1.6 * len(shown))
-        figure, grid = picture(len(shown), 1, figsize=size, sharex=True)
-        for axes, metric in zip(grid, shown, strict=True):
-            values = pivot(results, metric)
-            for place, name in zip(places, table.index, strict=True):
-                own, drawn = values[name].dropna(), attack_style(str(name))
-                axes.plot([place, place], [own.min(), own.max()], color=drawn.colour, lw=0.7)
-                axes.plot(
-                    place, own.mean(), drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5
-                )
-                if table.loc[name, f"unbeaten_{metric}"]:
-                    axes.plot(place, own.mean(), "o", color="black", mfc="none", mew=0.6, ms=7)
-            axes.set_ylabel(METRICS[metric].label)
-            axes.set_xlim(-1, places[-1] + 1)
-        grid[-1].set_xticks(places, [title[str(name)] for name in table.index], rotation=90)
-        room = 72 * (WIDTHS[columns] - 0.5) / (places[-1] + 2)
-        grid[-1].tick_params("x", labelsize=min(7, 0.82 * room))
-        above = grid[0].secondary_xaxis("top")
-        centres = [
-            places[(table["models"] == m) & (table["queries"] == q)].mean() for m, q in bands
-        ]
-        above.set_xticks(centres, [_band(*band) for band in bands], rotation=90)
-        above.tick_params(length=0, labelsize=min(7, 1.9 * room))
-        above.spines["top"].set_visible(False)
-        figure.suptitle(f"{setting}: what attacks find and what they cost")
+    # A line for the name of each band above its attacks.
+    names: list[str] = []
+    for band in bands:
+        of_band = (table["models"] == band[0]) & (table["queries"] == band[1])
+        names += [_band(*band), *map(str, table.index[of_band])]
+    figure, grid = picture(look, 1.6 + 0.135 * len(names), 1, len(shown), sharey=True)
+    for axes, metric in zip(np.atleast_1d(grid), shown, strict=True):
+        values = pivot(results, metric)
+        for place, name in enumerate(names):
+            if name not in table.index:
+                continue
+            own, mark = values[name].dropna(), attack_style(name)
+            axes.plot([own.min(), own.max()], [place, place], color=mark.colour, lw=0.7)
+            axes.plot(own.mean(), place, mark.marker, color=mark.colour, mfc=mark.face, ms=3.5)
+            if table.loc[name, f"unbeaten_{metric}"]:
+                axes.plot(own.mean(), place, "o", color="black", mfc="none", mew=0.6, ms=7)
+        axes.set_xlabel(METRICS[metric].label)
+        axes.set_ylim(len(names) - 0.5, -0.5)
+    figure.axes[0].set_yticks(range(len(names)), [title.get(name, name) for name in names])
+    for label, name in zip(figure.axes[0].get_yticklabels(), names, strict=True):
+        label.set_fontweight("normal" if name in table.index else "bold")
+    figure.head(f"{setting}: what attacks find and what they cost")
+    figure.explain_colours()
     count = results.loc[results["status"] == "ok", "scenario"].nunique()
     figure.caption = (
         f"{', '.join(METRICS[m].label for m in shown)} of {len(table)} attacks on {setting}, "

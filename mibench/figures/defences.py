@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 
 from mibench.errors import MIBenchError
-from mibench.figures.style import COLOURS, MARKERS, MEMBER, NONMEMBER, Picture, picture, style
+from mibench.figures.style import MARKERS, MEMBER, NONMEMBER, SERIES, Picture, drawn, picture
+from mibench.look import PLAIN, Look
 
 
-def defences(results: pd.DataFrame) -> Picture:
+@drawn
+def defences(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw every attack's MA under each defence, and the target's accuracies beside it.
 
     Parameters
@@ -33,47 +35,48 @@ def defences(results: pd.DataFrame) -> Picture:
         )
     names = list(dict.fromkeys(results["defence"]))
     titles = list(dict.fromkeys(results["title"]))
-    with style():
-        figure, (attacked, price) = picture(
-            1, 2, figsize=(7.16, 1.6 + 0.22 * len(titles)), width_ratios=[3, 1]
+    height = 1.8 + 0.22 * len(titles)
+    if look.columns == 2:
+        figure, grid = picture(look, height, 1, 2, width_ratios=[3, 1])
+    else:
+        figure, grid = picture(look, height + 1.6, 2, 1, height_ratios=[height, 1.4])
+    attacked, price = grid
+    for i, name in enumerate(names):
+        rows = results[(results["defence"] == name) & (results["status"] == "ok")]
+        offset = 0.8 * ((i + 0.5) / len(names) - 0.5)
+        attacked.errorbar(
+            rows["ma"],
+            rows["title"].map(titles.index) + offset,
+            xerr=np.stack([rows["ma"] - rows["ma_low"], rows["ma_high"] - rows["ma"]]).clip(0),
+            fmt=MARKERS[i % len(MARKERS)],
+            color=SERIES[i % len(SERIES)],
+            markersize=2.5,
+            elinewidth=0.7,
+            label=name,
         )
-        for i, name in enumerate(names):
-            rows = results[(results["defence"] == name) & (results["status"] == "ok")]
-            offset = 0.8 * ((i + 0.5) / len(names) - 0.5)
-            attacked.errorbar(
-                rows["ma"],
-                rows["title"].map(titles.index) + offset,
-                xerr=np.stack([rows["ma"] - rows["ma_low"], rows["ma_high"] - rows["ma"]]).clip(0),
-                fmt=MARKERS[i % len(MARKERS)],
-                color=COLOURS[i % len(COLOURS)],
-                markersize=2.5,
-                elinewidth=0.7,
-                label=name,
-            )
-        attacked.axvline(0, color="0.6", lw=0.8)
-        attacked.set_yticks(range(len(titles)), titles)
-        attacked.set_ylim(len(titles) - 0.5, -0.5)
-        attacked.set(xlabel="membership advantage (MA)")
-        attacked.set_title("(a) What the attacks find", loc="left")
-        by = results.groupby("defence", sort=False)
-        for column, label, marker, colour in (
-            ("target_train_accuracy", "members", "o", MEMBER),
-            ("target_test_accuracy", "nonmembers", "s", NONMEMBER),
-        ):
-            price.plot(by[column].first()[names], range(len(names)), marker, color=colour)
-            price.plot([], [], marker, color=colour, label=label)
-        price.set_yticks(range(len(names)), names)
-        price.set_ylim(len(names) - 0.5, -0.5)
-        price.set(xlabel="the target's accuracy", xlim=(-0.03, 1.03))
-        price.set_title("(b) What it costs", loc="left")
-        price.legend(loc="lower left")
-        dataset, model, scenario, _ = settings.iloc[0]
-        figure.suptitle(f"Defences: {dataset}, {model}, {scenario}")
-        handles, labels = attacked.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=min(len(names), 7))
-        infeasible = results.loc[results["status"] != "ok", "defence"].unique()
-        if len(infeasible):
-            figure.supxlabel(f"scenario not reachable under: {', '.join(infeasible)}", fontsize=7)
+    attacked.axvline(0, color="0.6", lw=0.8)
+    attacked.set_yticks(range(len(titles)), titles)
+    attacked.set_ylim(len(titles) - 0.5, -0.5)
+    attacked.set(xlabel="membership advantage (MA)")
+    attacked.set_title("(a) What the attacks find", loc="left")
+    by = results.groupby("defence", sort=False)
+    for column, label, marker, colour in (
+        ("target_train_accuracy", "members", "o", MEMBER),
+        ("target_test_accuracy", "nonmembers", "s", NONMEMBER),
+    ):
+        price.plot(by[column].first()[names], range(len(names)), marker, color=colour)
+        price.plot([], [], marker, color=colour, label=label)
+    price.set_yticks(range(len(names)), names)
+    price.set_ylim(len(names) - 0.5, -0.5)
+    price.set(xlabel="the target's accuracy", xlim=(-0.03, 1.03))
+    price.set_title("(b) What it costs", loc="left")
+    dataset, model, scenario, _ = settings.iloc[0]
+    figure.head(f"Defences: {dataset}, {model}, {scenario}")
+    handles = [h for axes in grid for h in axes.get_legend_handles_labels()[0]]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3 * look.columns)
+    infeasible = results.loc[results["status"] != "ok", "defence"].unique()
+    if len(infeasible):
+        figure.supxlabel(f"scenario not reachable under: {', '.join(infeasible)}", fontsize=7)
     best = results.loc[results.groupby("defence", sort=False)["ma"].idxmax().dropna()]
     figure.caption = (
         f"Every attack under each defence in {scenario} of {dataset} with {model}: membership "

@@ -7,13 +7,13 @@ import pandas as pd
 import seaborn as sns
 
 from mibench.figures.rows import counted, only_setting
-from mibench.figures.style import WIDTHS, Picture, picture, style
+from mibench.figures.style import SMALLEST, Picture, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
 
 
-def effect_table(
-    effects: pd.DataFrame, results: pd.DataFrame, metric: str = "ma", columns: int = 1
-) -> Picture:
+@drawn
+def effect_table(effects: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw each factor's share of every attack's variance, its signed size written in.
 
     Parameters
@@ -22,38 +22,34 @@ def effect_table(
         Rows of :func:`mibench.compare.effects.effects`.
     results : DataFrame
         The rows of one setting that they were found in.
-    metric : str
-        Of both.
-    columns : {1, 2}
-        Of the printed page.
+    look : Look
+        Its metric is that of both.
     """
-    setting, label = only_setting(results, "to draw"), METRICS[metric].label
+    setting, label = only_setting(results, "to draw"), METRICS[look.metric].label
     order = list(dict.fromkeys(effects["factor"]))
     wide = effects.pivot(index="title", columns="factor", values=["eta_squared", "size"])
     wide = wide.loc[list(dict.fromkeys(effects["title"]))].astype(float)
     shares, sizes = wide["eta_squared"][order], wide["size"][order]
     text = sizes.map(lambda size: "" if size != size else f"{size:+.2f}")
-    with style():
-        figure, axes = picture(figsize=(WIDTHS[columns], 1.5 + 0.15 * len(shares)))
-        axes.grid(False)
-        sns.heatmap(
-            shares,
-            vmin=0,
-            vmax=1,
-            annot=text,
-            fmt="",
-            cmap="Blues",
-            cbar_kws={"label": f"share of the variance of {label}"},
-            annot_kws={"fontsize": 6},
-            linewidths=0.3,
-            linecolor="0.9",
-            ax=axes,
-        )
-        axes.set(xlabel="", ylabel="", title=setting)
-        axes.set_xticks(
-            axes.get_xticks(), [str(f).replace("_", "\n") for f in shares.columns], rotation=0
-        )
-        axes.tick_params(length=0)
+    figure, axes = picture(look, 1.5 + 0.15 * len(shares))
+    axes.grid(False)
+    sns.heatmap(
+        shares,
+        vmin=0,
+        vmax=1,
+        annot=text,
+        fmt="",
+        cmap="Blues",
+        cbar_kws={"label": f"share of the variance of {label}"},
+        annot_kws={"fontsize": SMALLEST},
+        linewidths=0.3,
+        linecolor="0.9",
+        ax=axes,
+    )
+    figure.head(setting)
+    axes.set(xlabel="", ylabel="")
+    axes.set_xticks(axes.get_xticks(), [str(f).replace("_", "\n") for f in order], rotation=90)
+    axes.tick_params(length=0)
     named = effects.dropna(subset=["first"]).drop_duplicates("factor")
     ends = "; ".join(
         f"{row['factor'].replace('_', ' ')} from {row['first']} to {row['last']}"

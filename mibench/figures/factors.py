@@ -9,7 +9,8 @@ import pandas as pd
 
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted
-from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, picture, style
+from mibench.figures.style import MARKERS, SERIES, WIDTHS, Picture, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.scenarios import DISTRIBUTIONS, level
 from mibench.study.metrics import METRICS
 from mibench.study.results import within
@@ -21,9 +22,12 @@ LEVELS = (
     ("fnr", "distribution"),
     ("fnr", "distance"),
 )
+# Inches that a dataset's panel takes at least.
+_PANEL = 1.15
 
 
-def by_factor(results: pd.DataFrame, metric: str, factor: str) -> Picture:
+@drawn
+def by_factor(results: pd.DataFrame, metric: str, factor: str, *, look: Look = PLAIN) -> Picture:
     """Draw a metric of every attack at each level of a factor, one panel a dataset.
 
     The published Figs. 11 (MA by differential distance), 12 (MA by withheld ratio), 14 and 15 (FNR
@@ -42,7 +46,7 @@ def by_factor(results: pd.DataFrame, metric: str, factor: str) -> Picture:
         order = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
         return means[order].rename(columns=lambda at: level(factor, at))
 
-    figure = _side_by_side(results, table, said)
+    figure = _side_by_side(results, table, said, look)
     figure.caption = (
         f"{said} of each attack at each level of the {named}, the mean over scenarios that differ "
         f"in it alone. {counted(results)}."
@@ -50,7 +54,8 @@ def by_factor(results: pd.DataFrame, metric: str, factor: str) -> Picture:
     return figure
 
 
-def four_metrics(results: pd.DataFrame) -> Picture:
+@drawn
+def four_metrics(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw precision, recall, F1 and FPR of every attack, one panel a dataset (Fig. 10).
 
     Means over the same scenarios for all attacks, and over seeds.
@@ -61,7 +66,7 @@ def four_metrics(results: pd.DataFrame) -> Picture:
         means = rows.groupby("title", sort=False)[list(metrics)].mean()
         return means.rename(columns={m: METRICS[m].label for m in metrics})
 
-    figure = _side_by_side(results, table, "value")
+    figure = _side_by_side(results, table, "value", look)
     figure.caption = (
         f"Precision, recall, F1 and FPR of each attack, means over all scenarios and "
         f"seeds of a dataset. {counted(results)}."
@@ -70,7 +75,7 @@ def four_metrics(results: pd.DataFrame) -> Picture:
 
 
 def _side_by_side(
-    results: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame], label: str
+    results: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame], label: str, look: Look
 ) -> Picture:
     """Draw a table of each dataset's results: its rows up the axis, its columns as marks."""
     ok = results[results["status"] == "ok"]
@@ -78,28 +83,24 @@ def _side_by_side(
         raise MIBenchError("there are no results to draw")
     tables = {str(name): table(rows) for name, rows in ok.groupby("dataset", sort=False)}
     titles = list(dict.fromkeys(ok["title"]))
-    with style():
-        size = (WIDTHS[1 if len(tables) == 1 else 2], 1.2 + 0.15 * len(titles))
-        figure, grid = picture(1, len(tables), figsize=size, sharey=True, squeeze=False)
-        for axes, (dataset, values) in zip(grid.flat, tables.items(), strict=True):
-            place = np.array([titles.index(t) for t in values.index])
-            for i, column in enumerate(values):
-                at = place + 0.5 * (i / max(len(values.columns) - 1, 1) - 0.5)
-                look = {"color": COLOURS[i], "ms": 3, "label": str(column)}
-                axes.plot(values[column], at, MARKERS[i], **look)
-            axes.set_title(dataset, loc="left")
-            axes.set_xlabel(label)
-            handles = axes.get_legend_handles_labels()
-            if axes is grid[0, 0] or list(values) != list(next(iter(tables.values()))):
-                # Levels, unlike metrics, are each dataset's own.
-                axes.legend(
-                    *handles,
-                    loc="upper center",
-                    bbox_to_anchor=(0.5, -0.5 / (size[1] - 1)),
-                    ncols=2,
-                )
-        grid[0, 0].set_yticks(range(len(titles)), titles)
-        grid[0, 0].invert_yaxis()
+    across = min(len(tables), int((WIDTHS[look.columns] - 1.2) / _PANEL))
+    down = -(-len(tables) // across)
+    height = down * (1.5 + 0.15 * len(titles))
+    figure, grid = picture(look, height, down, across, sharey=True, squeeze=False)
+    for axes, (dataset, values) in zip(grid.flat, tables.items(), strict=False):
+        place = np.array([titles.index(t) for t in values.index])
+        for i, column in enumerate(values):
+            at = place + 0.5 * (i / max(len(values.columns) - 1, 1) - 0.5)
+            mark = {"color": SERIES[i], "ms": 3, "label": str(column)}
+            axes.plot(values[column], at, MARKERS[i], **mark)
+        axes.set_title(dataset, loc="left")
+        axes.set_xlabel(label)
+        # Levels are each dataset's own.
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (height / down - 1)), ncols=2)
+    for axes in grid.flat[len(tables) :]:
+        axes.remove()
+    grid[0, 0].set_yticks(range(len(titles)), titles)
+    grid[0, 0].invert_yaxis()
     best = {dataset: values.mean(axis=1) for dataset, values in tables.items()}
     figure.alt = " ".join(
         f"{dataset}: by the mean of its marks {mean.idxmax()} is highest, {mean.max():.2f}, "

@@ -10,44 +10,45 @@ from mibench.attacks.base import named
 from mibench.compare.groups import DISTANCES, changes, rates
 from mibench.construction.groups import Groups
 from mibench.construction.target import Pool
-from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, attack_style, picture, style
+from mibench.figures.style import AREA, MARKERS, SERIES, Picture, attack_style, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.scenarios import levels
 from mibench.study.metrics import METRICS
 
 _DECILES = np.arange(1, 10) / 10
 
 
-def pool_distances(pool: Pool, dataset: str) -> Picture:
+@drawn
+def pool_distances(pool: Pool, dataset: str, *, look: Look = PLAIN) -> Picture:
     """Draw the distances of all groups or pairs of a pool, with its and the published deciles.
 
     The published Fig. 6. A dataset without published deciles has its own alone.
     """
     own, known = np.quantile(pool.distances, _DECILES), levels(dataset).distance_quantiles
     part = pool.construction.removesuffix("s")
-    with style():
-        figure, axes = picture(figsize=(WIDTHS[1], 2.6))
-        axes.hist(pool.distances, 30, histtype="stepfilled", color=COLOURS[4], label="the pool")
+    figure, axes = picture(look, 2.6)
+    axes.hist(pool.distances, 30, histtype="stepfilled", color=AREA, label="the pool")
+    axes.plot(
+        own,
+        [0.97] * 9,
+        "|",
+        color="black",
+        transform=axes.get_xaxis_transform(),
+        clip_on=False,
+        label="its deciles",
+    )
+    if known:
         axes.plot(
-            own,
-            [0.97] * 9,
+            known,
+            [1.03] * 9,
             "|",
-            color="black",
+            color=SERIES[0],
             transform=axes.get_xaxis_transform(),
             clip_on=False,
-            label="its deciles",
+            label="published deciles",
         )
-        if known:
-            axes.plot(
-                known,
-                [1.03] * 9,
-                "|",
-                color=COLOURS[5],
-                transform=axes.get_xaxis_transform(),
-                clip_on=False,
-                label="published deciles",
-            )
-        axes.set(xlabel=f"distance of a {part}", ylabel=f"{part}s")
-        figure.legend(loc="outside upper center", ncols=3)
+    axes.set(xlabel=f"distance of a {part}", ylabel=f"{part}s")
+    figure.legend(loc="outside upper center", ncols=3)
     theirs = f" The published pool's median is {known[4]:.3g}." if known else ""
     figure.caption = (
         f"Distances of the {len(pool.distances)} {part}s of the pool of {dataset}, with their "
@@ -60,7 +61,10 @@ def pool_distances(pool: Pool, dataset: str) -> Picture:
     return figure
 
 
-def over_groups(answers: pd.DataFrame, attack: str, metric: str = "fpr") -> Picture:
+@drawn
+def over_groups(
+    answers: pd.DataFrame, attack: str, metric: str = "fpr", *, look: Look = PLAIN
+) -> Picture:
     """Draw of how many groups an attack's rate is which (Fig. 9: FPR of BlindMI-Diff-w).
 
     Parameters
@@ -78,10 +82,10 @@ def over_groups(answers: pd.DataFrame, attack: str, metric: str = "fpr") -> Pict
     """
     rate, title = rates(answers, attack, metric), named(attack).full_title
     counts = rate.value_counts().sort_index()
-    with style():
-        figure, axes = picture(figsize=(WIDTHS[1], 2.4))
-        axes.bar(counts.index, counts, width=0.04, color=attack_style(attack).colour)
-        axes.set(xlabel=f"{METRICS[metric].label} in a group", ylabel="groups", title=title)
+    figure, axes = picture(look, 2.4)
+    axes.bar(counts.index, counts, width=0.04, color=attack_style(attack).colour)
+    axes.set(xlabel=f"{METRICS[metric].label} in a group", ylabel="groups")
+    figure.head(title)
     figure.caption = (
         f"In how many of {len(rate)} groups {title} has which {METRICS[metric].label}, of groups "
         f"that stand in several scenarios the mean; {answers['scenario'].nunique()} scenarios."
@@ -90,8 +94,9 @@ def over_groups(answers: pd.DataFrame, attack: str, metric: str = "fpr") -> Pict
     return figure
 
 
+@drawn
 def against_differential(
-    answers: pd.DataFrame, pool: Groups, attack: str, metric: str = "fnr"
+    answers: pd.DataFrame, pool: Groups, attack: str, metric: str = "fnr", *, look: Look = PLAIN
 ) -> Picture:
     """Draw an attack's rate in each group against its differential distance (Fig. 16: FNR).
 
@@ -101,12 +106,12 @@ def against_differential(
     at = pool.differential_distances[rate.index]
     tied = rate.nunique() < 2
     correlation = np.nan if tied else float(spearmanr(at, rate).statistic)
-    with style():
-        figure, axes = picture(figsize=(WIDTHS[1], 2.4))
-        look = attack_style(attack)
-        axes.scatter(at, rate, s=8, marker=look.marker, color=look.colour, alpha=0.6)
-        axes.set(xlabel="differential distance of a group", title=title)
-        axes.set_ylabel(f"{METRICS[metric].label} in a group")
+    figure, axes = picture(look, 2.4)
+    mark = attack_style(attack)
+    axes.scatter(at, rate, s=8, marker=mark.marker, color=mark.colour, alpha=0.6)
+    figure.head(title)
+    axes.set_xlabel("differential distance of a group")
+    axes.set_ylabel(f"{METRICS[metric].label} in a group")
     figure.caption = (
         f"{METRICS[metric].label} of {title} in each of {len(rate)} groups against the group's "
         f"differential distance; Spearman's rank correlation {correlation:.2f}."
@@ -115,7 +120,8 @@ def against_differential(
     return figure
 
 
-def by_change(groups: pd.DataFrame, attack: str) -> Picture:
+@drawn
+def by_change(groups: pd.DataFrame, attack: str, *, look: Look = PLAIN) -> Picture:
     """Draw by how much MA differs between two groups whose distances differ by so much (Fig. 13).
 
     Parameters
@@ -124,20 +130,21 @@ def by_change(groups: pd.DataFrame, attack: str) -> Picture:
         Of :func:`mibench.compare.groups.measured`.
     attack : str
         Its name.
+    look : Look
     """
     pairs, words, title = changes(groups).abs(), [], named(attack).full_title
-    with style():
-        figure, axes = picture(figsize=(WIDTHS[1], 2.4))
-        for i, factor in enumerate(DISTANCES):
-            # As published up to a half; larger changes are of few pairs.
-            ma = pairs["ma"].groupby(pairs[factor].round(1).where(lambda c: c < 0.55))
-            mean, said = ma.mean(), factor.replace("_", " ")
-            at = mean.index + 0.02 * i
-            axes.vlines(at, ma.quantile(0.1), ma.quantile(0.9), color=COLOURS[i], lw=0.8)
-            axes.plot(at, mean, MARKERS[i], color=COLOURS[i], ms=3, label=said)
-            words.append(f"{said} from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
-        axes.set(xlabel="change, as a share of the groups' range", ylabel="change of MA")
-        figure.legend(loc="outside upper center", ncols=2, title=title)
+    figure, axes = picture(look, 2.4)
+    for i, factor in enumerate(DISTANCES):
+        # As published up to a half; larger changes are of few pairs.
+        ma = pairs["ma"].groupby(pairs[factor].round(1).where(lambda c: c < 0.55))
+        mean, said = ma.mean(), factor.replace("_", " ")
+        at = mean.index + 0.02 * i
+        axes.vlines(at, ma.quantile(0.1), ma.quantile(0.9), color=SERIES[i], lw=0.8)
+        axes.plot(at, mean, MARKERS[i], color=SERIES[i], ms=3, label=said)
+        words.append(f"{said} from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
+    axes.set(xlabel="change, as a share of the groups' range", ylabel="change of MA")
+    figure.legend(loc="outside upper center", ncols=2)
+    figure.head(title)
     figure.caption = (
         f"By how much MA of {title} differs between two groups, by how much their distances do: "
         f"mean and quantiles .1 and .9 over {len(pairs)} pairs of {len(groups)} groups."

@@ -8,20 +8,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting, unreachable
-from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, picture, style
+from mibench.figures.style import MARKERS, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.scenarios import FACTORS, RESEARCH_QUESTIONS, level
 from mibench.study.metrics import METRICS
 
 PANELS = ("precision", "recall", "f1", "fnr", "fpr", "ma")
-# Of the smallest letters that can be read, beside each other in one column.
-_MOST_IN_COLUMN = 36
-_FEW = 10
 # Inches, by the number of rows.
 _HEIGHTS = {6: 9.0, 3: 6.2, 2: 4.6}
 
 
-def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Picture:
+@drawn
+def six_panels(results: pd.DataFrame, question: str, *, look: Look = PLAIN) -> Picture:
     """Draw precision, recall, F1, FNR, FPR and MA of every attack at each level of a factor.
 
     Parameters
@@ -30,42 +30,37 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
         Rows of :meth:`mibench.study.study.Study.run` for the scenarios of one panel. Of
         several seeds the mean is drawn, with the range of their intervals.
     question : {"RQ1", "RQ2", "RQ3", "RQ4"}
-    columns : {1, 2}
-        Of the printed page. More attacks than one column has room for take two.
+    look : Look
+        Without a layout of its own as many panels stand abreast as leave room for the attacks'
+        names; more attacks than one column has room for take two.
 
     Raises
     ------
     MIBenchError
-        If there are no rows, or rows of more than one dataset, model or defence.
+        If there are no rows, rows of more than one dataset, model or defence, or more attacks
+        than the layout has room for.
     """
     setting = only_setting(results, f"to draw for {question}")
     factor = FACTORS[int(question[-1]) - 1]
     levels = list(dict.fromkeys(results[factor]))
     titles = list(dict.fromkeys(results["title"]))
-    if len(titles) > _MOST_IN_COLUMN:
-        columns, abreast = 2, 1
-    else:
-        # Few names leave room for one panel more.
-        abreast = columns + (len(titles) <= _FEW)
+    look, abreast = _arranged(look, len(titles))
     rows = 6 // abreast
-    with style():
-        size = (WIDTHS[columns], _HEIGHTS[rows])
-        figure, grid = picture(rows, abreast, figsize=size, sharex=True)
-        for axes, letter, metric in zip(grid.flat, "abcdef", PANELS, strict=True):
-            _panel(axes, results, factor, levels, titles, metric)
-            axes.set_title(f"({letter}) {METRICS[metric].label}", loc="left")
-            room = 72 * (WIDTHS[columns] / abreast - 0.4) / len(titles)
-            axes.tick_params("x", labelsize=min(7, 0.82 * room))
-        handles, names = grid.flat[0].get_legend_handles_labels()
-        figure.suptitle(f"{question}: {RESEARCH_QUESTIONS[question]}\n{setting}")
-        figure.legend(
-            handles,
-            names,
-            loc="outside lower center",
-            ncols=len(levels),
-            title=_heading(factor),
-            columnspacing=1,
-        )
+    figure, grid = picture(look, _HEIGHTS[rows], rows, abreast, sharex=True)
+    for axes, letter, metric in zip(grid.flat, "abcdef", PANELS, strict=True):
+        absent = _panel(axes, results, factor, levels, titles, metric)
+        axes.set_title(f"({letter}) {METRICS[metric].label}{absent}", loc="left")
+        axes.tick_params("x", labelsize=min(7, _letters(look, abreast, len(titles))))
+    handles, names = grid.flat[0].get_legend_handles_labels()
+    figure.head(f"{question}: {RESEARCH_QUESTIONS[question]}\n{setting}")
+    figure.legend(
+        handles,
+        names,
+        loc="outside lower center",
+        ncols=len(levels),
+        title=_heading(factor),
+        columnspacing=1,
+    )
     figure.caption = (
         f"{question} on {setting}: {', '.join(METRICS[m].label for m in PANELS)} of {len(titles)} "
         f"attacks at {len(levels)} levels of the {_heading(factor)} "
@@ -87,6 +82,27 @@ def six_panels(results: pd.DataFrame, question: str, columns: int = 1) -> Pictur
     return figure
 
 
+def _letters(look: Look, abreast: int, names: int) -> float:
+    """Return the points of letters with which names stand below a panel without touching."""
+    return 0.82 * 72 * (WIDTHS[look.columns] / abreast - 0.4) / names
+
+
+def _arranged(look: Look, names: int) -> tuple[Look, int]:
+    """Return a look and how many panels stand abreast in it."""
+    if look.layout != "auto":
+        abreast = int(look.layout[-1])
+        if _letters(look, abreast, names) < SMALLEST:
+            raise MIBenchError(
+                f"{names} attacks have no room below panels of layout {look.layout}; name fewer "
+                "attacks, another layout or two columns"
+            )
+        return look, abreast
+    for abreast in (3, 2, 1):
+        if _letters(look, abreast, names) >= SMALLEST and abreast <= look.columns + 1:
+            return look, abreast
+    return look.model_copy(update={"columns": 2}), 1
+
+
 def _highest(results: pd.DataFrame, factor: str, at: object) -> str:
     rows = results[(results[factor] == at) & (results["status"] == "ok")]
     if rows.empty:
@@ -105,9 +121,10 @@ def _panel(
     levels: Sequence[object],
     titles: Sequence[str],
     metric: str,
-) -> None:
+) -> str:
+    """Draw one panel, and return what its title says of values that there are not."""
     place = {title: i for i, title in enumerate(titles)}
-    undefined: dict[str, list[float]] = {}
+    undefined = False
     for i, at in enumerate(levels):
         rows = results[(results[factor] == at) & (results["status"] == "ok")]
         by = rows.groupby("title", sort=False)
@@ -119,32 +136,20 @@ def _panel(
             value,
             yerr=np.maximum(np.stack([value - low, high - value]), 0),
             fmt=MARKERS[i],
-            color=COLOURS[i],
+            color=SERIES[i],
             markersize=2.5,
             elinewidth=0.7,
             label=level(factor, at),
         )
-        for title, place_of in zip(value.index[value.isna()], x[value.isna()], strict=True):
-            undefined.setdefault(str(title), []).append(float(place_of))
-    # Once per attack: side by side, the words of its levels would cover each other.
-    for places in undefined.values():
-        axes.text(
-            float(np.mean(places)),
-            0.5,
-            METRICS[metric].absent,
-            rotation=90,
-            fontsize=5,
-            color="0.35",
-            ha="center",
-            va="center",
-            zorder=4,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
-        )
+        if len(absent := x[value.isna()]):
+            axes.plot(absent, 0 * absent, "x", color=SERIES[i], ms=3, clip_on=False)
+            undefined = True
     axes.set_xticks(range(len(titles)), titles, rotation=90)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "", "0.5", "", "1"])
     axes.set_xlim(-0.6, len(titles) - 0.4)
     floor = min(0.0, float(results[f"{metric}_low"].min(skipna=True)))
     axes.set_ylim(floor - 0.05 if np.isfinite(floor) else -0.05, 1.05)
+    return f"\n× {METRICS[metric].absent}" if undefined else ""
 
 
 def _heading(factor: str) -> str:

@@ -19,7 +19,8 @@ from mibench.figures.rows import (
     titles,
     unreachable,
 )
-from mibench.figures.style import WIDTHS, Picture, attack_style, picture, style
+from mibench.figures.style import WIDTHS, Picture, attack_style, drawn, picture
+from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS, OF_ANSWERS, ORDERED
 
 _ALPHA = 0.05
@@ -127,7 +128,8 @@ def _repeated(results: pd.DataFrame, metric: str) -> bool:
     return metric not in OF_ANSWERS and all("pairs" in way or "attack" in way for way in ways)
 
 
-def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Picture:
+@drawn
+def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw mean ranks, attacks that do not differ joined by a bar (after Demsar 2006, figure 1).
 
     Attacks are listed downwards, so that many names stay readable in one column.
@@ -136,43 +138,40 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
     ----------
     results : DataFrame
         Rows of one dataset, model and defence.
-    metric : str
-        One of :data:`mibench.study.metrics.ORDERED`.
-    columns : {1, 2}
-        Of the printed page.
+    look : Look
+        Its metric is one of :data:`mibench.study.metrics.ORDERED`.
 
     Raises
     ------
     MIBenchError
         If there are too few rows, or rows of more than one setting.
     """
-    setting = only_setting(results, "to rank")
+    setting, metric = only_setting(results, "to rank"), look.metric
     ranking, title = rank(ranked_values(results, metric)), titles(results)
     places = np.arange(len(ranking.ranks))
-    with style():
-        height = 1.2 + 0.135 * len(places)
-        figure, axes = picture(figsize=(WIDTHS[columns], height))
-        for place, (name, value) in enumerate(ranking.ranks.items()):
-            drawn = attack_style(str(name))
-            axes.plot(value, place, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=4)
-        right = len(places) + 0.5
-        step = (len(places) - 0.5) / 3 / max(len(ranking.groups), 8)
-        for i, (first, last) in enumerate(ranking.groups):
-            x = right + (i + 0.5) * step
-            axes.plot([x, x], [first - 0.3, last + 0.3], color="black", lw=1.2)
-        end = right + max(len(ranking.groups), 1) * step
-        # The scale of the differences, above the first attack.
-        axes.plot([1, 1 + ranking.critical_difference], [-1.2, -1.2], color="black", lw=1.2)
-        axes.text(1, -1.5, f"CD = {ranking.critical_difference:.2f}", va="bottom")
-        axes.set_xlim(0.5, max(end, 1.3 + ranking.critical_difference))
-        axes.set_ylim(len(places) - 0.4, -2.8)
-        axes.set_yticks(places, [title[str(name)] for name in ranking.ranks.index])
-        ticks = mpl.ticker.MaxNLocator(6, integer=True).tick_values(1, len(places))
-        axes.set_xticks([1, *(t for t in ticks if 1 < t <= len(places))])
-        axes.set_xlabel(f"mean rank by {METRICS[metric].label} (1 = best)")
-        axes.spines["left"].set_visible(False)
-        axes.tick_params("y", length=0)
-        axes.set_title(f"{setting}: {ranking.scenarios} scenarios", loc="left")
+    figure, axes = picture(look, 2.0 + 0.135 * len(places))
+    for place, (name, value) in enumerate(ranking.ranks.items()):
+        mark = attack_style(str(name))
+        axes.plot(value, place, mark.marker, color=mark.colour, mfc=mark.face, ms=4)
+    right = len(places) + 0.5
+    step = (len(places) - 0.5) / 3 / max(len(ranking.groups), 8)
+    for i, (first, last) in enumerate(ranking.groups):
+        x = right + (i + 0.5) * step
+        axes.plot([x, x], [first - 0.3, last + 0.3], color="black", lw=1.2)
+    end = right + max(len(ranking.groups), 1) * step
+    # The scale of the differences, above the first attack.
+    axes.plot([1, 1 + ranking.critical_difference], [-1.2, -1.2], color="black", lw=1.2)
+    axes.text(1, -1.5, f"CD = {ranking.critical_difference:.2f}", va="bottom")
+    axes.set_xlim(0.5, max(end, 1.3 + ranking.critical_difference))
+    axes.set_ylim(len(places) - 0.4, -2.8)
+    axes.set_yticks(places, [title[str(name)] for name in ranking.ranks.index])
+    ticks = mpl.ticker.MaxNLocator(6, integer=True).tick_values(1, len(places))
+    axes.set_xticks([1, *(t for t in ticks if 1 < t <= len(places))])
+    axes.set_xlabel(f"mean rank by {METRICS[metric].label} (1 = best)")
+    axes.spines["left"].set_visible(False)
+    axes.tick_params("y", length=0)
+    figure.head(f"{setting}: {ranking.scenarios} scenarios")
+    figure.explain_colours()
     best = [title[str(name)] for name in ranking.ranks.index]
     level = ranking.ranks <= ranking.ranks.iloc[0] + ranking.critical_difference
     repeated = (
@@ -198,24 +197,23 @@ def critical_difference(results: pd.DataFrame, metric: str = "ma", columns: int 
     return figure
 
 
-def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Picture:
+@drawn
+def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     """Draw a metric of every attack in every scenario, each scenario's leader marked.
 
     Parameters
     ----------
     results : DataFrame
         Rows of one dataset, model and defence, of any number of scenarios.
-    metric : str
-        One of :data:`mibench.study.metrics.ORDERED`.
-    columns : {1, 2}
-        Of the printed page.
+    look : Look
+        Its metric is one of :data:`mibench.study.metrics.ORDERED`.
 
     Raises
     ------
     MIBenchError
         If there are no rows with values, or rows of more than one setting.
     """
-    setting = only_setting(results, "to draw")
+    setting, metric = only_setting(results, "to draw"), look.metric
     if metric not in ORDERED:
         raise MIBenchError(f"no heat map of {metric!r}; use one of {', '.join(ORDERED)}")
     values, title = pivot(results, metric), titles(results)
@@ -228,30 +226,29 @@ def heat_map(results: pd.DataFrame, metric: str = "ma", columns: int = 1) -> Pic
     values = values[order]
     array = values.to_numpy().T
     leads = np.isclose(better * array, np.nanmax(better * array, axis=0), atol=1e-9)
-    with style():
-        figure, axes = picture(figsize=(WIDTHS[columns], 1.6 + 0.135 * len(order)))
-        image = axes.imshow(
-            array, aspect="auto", cmap="cividis", interpolation="nearest", rasterized=True
-        )
-        size = min(3.5, 72 * (WIDTHS[columns] - 1.8) / len(values) * 0.7)
-        down, across = np.nonzero(leads)
-        axes.plot(
-            across, down, "o", color="white", mec="black", mew=0.4, ms=size, clip_on=False, zorder=5
-        )
-        axes.set_yticks(range(len(order)), [title[str(name)] for name in order])
-        axes.grid(False)
-        axes.tick_params(length=0)
-        _scenarios_below(axes, results, list(values.index))
-        figure.colorbar(
-            image,
-            ax=axes,
-            label=METRICS[metric].label,
-            location="bottom",
-            aspect=40,
-            pad=0.02,
-            shrink=0.9,
-        )
-        figure.suptitle(f"{setting}: {len(values)} scenarios")
+    figure, axes = picture(look, 1.6 + 0.135 * len(order))
+    image = axes.imshow(
+        array, aspect="auto", cmap="cividis", interpolation="nearest", rasterized=True
+    )
+    size = min(3.5, 72 * (WIDTHS[look.columns] - 1.8) / len(values) * 0.7)
+    down, across = np.nonzero(leads)
+    axes.plot(
+        across, down, "o", color="white", mec="black", mew=0.4, ms=size, clip_on=False, zorder=5
+    )
+    axes.set_yticks(range(len(order)), [title[str(name)] for name in order])
+    axes.grid(False)
+    axes.tick_params(length=0)
+    _scenarios_below(axes, results, list(values.index))
+    figure.colorbar(
+        image,
+        ax=axes,
+        label=METRICS[metric].label,
+        location="bottom",
+        aspect=40,
+        pad=0.02,
+        shrink=0.9,
+    )
+    figure.head(f"{setting}: {len(values)} scenarios")
     led = pd.Series(leads.sum(axis=1), index=[title[str(name)] for name in order])
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)

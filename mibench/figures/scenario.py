@@ -13,20 +13,32 @@ from scipy.stats import norm
 from mibench.attacks import Attack, Inference
 from mibench.attacks.thresholds import best_threshold
 from mibench.construction.target import TargetDataset
-from mibench.figures.style import COLOURS, MEMBER, NONMEMBER, Picture, attack_style, picture, style
+from mibench.figures.style import (
+    AREA,
+    MEMBER,
+    NONMEMBER,
+    SMALLEST,
+    Picture,
+    attack_style,
+    drawn,
+    picture,
+)
+from mibench.look import PLAIN, Look
 from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study import metrics
 
+# Curves that can be told apart in one figure.
+MOST = 6
 # What a distance is one of, by construction.
 _PARTS = {"groups": "group", "pairs": "member-nonmember pair"}
 
 
-def distances(target: TargetDataset) -> Picture:
+@drawn
+def distances(target: TargetDataset, *, look: Look = PLAIN) -> Picture:
     """Draw the distances of a target dataset's groups or pairs against those wanted."""
-    with style():
-        figure, axes = picture(figsize=(3.5, 2.6))
-        figure.alt = draw_distances(axes, target)
-        figure.legend(loc="outside upper center", ncols=2)
+    figure, axes = picture(look, 2.6)
+    figure.alt = draw_distances(axes, target)
+    figure.legend(loc="outside upper center", ncols=2)
     (mean, _), (deviation, _) = target.distance, target.deviation
     wanted = f" and the distribution wanted: mean {mean:.3g}, standard deviation {deviation:.3g}"
     figure.caption = (
@@ -39,7 +51,7 @@ def distances(target: TargetDataset) -> Picture:
 def draw_distances(axes: Axes, target: TargetDataset) -> str:
     """Draw them into axes, and return in words what is seen."""
     (mean, _), (deviation, _) = target.distance, target.deviation
-    shape, colour = target.scenario.distribution, COLOURS[4]
+    shape, colour = target.scenario.distribution, AREA
     axes.hist(
         target.distances, 30, density=True, histtype="stepfilled", color=colour, label="constructed"
     )
@@ -76,27 +88,27 @@ class Judged(Protocol):
     def metrics(self) -> dict[str, metrics.Estimate]: ...  # noqa: D102
 
 
-def scores(*results: Judged) -> Picture:
+@drawn
+def scores(*results: Judged, look: Look = PLAIN) -> Picture:
     """Draw attacks' scores of members and nonmembers with their thresholds, a panel each."""
-    columns = min(len(results), 4)
-    rows = -(-len(results) // columns)
-    size = (3.5, 2.6) if len(results) == 1 else (7.16, 1.35 * rows + 0.3)
-    with style():
-        figure, grid = picture(rows, columns, figsize=size, squeeze=False)
-        for axes in grid.flat[len(results) :]:
-            axes.remove()
-        for axes, result in zip(grid.flat, results, strict=False):
-            draw_scores(axes, result)
-        handles = {
-            name: handle
-            for axes in figure.axes
-            for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
-        }
-        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
-        if len(results) > 1:
-            figure.supylabel("samples", fontsize=7)
-        else:
-            figure.axes[0].set_ylabel("samples")
+    across = min(len(results), 2 * look.columns)
+    rows = -(-len(results) // across)
+    height = 2.6 if len(results) == 1 else 1.35 * rows + 0.3
+    figure, grid = picture(look, height, rows, across, squeeze=False)
+    for axes in grid.flat[len(results) :]:
+        axes.remove()
+    for axes, result in zip(grid.flat, results, strict=False):
+        draw_scores(axes, result)
+    handles = {
+        name: handle
+        for axes in figure.axes
+        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
+    if len(results) > 1:
+        figure.supylabel("samples", fontsize=7)
+    else:
+        figure.axes[0].set_ylabel("samples")
     is_member = results[0].is_member
     figure.caption = (
         f"Scores of {', '.join(r.attack.full_title for r in results)}: {is_member.sum()} members, "
@@ -196,23 +208,24 @@ def draw_scores(axes: Axes, result: Judged) -> ScoreAxis:
     return axis
 
 
-def roc(results: Sequence[Judged]) -> Picture:
+@drawn
+def roc(results: Sequence[Judged], *, look: Look = PLAIN) -> Picture:
     """Draw ROC curves on log axes, each with its threshold's point."""
-    with style():
-        figure, axes = picture(figsize=(3.5, 3.2 + 0.13 * len(results)))
-        figure.alt = draw_roc(axes, results)
-        figure.legend(
-            loc="outside lower center",
-            fontsize=5.5,
-            ncols=1 if len(results) < 4 else 2,
-            columnspacing=0.8,
-            handlelength=1.6,
-        )
+    figure, axes = picture(look, 4.2)
+    figure.alt = draw_roc(axes, results)
+    figure.legend(
+        loc="outside lower center",
+        fontsize=SMALLEST,
+        ncols=look.columns,
+        handlelength=1.6,
+    )
     is_member = results[0].is_member
     figure.caption = (
         f"ROC curves of {len(results)} attacks on {is_member.sum()} members and "
         f"{(~is_member).sum()} nonmembers, both axes logarithmic; a point marks each attack's own "
-        "threshold, the dotted line chance. AUC with 95% interval: "
+        "threshold, the dotted line chance. "
+        f"{'' if len(results) <= MOST else f'The {MOST} of largest AUC stand out. '}"
+        "AUC with 95% interval: "
         + "; ".join(
             f"{r.attack.full_title} {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
             for r in results
@@ -226,42 +239,42 @@ def roc(results: Sequence[Judged]) -> Picture:
 def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
     """Draw them into axes, and return in words what is seen."""
     floor = 0.5 / len(results[0].is_member)
-    for result in results:
+    by_area = sorted(results, key=lambda r: -r.metrics["auc"].value)
+    shown = by_area if len(results) <= MOST else by_area[:MOST]
+    for result in results if len(results) > MOST else ():
+        fpr, tpr, _ = metrics.roc(result.inference.scores, result.is_member)
+        axes.plot(fpr, tpr, color="0.8", lw=0.5, drawstyle="steps-post")
+    for result in shown:
         values, is_member = result.inference.scores, result.is_member
         fpr, tpr, _ = metrics.roc(values, is_member)
-        drawn = attack_style(result.attack.name)
-        area = result.metrics["auc"].value
+        look = attack_style(result.attack.name)
         called = values >= result.inference.threshold
         # Where a rate is zero the point stands at the edge, as a logarithm has no zero.
         rates = called[~is_member].mean(), called[is_member].mean()
         at = [max(rate, floor) for rate in rates]
-        axes.plot(fpr, tpr, color=drawn.colour, ls=drawn.line, lw=0.8, drawstyle="steps-post")
-        axes.plot(*at, drawn.marker, color=drawn.colour, mfc=drawn.face, ms=3.5, clip_on=False)
+        line: dict[str, Any] = {"color": look.colour, "ls": look.line, "lw": 0.8}
+        point: dict[str, Any] = {"marker": look.marker, "mfc": look.face, "ms": 3.5}
+        axes.plot(fpr, tpr, **line, drawstyle="steps-post")
+        axes.plot(*at, **point, color=look.colour, clip_on=False)
         # The legend shows line and point as one.
-        axes.plot(
-            [],
-            [],
-            drawn.marker,
-            color=drawn.colour,
-            mfc=drawn.face,
-            ms=3.5,
-            ls=drawn.line,
-            lw=0.8,
-            label=f"{result.attack.full_title} (AUC {area:.2f})",
-        )
-    line = np.geomspace(floor, 1, 50)
-    axes.plot(line, line, color="0.6", lw=0.8, ls=":")
+        name = f"{result.attack.full_title} (AUC {result.metrics['auc'].value:.2f})"
+        axes.plot([], [], **line, **point, label=name)
+    if len(results) > MOST:
+        axes.plot([], [], color="0.8", lw=0.5, label=f"{len(results) - MOST} more")
+    chance = np.geomspace(floor, 1, 50)
+    axes.plot(chance, chance, color="0.6", lw=0.8, ls=":")
     axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
     axes.minorticks_off()
     axes.set(xlabel="FPR", ylabel="TPR")
-    best = max(results, key=lambda r: r.metrics["auc"].value)
+    best = by_area[0]
     return (
         f"ROC curves; {best.attack.full_title} has the largest area below its curve, AUC "
         f"{best.metrics['auc'].value:.2f}."
     )
 
 
-def class_thresholds(result: Judged, labels: IntArray) -> Picture:
+@drawn
+def class_thresholds(result: Judged, labels: IntArray, *, look: Look = PLAIN) -> Picture:
     """Draw each class's threshold of highest MA on a target dataset beside the attack's own.
 
     The published README's part II. Chosen on the truth, so that no attack can have them.
@@ -271,19 +284,20 @@ def class_thresholds(result: Judged, labels: IntArray) -> Picture:
     result : Judged
     labels : int array, (2n,)
         The classes of its samples.
+    look : Look
     """
     values, own = result.inference.scores, result.inference.threshold
     judged = [c for c in np.unique(labels) if 0 < result.is_member[labels == c].mean() < 1]
     best = np.array(
         [best_threshold(values[labels == c], result.is_member[labels == c]) for c in judged]
     )
-    look = attack_style(result.attack.name)
-    with style():
-        figure, axes = picture(figsize=(3.5, 2.4))
-        axes.plot(judged, best, look.marker, color=look.colour, mfc=look.face, ms=3)
-        axes.axhline(own, color="black", ls="--", lw=0.8, label="the attack's threshold")
-        axes.set(xlabel="class", ylabel="threshold at highest MA", title=result.attack.full_title)
-        figure.legend(loc="outside upper center")
+    mark = attack_style(result.attack.name)
+    figure, axes = picture(look, 2.4)
+    axes.plot(judged, best, mark.marker, color=mark.colour, mfc=mark.face, ms=3)
+    axes.axhline(own, color="black", ls="--", lw=0.8, label="the attack's threshold")
+    axes.set(xlabel="class", ylabel="threshold at highest MA")
+    figure.legend(loc="outside upper center")
+    figure.head(result.attack.full_title)
     figure.caption = (
         f"The score at which MA of {result.attack.full_title} is highest in each of {len(judged)} "
         "classes that have members and nonmembers, and the threshold that the attack chose."

@@ -6,10 +6,14 @@ import numpy as np
 import pandas as pd
 
 from mibench.figures.rows import counted
-from mibench.figures.style import COLOURS, MARKERS, WIDTHS, Picture, picture, style
+from mibench.figures.style import MARKERS, SERIES, Picture, drawn, picture
+from mibench.look import PLAIN, Look
 
 
-def dumbbells(table: pd.DataFrame, results: pd.DataFrame, way: str = "construction") -> Picture:
+@drawn
+def dumbbells(
+    table: pd.DataFrame, results: pd.DataFrame, way: str = "construction", *, look: Look = PLAIN
+) -> Picture:
     """Draw each attack's effects in two ways, joined by a line, one panel a question.
 
     Parameters
@@ -26,37 +30,40 @@ def dumbbells(table: pd.DataFrame, results: pd.DataFrame, way: str = "constructi
     factors = list(dict.fromkeys(zip(table["question"], table["factor"], strict=True)))
     ends = [table[f"size_{w}"] + side * table[f"error_{w}"] for w in ways for side in (-2, 2)]
     limit = 1.05 * float(np.nanmax(np.abs(ends)))
-    with style():
-        size = (WIDTHS[2], 1.2 + 0.15 * len(titles))
-        figure, grid = picture(1, len(factors), figsize=size, sharey=True, squeeze=False)
-        for axes, (question, factor) in zip(grid.flat, factors, strict=True):
-            rows = table[table["factor"] == factor]
-            place = np.array([titles.index(t) for t in rows["title"]])
-            values = rows[[f"size_{w}" for w in ways]].to_numpy(float)
-            axes.hlines(place, values.min(1), values.max(1), color="0.7", lw=1, zorder=1)
-            for i, value in enumerate(ways):
-                sure = rows[f"sure_{value}"].eq(True)
-                at = place + 0.24 * (i - 0.5)
-                error = 2 * rows[f"error_{value}"]
-                axes.errorbar(values[:, i], at, xerr=error, fmt="none", ecolor=COLOURS[i], lw=0.5)
-                axes.scatter(
-                    values[:, i],
-                    at,
-                    s=11,
-                    marker=MARKERS[i],
-                    edgecolors=COLOURS[i],
-                    facecolors=np.where(sure, COLOURS[i], "white"),
-                    linewidths=0.8,
-                    zorder=3,
-                    label=f"{way}: {value}",
-                )
-            axes.axvline(0, color="0.4", lw=0.8)
-            axes.set_title(f"{question}: {factor.replace('_', ' ')}", loc="left")
-            axes.set(xlim=(-limit, limit), xlabel="change of MA")
-        grid[0, 0].set_yticks(range(len(titles)), titles)
-        grid[0, 0].invert_yaxis()
-        handles, names = grid[0, 0].get_legend_handles_labels()
-        figure.legend(handles, names, loc="outside lower center", ncols=2)
+    across = min(len(factors), 2 * look.columns)
+    down = -(-len(factors) // across)
+    height = 0.6 + down * (0.6 + 0.15 * len(titles))
+    figure, grid = picture(look, height, down, across, sharey=True, squeeze=False)
+    for axes in grid.flat[len(factors) :]:
+        axes.remove()
+    for axes, (question, factor) in zip(grid.flat, factors, strict=False):
+        rows = table[table["factor"] == factor]
+        place = np.array([titles.index(t) for t in rows["title"]])
+        values = rows[[f"size_{w}" for w in ways]].to_numpy(float)
+        axes.hlines(place, values.min(1), values.max(1), color="0.7", lw=1, zorder=1)
+        for i, value in enumerate(ways):
+            sure = rows[f"sure_{value}"].eq(True)
+            at = place + 0.24 * (i - 0.5)
+            error = 2 * rows[f"error_{value}"]
+            axes.errorbar(values[:, i], at, xerr=error, fmt="none", ecolor=SERIES[i], lw=0.5)
+            axes.scatter(
+                values[:, i],
+                at,
+                s=11,
+                marker=MARKERS[i],
+                edgecolors=SERIES[i],
+                facecolors=np.where(sure, SERIES[i], "white"),
+                linewidths=0.8,
+                zorder=3,
+                label=f"{way}: {value}",
+            )
+        axes.axvline(0, color="0.4", lw=0.8)
+        axes.set_title(f"{question}\n{factor.replace('_', ' ')}", loc="left", fontsize=7)
+        axes.set(xlim=(-limit, limit), xlabel="change of MA")
+    grid[0, 0].set_yticks(range(len(titles)), titles)
+    grid[0, 0].invert_yaxis()
+    handles, names = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=2)
     [dataset] = results["dataset"].unique()
     figure.caption = (
         f"The change of MA from each factor's first level to its last on {dataset}, within cells "

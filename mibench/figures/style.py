@@ -3,31 +3,49 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ParamSpec, cast
 from xml.sax.saxutils import escape
 
 import matplotlib.pyplot as plt
+import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from mibench.attacks import ATTACKS, Attack
+from mibench.attacks.base import parse
+from mibench.errors import MIBenchError
+from mibench.look import PLAIN, Look
 from mibench.store import replacing
 
-# Okabe & Ito's palette, which people of every colour vision can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+# Okabe & Ito's palette, which people of every colour vision can tell apart: what an attacker needs.
+NEEDED = {
+    "nothing": "#E69F00",
+    "own samples": "#009E73",
+    "a shadow model": "#0072B2",
+    "a shadow model and more": "#56B4E9",
+    "reference models": "#D55E00",
+    "distilled models": "#CC79A7",
+}
+# Everything else has colours of its own (Paul Tol's "muted"), so that none means two things.
+SERIES = ("#332288", "#44AA99", "#999933", "#AA4499", "#661100", "#DDCC77", "#117733")
+MEMBER, NONMEMBER, AREA = "#882255", "#777777", "#BBBBBB"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8")
 LINES = ("-", "--", "-.", ":")
-MEMBER, NONMEMBER = COLOURS[5], COLOURS[0]
 # Inches: one column of a two-column page, and both.
 WIDTHS = {1: 3.5, 2: 7.16}
-
-
+# Points; the smallest letters that printed pages allow.
+SMALLEST = 6
+_FONTS = {"sans": "DejaVu Sans", "serif": "STIXGeneral"}
+_FORMATS = ("png", "pdf", "svg")
 _QUOTES = {'"': "&quot;"}
+P = ParamSpec("P")
 
 
 @dataclass(frozen=True)
@@ -48,9 +66,8 @@ class AttackStyle:
 def attack_style(name: str) -> AttackStyle:
     """Return how the attack with a name is drawn; one that is not registered is grey.
 
-    The colour says what an attacker must have: orange nothing, green answers on samples of his
-    own, blue a shadow model, sky blue a shadow model and more, vermilion reference models, purple
-    distilled ones. Marker and line tell attacks of one colour apart.
+    The colour says what an attacker must have, as :data:`NEEDED` names it. Marker and line tell
+    attacks of one colour apart.
     """
     return _looks(tuple(ATTACKS)).get(name.partition("[")[0], AttackStyle("0.5", "o", "-", False))
 
@@ -59,7 +76,7 @@ def attack_style(name: str) -> AttackStyle:
 def _looks(names: tuple[str, ...]) -> dict[str, AttackStyle]:
     looks: dict[str, AttackStyle] = {}
     for name in names:
-        colour = _colour(ATTACKS[name])
+        colour = NEEDED[_needed(ATTACKS[name])]
         place = sum(other.colour == colour for other in looks.values())
         marker = MARKERS[place % len(MARKERS)]
         filled = place // len(MARKERS) % 2 == 0
@@ -67,21 +84,44 @@ def _looks(names: tuple[str, ...]) -> dict[str, AttackStyle]:
     return looks
 
 
-def _colour(attack: type[Attack]) -> str:
+def _needed(attack: type[Attack]) -> str:
     needs = attack.needs
     if "distilled" in needs:
-        return COLOURS[3]
+        return "distilled models"
     if "references" in needs:
-        return COLOURS[5]
+        return "reference models"
     if "shadow" in needs:
-        return COLOURS[0] if needs == {"shadow"} else COLOURS[4]
-    return COLOURS[2] if needs else COLOURS[1]
+        return "a shadow model" if needs == {"shadow"} else "a shadow model and more"
+    return "own samples" if needs else "nothing"
 
 
-def style() -> AbstractContextManager[None]:
+def chosen(table: pd.DataFrame, look: Look) -> pd.DataFrame:
+    """Return the rows of the attacks that a look names, in the catalogue's order of attacks.
+
+    Whatever is compared or ranked afterwards is so among these.
+
+    Raises
+    ------
+    MIBenchError
+        If it names an attack that does not exist, or none that the table has.
+    """
+    if "attack" not in table:
+        return table
+    order = {name: place for place, name in enumerate(ATTACKS)}
+    if look.attacks != "all":
+        names = {attack.label for attack in parse(look.attacks.split(","))}
+        if table.empty or not table["attack"].isin(names).any():
+            raise MIBenchError(f"there are no results of {look.attacks}")
+        table = table[table["attack"].isin(names)]
+    places = table["attack"].map(lambda a: order.get(a.partition("[")[0], len(order)))
+    return table.loc[places.sort_values(kind="stable").index]
+
+
+def style(look: Look = PLAIN) -> AbstractContextManager[None]:
     """Return the context in which every figure is drawn and written."""
     own: dict[str, Any] = {
-        "font.family": "DejaVu Sans",
+        "font.family": _FONTS[look.font],
+        "mathtext.fontset": "stix" if look.font == "serif" else "dejavusans",
         "font.size": 7,
         "axes.titlesize": 8,
         "figure.titlesize": 8,
@@ -110,16 +150,63 @@ class Picture(Figure):
         What is drawn, of how many samples, with which interval.
     alt : str
         What is seen, for who does not see it.
+    look : Look
+        What the user chose.
     """
 
     caption: str = ""
     alt: str = ""
+    look: Look = PLAIN
+
+    def head(self, text: str) -> None:
+        """Write what is drawn above all panels, unless the look is without a title."""
+        if self.look.title:
+            self.suptitle(text)
+
+    def explain_colours(self) -> None:
+        """Add the legend of what the colours of attacks mean."""
+        handles = [self.axes[0].plot([], [], "s", color=c, ms=4)[0] for c in NEEDED.values()]
+        self.legend(
+            handles,
+            NEEDED,
+            loc="outside lower center",
+            ncols=1 + self.look.columns,
+            title="what an attacker needs",
+            fontsize=SMALLEST,
+            title_fontsize=SMALLEST,
+            columnspacing=1,
+        )
 
 
-def picture(rows: int = 1, cols: int = 1, **settings: Any) -> tuple[Picture, Any]:
-    """Return an empty picture and its axes, as :func:`matplotlib.pyplot.subplots` does."""
-    figure, axes = plt.subplots(rows, cols, FigureClass=Picture, **settings)
-    return cast(Picture, figure), axes
+def drawn(draw: Callable[P, Picture]) -> Callable[P, Picture]:
+    """Let a function draw in the style that its keyword `look` asks for."""
+
+    @functools.wraps(draw)
+    def styled(*given: P.args, **named: P.kwargs) -> Picture:
+        with style(cast(Look, named.get("look", PLAIN))):
+            return draw(*given, **named)
+
+    return styled
+
+
+def picture(
+    look: Look, height: float, rows: int = 1, cols: int = 1, **settings: Any
+) -> tuple[Picture, Any]:
+    """Return an empty picture of a look's width, and its axes.
+
+    Parameters
+    ----------
+    look : Look
+    height : float
+        Inches.
+    rows, cols, settings
+        Of :func:`matplotlib.pyplot.subplots`.
+    """
+    size = (WIDTHS[look.columns], height)
+    figure, axes = plt.subplots(rows, cols, FigureClass=Picture, figsize=size, **settings)
+    made = cast(Picture, figure)
+    made.look = look
+    return made, axes
 
 
 def show(figure: Picture) -> None:
@@ -133,53 +220,49 @@ def show(figure: Picture) -> None:
     plt.close(figure)
 
 
-def png(figure: Figure, dpi: int) -> bytes:
+def png(figure: Picture, dpi: int) -> bytes:
     """Return a figure as PNG."""
     data = io.BytesIO()
-    with style():
+    with style(figure.look):
         figure.savefig(data, format="png", dpi=dpi)
     return data.getvalue()
 
 
-def save(figure: Figure, path: str | Path) -> list[Path]:
-    """Write a figure as PNG, PDF and SVG beside each other, with its words, and return the files.
+def save(figure: Picture, path: str | Path) -> list[Path]:
+    """Write a figure in the formats of its look, with its words beside it, and return the files.
 
-    Equal figures make equal files. The words of a :class:`Picture` go into a text file
-    beside them, and the alternative text into each file's own metadata.
+    Equal figures make equal files. The alternative text is in each file's own metadata too.
 
     Parameters
     ----------
-    figure : Figure
+    figure : Picture
     path : path without ending
     """
-    words = figure if isinstance(figure, Picture) else Picture()
     path = Path(path)
     metadata: dict[str, dict[str, str | None]] = {
-        ".png": {"Title": path.name, "Description": words.alt, "Software": "mibench"},
-        ".pdf": {"Title": path.name, "Subject": words.alt, "CreationDate": None},
-        ".svg": {"Title": path.name, "Description": words.alt, "Date": None},
+        "png": {"Title": path.name, "Description": figure.alt, "Software": "mibench"},
+        "pdf": {"Title": path.name, "Subject": figure.alt, "CreationDate": None},
+        "svg": {"Title": path.name, "Description": figure.alt, "Date": None},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     written = []
-    for ending, said in metadata.items():
+    for ending in _FORMATS if figure.look.format == "all" else (figure.look.format,):
         data = io.BytesIO()
-        with style():
-            figure.savefig(data, format=ending[1:], metadata=said)
+        with style(figure.look):
+            figure.savefig(data, format=ending, metadata=metadata[ending])
         content = data.getvalue()
-        if ending == ".svg":
+        if ending == "svg":
             # Matplotlib writes the title where a screen reader finds it, the description not.
             title = b"</title>"
-            described = f"<desc>{escape(words.alt)}</desc>".encode()
+            described = f"<desc>{escape(figure.alt)}</desc>".encode()
             content = content.replace(title, title + b"\n " + described, 1)
         written.append(_write(path, ending, content))
-    if words.caption:
-        said_beside = f"{words.caption}\n\nAlternative text: {words.alt}\n"
-        written.append(_write(path, ".txt", said_beside.encode()))
-    return written
+    said_beside = f"{figure.caption}\n\nAlternative text: {figure.alt}\n"
+    return [*written, _write(path, "txt", said_beside.encode())]
 
 
 def _write(path: Path, ending: str, content: bytes) -> Path:
-    file = path.with_name(path.name + ending)
+    file = path.with_name(f"{path.name}.{ending}")
     with replacing(file) as temporary:
         temporary.write_bytes(content)
     return file

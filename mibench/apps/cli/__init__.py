@@ -12,6 +12,7 @@ from mibench.apps.cli import (
     checking,
     reports,
     reproducing,
+    starting,
 )
 from mibench.apps.cli.base import main
 
@@ -24,4 +25,5 @@ __all__ = [
     "main",
     "reports",
     "reproducing",
+    "starting",
 ]

@@ -33,7 +33,7 @@ def _parameter_file(command: Callable[..., None]) -> Callable[..., None]:
             multiple=True,
             help="A value for all notebooks.",
         ),
-        click.option("--attacks", metavar="NAMES", help="The attacks to run, with commas between."),
+        click.option("--attacks", metavar="NAMES", help="Attacks or groups, with commas between."),
         click.argument("parameters", type=click.Path(path_type=Path)),
     ):
         command = option(command)
@@ -47,7 +47,7 @@ def _plan(
 
     given = pairs("set", values) | place.model_dump(mode="json", include=place.model_fields_set)
     if attacks is not None:
-        given["attacks"] = "all" if attacks == "all" else attacks.split(",")
+        given["attacks"] = attacks.split(",")
     return plan.plan(parameters, given)
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import click
 
 from mibench.apps.cli.base import main
+from mibench.apps.cli.settings import look_options
+from mibench.look import Look
 
 results_option = click.option(
     "--results",
@@ -26,18 +28,13 @@ dataset_option = click.option("--dataset", help="Only this dataset's (default: a
     "--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder."
 )
 @dataset_option
-@click.option(
-    "--columns",
-    default="1",
-    show_default=True,
-    type=click.Choice(["1", "2"]),
-    help="Width of the figures in columns of a printed page.",
-)
-def draw_figures(folder: Path, out: Path, dataset: str | None, columns: str) -> None:
+@look_options
+def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> None:
     """Draw every figure that the results fill, from panels to defences.
 
-    Each is written as PNG, PDF and SVG, with its caption and alternative text in a text file
-    beside it. Equal results make equal files.
+    Each has its caption and alternative text in a text file beside it. Equal results make equal
+    files. Groups of attacks are published13, published15, shadow-only (a shadow model is enough)
+    and labels-only (the target's labels are).
     """
     import matplotlib.pyplot as plt
 
@@ -46,9 +43,9 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, columns: str) -> 
 
     plt.switch_backend("agg")
     table, answers = results.load(folder, dataset)
-    pools = figures.of_pools(results.load_pool(folder, dataset))
+    pools = figures.of_pools(results.load_pool(folder, dataset), look=look)
     drawn = 0
-    for name, figure in chain(figures.all_figures(table, answers, int(columns)), pools):
+    for name, figure in chain(figures.all_figures(table, answers, look=look), pools):
         figures.save(figure, out / name)
         plt.close(figure)
         click.echo(name)
@@ -79,3 +76,36 @@ def write_report(folder: Path, out: Path, dataset: str | None) -> None:
     plt.switch_backend("agg")
     report.write(*results.load(folder, dataset), results.load_pool(folder, dataset), out)
     click.echo(f"the report is {out}")
+
+
+_FORMATS = click.Choice(["markdown", "latex", "csv", "json"])
+
+
+@main.command("table")
+@results_option
+@dataset_option
+@click.option("--attacks", default="all", show_default=True, help="As of mibench figures.")
+@click.option("--format", "kind", default="markdown", show_default=True, type=_FORMATS)
+def write_table(folder: Path, dataset: str | None, attacks: str, kind: str) -> None:
+    """Print MA, AUC and TPR at 1% FPR of every attack, the highest MA first.
+
+    Means over the scenarios run. With several seeds each has the 95% interval of the mean over the
+    trained models; with one it has none.
+    """
+    from mibench import figures
+    from mibench.compare import overview
+    from mibench.study import results
+
+    rows = figures.chosen(results.load(folder, dataset)[0], Look(attacks=attacks))
+    table = overview.overview(rows)
+    if kind == "csv":
+        click.echo(table.to_csv(index=False), nl=False)
+    elif kind == "json":
+        click.echo(results.to_json(table))
+    elif kind == "latex":
+        click.echo(overview.in_words(table).to_latex(index=False, escape=True), nl=False)
+    else:
+        said = overview.in_words(table)
+        # Pandas needs one more library for it.
+        for row in ([*said], ["---"] * len(said.columns), *said.to_numpy()):
+            click.echo(f"| {' | '.join(map(str, row))} |")

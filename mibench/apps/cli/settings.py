@@ -13,38 +13,35 @@ from pydantic.fields import FieldInfo
 
 from mibench.apps.batch import parameters
 from mibench.errors import MIBenchError
-from mibench.setting import Place, Setting
+from mibench.look import Look
+from mibench.setting import Fields, Place, Setting
 
 Command = Callable[..., Any]
+Decorator = Callable[[Command], Command]
 
 
-def setting_options(command: Command) -> Command:
-    """Give a command every field of Setting as an option, and the Setting that they make."""
-
-    @functools.wraps(command)
-    def called(**options: Any) -> Any:
-        given = {name: options.pop(name) for name in Setting.model_fields}
-        setting = Setting.read(
-            {n: _value(n, v) for n, v in given.items() if v not in (None, ())}, "settings"
-        )
-        return command(setting=setting, **options)
-
-    return _with_options(called, Setting.model_fields.items())
-
-
-def place_options(*names: str) -> Callable[[Command], Command]:
-    """Give a command those fields of Place as options, and the Place that they make."""
+def _options(keyword: str, kind: type[Fields], names: Iterable[str]) -> Decorator:
+    """Give a command those fields as options, and what they make under a keyword."""
 
     def wrapped(command: Command) -> Command:
         @functools.wraps(command)
         def called(**options: Any) -> Any:
             given = {name: options.pop(name) for name in names}
-            place = Place.read({n: v for n, v in given.items() if v not in (None, ())})
-            return command(place=place, **options)
+            stated = {n: _value(n, v) for n, v in given.items() if v not in (None, ())}
+            return command(**{keyword: kind.read(stated)}, **options)
 
-        return _with_options(called, [(name, Place.model_fields[name]) for name in names])
+        return _with_options(called, [(name, kind.model_fields[name]) for name in names])
 
     return wrapped
+
+
+setting_options = _options("setting", Setting, Setting.model_fields)
+look_options = _options("look", Look, Look.model_fields)
+
+
+def place_options(*names: str) -> Decorator:
+    """Give a command those fields of Place as options, and the Place that they make."""
+    return _options("place", Place, names)
 
 
 def pairs(option: str, texts: Iterable[str]) -> dict[str, Any]:
@@ -83,7 +80,7 @@ def _option(field: str) -> str:
 
 
 def _value(name: str, given: Any) -> Any:
-    if not isinstance(given, tuple):
+    if not isinstance(given, tuple) or isinstance(given[0], Path):
         return given
     # A word alone, such as published, is the whole value.
     return given[0] if len(given) == 1 and "=" not in given[0] else pairs(name, given)
@@ -99,9 +96,13 @@ def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> 
             settings |= {"multiple": True, "type": click.Path(path_type=Path)}
         elif get_origin(kind) is Literal:
             settings |= {"type": click.Choice(get_args(kind)), "show_default": str(shown)}
-        elif kind in (int, float, str, bool):
+        elif kind is bool:
+            # On by default, so that only the other is said.
+            settings |= {"is_flag": True, "flag_value": False, "default": None}
+        elif kind in (int, float, str):
             settings |= {"type": kind, "show_default": str(shown)}
         else:
             settings |= {"type": click.Path(path_type=Path)}
-        command = click.option(_option(name), name, **settings)(command)
+        said = f"--no-{name}" if kind is bool else _option(name)
+        command = click.option(said, name, **settings)(command)
     return command

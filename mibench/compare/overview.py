@@ -1,0 +1,62 @@
+"""What every attack finds, in one table, with intervals over trained models."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from mibench.study.metrics import METRICS
+from mibench.study.results import setting_of
+
+SHOWN = ("ma", "auc", "tpr_at_fpr_1")
+_NAMED = ("dataset", "model", "defence", "construction")
+
+
+def overview(results: pd.DataFrame) -> pd.DataFrame:
+    """Return MA, AUC and TPR at 1% FPR of every attack in every setting, the highest MA first.
+
+    A value is the mean over the scenarios run, then over seeds; its 95% interval is that of
+    Student's t over the seeds' means, and NaN where there is one seed.
+
+    Returns
+    -------
+    DataFrame
+        The setting as far as it varies, `title`, `seeds`, and of each metric the value and
+        `<metric>_low`, `<metric>_high`.
+    """
+    ok = results[results["status"] == "ok"]
+    varied = [c for c in setting_of(ok) if c not in _NAMED and ok[c].nunique(dropna=False) > 1]
+    by = [*(c for c in _NAMED if c in ok), *varied, "title"]
+    each = ok.groupby([*by, "seed"], sort=False, dropna=False)[list(SHOWN)].mean()
+    grouped = each.groupby(level=by, sort=False, dropna=False)
+    table, count = grouped.mean(), grouped.size()
+    width = grouped.std().mul(t.ppf(0.975, np.maximum(count - 1, 1)) / np.sqrt(count), axis=0)
+    for metric in SHOWN:
+        least = -1.0 if metric == "ma" else 0.0
+        table[f"{metric}_low"] = (table[metric] - width[metric]).clip(lower=least)
+        table[f"{metric}_high"] = (table[metric] + width[metric]).clip(upper=1.0)
+    table = (
+        table.assign(seeds=count)
+        .reset_index()
+        .sort_values([*by[:-1], "ma"], ascending=[True] * (len(by) - 1) + [False], kind="stable")
+    )
+    return table[[*by, "seeds", *(f"{m}{end}" for m in SHOWN for end in ("", "_low", "_high"))]]
+
+
+def in_words(table: pd.DataFrame) -> pd.DataFrame:
+    """Return :func:`overview` as texts: each metric with its interval, settings that vary alone."""
+    said = pd.DataFrame(index=table.index)
+    for column in table.columns[: list(table).index("seeds")]:
+        if column == "title" or table[column].nunique() > 1:
+            said["attack" if column == "title" else column] = table[column].astype(str)
+    for metric in SHOWN:
+        rows = table[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
+        said[METRICS[metric].label] = [_said(*row) for row in rows]
+    return said
+
+
+def _said(value: float, low: float, high: float) -> str:
+    if np.isnan(value):
+        return ""
+    return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
