@@ -8,6 +8,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 
 from mibench import attacks
+from mibench.compare.conflicts import of_models
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
 from mibench.figures.style import COLOURS, MARKERS, Picture, picture, style
@@ -73,7 +74,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, metric: str = "m
     figure.caption = (
         f"For every two of {len(names)} attacks on {only_setting(results, 'to draw')}, the number "
         f"of pairs of scenarios in which their order by {METRICS[metric].label} flips, "
-        "both differences significant: above the diagonal pairs that differ in one factor "
+        f"both differences significant {of_models(results['seed'].nunique())}: above the "
+        "diagonal pairs that differ in one factor "
         f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
         f"({kinds.get(2, 0)}). {counted(results)}."
     )
