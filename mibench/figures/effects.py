@@ -52,7 +52,7 @@ def effect_table(
             fmt="",
             cmap="Blues",
             cbar_kws={"label": f"share of the variance of {label}"},
-            annot_kws={"fontsize": 6},
+            annot_kws={"fontsize": 5},
             linewidths=0.3,
             linecolor="0.9",
             ax=axes,
@@ -68,8 +68,8 @@ def effect_table(
         for row in named.to_dict("records")
     )
     figure.caption = (
-        f"What moves {label} of {len(attacks)} attacks on {setting}. Colour: each factor's share of the "
-        "variance over scenarios (eta squared, type II). Numbers: the change from a factor's "
+        f"What moves {label} of {len(attacks)} attacks on {setting}. Colour: each factor's share "
+        "of the variance over scenarios (eta squared, type II). Numbers: the change from a factor's "
         f"first level to its last ({ends}), averaged over scenarios that differ in it alone"
         f"{', and the same of the published results' if len(printed) else ''}. "
         f"{counted(results)}."
