@@ -70,7 +70,7 @@ def effect_table(
     figure.caption = (
         f"What moves {label} of {len(attacks)} attacks on {setting}. Colour: each factor's share "
         "of the variance over scenarios (eta squared, type II). Numbers: the change from a "
-        f"factor's first level to its last ({ends}), averaged over scenarios that differ in it alone"
+        f"factor's first level to its last ({ends}), over scenarios that differ in it alone"
         f"{', and the same of the published results' if len(printed) else ''}. "
         f"{counted(results)}."
     )
