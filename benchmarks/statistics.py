@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import norm
 
 from mibench.compare import conflicts
-from mibench.study import metrics
+from mibench.study import epsilon, metrics
 
 SIZES = (40, 80, 300, 1000)
 AREAS = (0.5, 0.55, 0.7, 0.9, 0.99, 0.999)
@@ -72,6 +72,20 @@ def coverage(n: int, area: float, fpr: float, repeats: int) -> tuple[float, floa
     return float(hits[0] / repeats), float(hits[1] / repeats), width
 
 
+def too_high(true: float, n: int, repeats: int) -> tuple[float, ...]:
+    """Return how often both bounds exceed a known epsilon, and their medians.
+
+    Of randomised response on n membership bits, each true with probability one half.
+    """
+    rng = np.random.default_rng([n, round(10 * true)])
+    found = np.empty((repeats, 2))
+    for i in range(repeats):
+        truth = rng.random(n) < 0.5
+        lies = rng.random(n) < 1 / (1 + np.exp(true))
+        found[i] = epsilon.bounds((truth ^ lies).astype(float), truth, delta=0, seed=i)
+    return *(found > true).mean(axis=0), *np.median(found, axis=0)
+
+
 def main() -> None:
     """Print every simulation's numbers."""
     repeats = int(sys.argv[1]) if len(sys.argv) > 1 else 1000
@@ -84,6 +98,9 @@ def main() -> None:
         for fpr in (1 / n, *(f for f in (0.1, 0.01, 0.001) if f > 1 / n)):
             rate, best, width = coverage(n, area, fpr, repeats)
             print(f"{n:5} {area:6.3f} {fpr:6.4f} {rate:7.3f} {best:7.3f} {width:7.3f}")
+    print("epsilon, n: share of bounds above it (rates, one run), median bounds")
+    for true, n in product((0.5, 1.0, 2.0, 4.0), (200, 1000, 4000)):
+        print(f"{true:4.1f} {n:5}", *(f"{value:7.3f}" for value in too_high(true, n, repeats)))
 
 
 if __name__ == "__main__":

@@ -73,7 +73,9 @@ def test_never_beaten_beaten_and_dominated() -> None:
     assert list(table["mean"]) == pytest.approx([0.9, 0.6, 0.2])
     without = advice.advise(*made(ma), given=["shadow"])
     assert list(without["attack"]) == ["nn_attack", "gap"]
-    assert advice.sentence(without) == "Never beaten in 2 scenarios: NN_attack."
+    assert (
+        advice.sentence(without) == "Never beaten in 2 scenarios of this trained model: NN_attack."
+    )
     one = advice.advise(*made(ma), given=[])
     assert list(one["attack"]) == ["gap"] and one["never_beaten"].all()
 
@@ -102,7 +104,7 @@ def folder(tmp_path: Path) -> str:
 
 def test_commands(folder: str) -> None:
     code, out, _ = mibench("advise", "--results", folder, "--shadow")
-    assert code == 0 and "Never beaten in 2 scenarios: NN_attack." in out
+    assert code == 0 and "Never beaten in 2 scenarios of this trained model: NN_attack." in out
     assert "RMIA" not in out and "without results" in out
     code, out, _ = mibench("advise", "--results", folder, "--shadow", "--json")
     assert [r["attack"] for r in json.loads(out)] == ["nn_attack", "gap"]

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 
 from mibench import figures, scenarios
+from mibench.compare import published
 from mibench.compare.effects import effects
 
 GRID = scenarios.catalogue("Location30")
@@ -58,4 +59,29 @@ def test_the_figure_shows_sizes() -> None:
     shown = {t.get_text() for t in figure.axes[0].texts}
     assert {f"{size:+.2f}" for size in table["size"].dropna()} <= shown
     assert "the distance explains most" in figure.alt and "from normal to" in figure.caption
+    plt.close(figure)
+
+
+def test_the_published_effects_stand_beside_ours() -> None:
+    ours = made(0.01).assign(dataset="Location30", attack="class_modified_entropy", title="Class")
+    table = effects(ours).set_index("factor")
+    theirs = published.theirs().query("dataset == 'Location30' and metric == 'ma'")
+    value = theirs.set_index("scenario")["theirs"]
+    # Distance: both ends of every cell that holds the other factors, by hand.
+    low, high = (sorted({s.distance for s in GRID})[i] for i in (0, -1))
+    cells: dict[object, dict[float, float]] = {}
+    for s in GRID:
+        rest = (s.distribution, s.differential_distance, s.withheld_ratio)
+        cells.setdefault(rest, {})[s.distance] = value[s.id]
+    whole = [cell[high] - cell[low] for cell in cells.values() if len(cell) == 3]
+    assert table.loc["distance", "published_size"] == pytest.approx(np.mean(whole))
+    assert table["published_eta_squared"].drop("seed").between(0, 1).all()
+    assert table["published_size"].isna().tolist() == [False] * 4 + [True]
+    figure = figures.effect_table(table.reset_index(), ours)
+    shown = {t.get_text() for t in figure.axes[0].texts}
+    row = table.loc["distance"]
+    assert {f"{row[size]:+.2f}" for size in ("size", "published_size")} <= shown
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["Class", "Class, published"]
+    assert "the same of the published results" in figure.caption
     plt.close(figure)

@@ -91,7 +91,7 @@ def advise(
         One row per allowed attack that has results, best first: `attack`, `title`, `scenarios` (of
         all datasets and models), `mean` and `worst` value of the metric over them, `beaten`
         (number of scenarios), `beaten_by` (titles, those that do so most often first),
-        `dominated_by` (titles), `never_beaten`, `queries` and `needs`.
+        `dominated_by` (titles), `never_beaten`, `seeds`, `queries` and `needs`.
 
     Raises
     ------
@@ -125,6 +125,7 @@ def advise(
                 "beaten_by": [titles[str(other)] for other in by.index],
                 "dominated_by": [titles[str(other)] for other in by.index if other not in back],
                 "never_beaten": mine.empty,
+                "seeds": answers["seed"].nunique(),
                 "queries": costs.queries(attacks.named(name)),
                 "needs": sorted(attacks.named(name).needs),
             }
@@ -153,11 +154,11 @@ def _wins(
 
 def sentence(advice: pd.DataFrame) -> str:
     """Tell the rows of :func:`advise` in one sentence."""
-    best = advice[advice["never_beaten"]]
+    best, of = advice[advice["never_beaten"]], conflicts.of_models(int(advice["seeds"].min()))
     if len(best):
         # Who was run in fewer scenarios had fewer chances to be beaten.
         said = (
-            f"in {count} scenario{'s' if count != 1 else ''}: {_listed(rows['title'])}"
+            f"in {count} scenario{'s' if count != 1 else ''} {of}: {_listed(rows['title'])}"
             for count, rows in sorted(best.groupby("scenarios"), reverse=True)
         )
         return f"Never beaten {'; '.join(said)}."
@@ -165,7 +166,7 @@ def sentence(advice: pd.DataFrame) -> str:
     undominated = advice[~advice["dominated_by"].astype(bool)]
     return (
         f"Every attack is beaten somewhere. {first['title']} is beaten in the fewest scenarios, "
-        f"{first['beaten']} of {first['scenarios']}"
+        f"{first['beaten']} of {first['scenarios']} {of}"
         + (
             f"; beaten only by attacks that they beat elsewhere: {_listed(undominated['title'])}."
             if len(undominated)

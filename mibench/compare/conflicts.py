@@ -24,7 +24,6 @@ from mibench.study.results import setting_of
 
 CORRECTIONS = ("holm", "bh")
 _BOUNDS = (0.025, 0.975)
-_NONE = "None was found, and none could have been"
 # Why an attack's answers hang on the trained model, where that is known.
 _REASONS = {"top1_threshold": "its threshold follows the target's answers on random inputs"}
 _COLUMNS = (
@@ -300,22 +299,24 @@ def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dic
     return {"possible": len(judged), "tested": len(tested), "found": found, "smallest": smallest}
 
 
+def of_models(seeds: int) -> str:
+    """Return what a sure difference is about, as sentences and captions have it."""
+    return "of this trained model" if seeds == 1 else f"of {seeds} trained models"
+
+
 def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05) -> str:
     """Tell in words how many differences there could have been, and how large one had to be."""
-    has = power(judged, alpha)
-    label, seeds = METRICS[metric].label, int(judged["seeds"].min())
+    has, of = power(judged, alpha), METRICS[metric]
     # Each ratio of a metric lies between 0 and 1.
-    none = "None was found" if has["smallest"] <= len(METRICS[metric].ratios) else _NONE
+    smallest = (
+        f"half of them would have shown a difference of {has['smallest']:.3f} {of.label}"
+        if has["smallest"] <= len(of.ratios)
+        else "in half of them no difference, however large, would have been found"
+    )
     return (
-        f"{has['tested']:,} of {has['possible']:,} comparisons could be tested, "
-        + (f"{has['found']:,} are significant. " if has["found"] else f"{none}. ")
-        + f"Half of them would have shown a difference of {has['smallest']:.3f} {label} with 80% "
-        "chance. "
-        + (
-            f"They are about models as trained with {seeds} seeds."
-            if seeds > 1
-            else "They are about this trained model; another seed can turn them."
-        )
+        f"{has['tested']:,} of {has['possible']:,} comparisons "
+        f"{of_models(int(judged['seeds'].min()))} could be tested, {has['found']:,} are "
+        f"significant; {smallest} with 80% chance."
     )
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mibench.compare import published
 from mibench.errors import MIBenchError
 from mibench.outputs import FloatArray
-from mibench.scenarios import DISTRIBUTIONS, FACTORS, POOL
+from mibench.scenarios import DISTRIBUTIONS, FACTORS, POOL, catalogue, off_grid
 from mibench.study.results import setting_of, within
 
 
@@ -25,11 +26,45 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         without the factor, over the total (type II, as the catalogue is unbalanced); `size`, the
         metric at the factor's last level less that at its first, averaged over what differs in
         the factor alone (:func:`mibench.study.results.within`; NaN for the seed, which has no
-        order, and where no such scenarios were run); and `first` and `last`, those levels. The
+        order, and where no such scenarios were run); `first` and `last`, those levels; and
+        `published_eta_squared`, `published_size` and `caveat`, those of the published results
+        (:func:`mibench.compare.published.theirs`) of attacks with 20 scenarios or more. The
         distributions are in the order normal, uniform, bernoulli.
     """
     ok = results[(results["status"] == "ok") & results[metric].notna()]
-    ok = ok[ok["scenario"] != POOL]
+    table = _effects(ok[ok["scenario"] != POOL], metric)
+    if table.empty:
+        raise MIBenchError("no factor has two levels among the results; run more scenarios")
+    told = ["eta_squared", "size"]
+    record = _published(set(table.get("dataset", [])), metric).rename(
+        columns={name: f"published_{name}" for name in told}
+    )
+    if record.empty:
+        return table.assign(published_eta_squared=np.nan, published_size=np.nan, caveat="")
+    on = ["dataset", "attack", "factor"]
+    table = table.merge(record.drop(columns=["title", "first", "last"]), how="left", on=on)
+    return table.fillna({"caveat": ""})
+
+
+def _published(datasets: Collection[str], metric: str) -> pd.DataFrame:
+    """Return the effects in the published results of some datasets."""
+    theirs = published.theirs().query("dataset in @datasets and metric == @metric")
+    counts = theirs.groupby(["dataset", "attack"])["scenario"].transform("size")
+    theirs = theirs[counts >= 20]
+    if theirs.empty:
+        return theirs
+    factors = [
+        {"dataset": s.dataset, "scenario": s.id} | {f: getattr(s, f) for f in FACTORS}
+        for dataset in theirs["dataset"].unique()
+        for s in (*catalogue(dataset), *off_grid(dataset))
+    ]
+    rows = theirs.merge(pd.DataFrame(factors), on=["dataset", "scenario"])
+    rows = rows.assign(title=rows["attack"], status="ok", seed=0, **{metric: rows["theirs"]})
+    caveats = rows[["dataset", "attack", "caveat"]].drop_duplicates(["dataset", "attack"])
+    return _effects(rows, metric).merge(caveats, on=["dataset", "attack"])
+
+
+def _effects(ok: pd.DataFrame, metric: str) -> pd.DataFrame:
     setting, found = setting_of(ok), []
     for key, rows in ok.groupby(setting, sort=False, dropna=False):
         named = dict(zip(setting, key, strict=True))
@@ -50,8 +85,6 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
                         "last": last,
                     }
                 )
-    if not found:
-        raise MIBenchError("no factor has two levels among the results; run more scenarios")
     return pd.DataFrame(found)
 
 

@@ -87,7 +87,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     figure.caption = (
         f"For every two of {len(names)} attacks on {setting}, the number "
         f"of pairs of scenarios in which their order by {METRICS[metric].label} flips, "
-        "both differences significant: above the diagonal pairs that differ in one factor "
+        f"both differences significant {conflicts.of_models(results['seed'].nunique())}: above the "
+        "diagonal pairs that differ in one factor "
         f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
         f"({kinds.get(2, 0)}). {counted(results)}."
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -27,8 +26,17 @@ def effect_table(effects: pd.DataFrame, results: pd.DataFrame, *, look: Look = P
     """
     setting, label = only_setting(results, "to draw"), METRICS[look.metric].label
     order = list(dict.fromkeys(effects["factor"]))
-    wide = effects.pivot(index="title", columns="factor", values=["eta_squared", "size"])
-    wide = wide.loc[list(dict.fromkeys(effects["title"]))].astype(float)
+    printed = effects.dropna(subset=["published_eta_squared"])
+    printed = printed.assign(
+        title=printed["title"] + ", published",
+        eta_squared=printed["published_eta_squared"],
+        size=printed["published_size"],
+    )
+    rows = pd.concat([effects, printed])
+    attacks = dict.fromkeys(effects["title"])
+    titles = [title for own in attacks for title in (own, f"{own}, published")]
+    wide = rows.pivot(index="title", columns="factor", values=["eta_squared", "size"])
+    wide = wide.loc[[title for title in titles if title in wide.index]].astype(float)
     shares, sizes = wide["eta_squared"][order], wide["size"][order]
     text = sizes.map(lambda size: "" if size != size else f"{size:+.2f}")
     figure, axes = picture(look, 1.5 + 0.15 * len(shares))
@@ -56,15 +64,16 @@ def effect_table(effects: pd.DataFrame, results: pd.DataFrame, *, look: Look = P
         for row in named.to_dict("records")
     )
     figure.caption = (
-        f"What moves {label} of {len(shares)} attacks on {setting}. Colour: each factor's share of "
-        "the variance over scenarios (eta squared, type II). Numbers: the change from a factor's "
-        f"first level to its last ({ends}), averaged over scenarios that differ in it alone. "
+        f"What moves {label} of {len(attacks)} attacks on {setting}. Colour: each factor's share "
+        "of the variance over scenarios (eta squared, type II). Numbers: the change from a "
+        f"factor's first level to its last ({ends}), over scenarios that differ in it alone"
+        f"{', and the same of the published results' if len(printed) else ''}. "
         f"{counted(results)}."
     )
-    means = {factor: float(np.nanmean(shares[factor])) for factor in order}
-    largest = max(means, key=lambda factor: means[factor])
+    means = effects.groupby("factor")["eta_squared"].mean()
+    largest = str(means.idxmax())
     figure.alt = (
-        f"Heat map; on average the {str(largest).replace('_', ' ')} explains most, "
+        f"Heat map; on average the {largest.replace('_', ' ')} explains most, "
         f"{means[largest]:.0%} of an attack's variance."
     )
     return figure

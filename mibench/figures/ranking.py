@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import friedmanchisquare, studentized_range
 
+from mibench.compare.conflicts import of_models
 from mibench.errors import MIBenchError
 from mibench.figures.rows import (
     counted,
@@ -186,8 +187,8 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
         f"{ranking.statistic:.1f}, {p}; Nemenyi: mean ranks within CD = "
         f"{ranking.critical_difference:.2f} of each other do not differ at the 5% level, a bar "
         f"joins them.{repeated} The scenarios share {shared_models(results)}, so their "
-        "ranks are not independent, as both tests suppose: p and CD are too small, and say nothing "
-        f"about other models or datasets. {counted(results)}."
+        "ranks are not independent, as both tests suppose: p and CD are too small, and differences "
+        f"are {of_models(results['seed'].nunique())}. {counted(results)}."
     )
     figure.alt = (
         "Attacks by mean rank, best first: "
@@ -255,8 +256,9 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     figure.caption = (
         f"{METRICS[metric].label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
         "a dot marks each scenario's best value (several where they tie). In "
-        f"{close} of {len(values)} scenarios some other attack's value lies within the leader's "
-        f"95% interval. Attacks in the order of their mean. {counted(results)}."
+        f"{close} of {len(values)} scenarios {of_models(results['seed'].nunique())} some other "
+        f"attack's value lies within the leader's 95% interval. Attacks in the order of "
+        f"their mean. {counted(results)}."
         f"{unreachable(results)}"
     )
     figure.alt = "Leading attacks and in how many scenarios: " + ", ".join(
