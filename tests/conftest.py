@@ -1,10 +1,15 @@
 """Data and studies that tests share."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Where several processes test at once, each has a core; set before PyTorch is imported.
+if parallel := "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from mibench import Study
 
@@ -37,7 +42,9 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("cache")
+    """One cache for all processes that test; its own locks see to it that each trains once."""
+    base = tmp_path_factory.getbasetemp()
+    return (base.parent if parallel else base) / "cache"
 
 
 @pytest.fixture(scope="session")

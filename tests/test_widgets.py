@@ -214,7 +214,7 @@ def test_training_is_followed_and_stopped_and_tried_again(tmp_path: Path) -> Non
     explorer._head.widget.observe(
         lambda change: "training target" in change["new"] and trains.set(), "value"
     )
-    assert trains.wait(60), explorer.status
+    assert trains.wait(600), explorer.status
     assert explorer.button.description == "Stop"
     job = explorer._job
     assert job is not None and job.training._process is not None
