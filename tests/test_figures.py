@@ -19,8 +19,10 @@ from scipy.stats import chi2
 from mibench import figures, scenarios
 from mibench.attacks import ATTACKS, Inference
 from mibench.attacks.base import named
+from mibench.compare import groups
 from mibench.compare.sensitivity import sensitivity
 from mibench.errors import MIBenchError
+from mibench.figures.agreement import jaccard_map, upset
 from mibench.figures.published import scatter
 from mibench.figures.sensitivity import dumbbells
 from mibench.figures.style import WIDTHS
@@ -241,6 +243,7 @@ def whole() -> pd.DataFrame:
                 "shadows": 1,
                 "distilled": 16,
             }
+            fields |= {"construction": "groups", "withholding": "groups"}
             fields |= {"samples": 600, "status": "ok", "error": "", "torch_version": "<2>"}
             for metric in METRICS:
                 value = rng.uniform()
@@ -264,6 +267,13 @@ def drawn(whole: pd.DataFrame, study: Study, look: Look) -> Iterator[figures.Pic
     yield figures.pool_distances(study.pool, "digits", look=look)
     yield figures.over_groups(answers, "gap", look=look)
     yield figures.against_differential(answers, study.pool, "gap", look=look)
+    yield figures.by_change(groups.measured(answers, study.pool, "gap"), "gap", look=look)
+    yield figures.class_thresholds(judged[0], study.dataset.labels[target.samples], look=look)
+    yield figures.two_views(whole[whole["scenario"] == "ES01"].assign(scenario="pool"), look=look)
+    hits = pd.DataFrame(np.random.default_rng(0).random((99, 6)) < 0.5, columns=[*ATTACKS][:6])
+    titles = {name: ATTACKS[name].title for name in hits}
+    for draw_hits in (upset, jaccard_map):
+        yield draw_hits(hits, titles, "digits, ES10", look=look)
     found = pd.DataFrame(
         [
             {"attack": a, "other": b, "type": 1 + i % 2}

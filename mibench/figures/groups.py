@@ -143,7 +143,7 @@ def by_change(groups: pd.DataFrame, attack: str, *, look: Look = PLAIN) -> Pictu
         axes.plot(at, mean, MARKERS[i], color=SERIES[i], ms=3, label=said)
         words.append(f"{said} from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
     axes.set(xlabel="change, as a share of the groups' range", ylabel="change of MA")
-    figure.legend(loc="outside upper center", ncols=2)
+    figure.legend(loc="outside lower center", ncols=2)
     figure.head(title)
     figure.caption = (
         f"By how much MA of {title} differs between two groups, by how much their distances do: "

@@ -296,7 +296,7 @@ def class_thresholds(result: Judged, labels: IntArray, *, look: Look = PLAIN) ->
     axes.plot(judged, best, mark.marker, color=mark.colour, mfc=mark.face, ms=3)
     axes.axhline(own, color="black", ls="--", lw=0.8, label="the attack's threshold")
     axes.set(xlabel="class", ylabel="threshold at highest MA")
-    figure.legend(loc="outside upper center")
+    figure.legend(loc="outside lower center")
     figure.head(result.attack.full_title)
     figure.caption = (
         f"The score at which MA of {result.attack.full_title} is highest in each of {len(judged)} "
