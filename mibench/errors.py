@@ -4,8 +4,12 @@
 class MIBenchError(Exception):
     """A mistake of input or setting; its one sentence names the thing and the mend.
 
-    The command line prints the sentence without a traceback and exits with code 2.
+    The command line prints the sentence without a traceback and exits with code 2. What it quotes
+    may hold line ends and other control characters; they are shown by their escapes.
     """
+
+    def __str__(self) -> str:
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
 
 class ScenarioInfeasible(MIBenchError):

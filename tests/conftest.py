@@ -4,8 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mibench import Study
+
+# A case that takes longer than five seconds fails.
+PROPERTIES: dict[str, Any] = {
+    "deadline": 5000,
+    "suppress_health_check": list(HealthCheck),
+    "database": None,
+}
+settings.register_profile("suite", max_examples=200, derandomize=True, **PROPERTIES)
+settings.register_profile("long", max_examples=10_000, **PROPERTIES)
+settings.load_profile("suite")
 
 
 def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting: Any) -> Study:

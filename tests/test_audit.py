@@ -327,7 +327,7 @@ def test_a_file_that_unpacks_to_more_than_memory_is_refused(
 ) -> None:
     bomb = tmp_path / "bomb.npz"
     np.savez_compressed(bomb, **small(), padding=np.zeros(1_000_000))
-    monkeypatch.setattr("mibench.study.npz.memory", lambda: 1_000_000)
+    monkeypatch.setattr("mibench.data.npz.memory", lambda: 1_000_000)
     with pytest.raises(MIBenchError, match="unpacks to"):
         audit_file(bomb)
 

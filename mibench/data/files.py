@@ -67,7 +67,7 @@ class Files:
                     yield self.path.name, _regular(self.path).read_bytes()
             elif self.path.name.lower().endswith(".zip"):
                 with zipfile.ZipFile(_regular(self.path)) as archive:
-                    for info in zip_members(self.path, archive):
+                    for info in _zip_members(self.path, archive):
                         if _inside(self.path, info.filename) and wanted(info.filename):
                             yield info.filename, archive.read(info)
             else:
@@ -159,7 +159,7 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(ARCHIVES)
 
 
-def zip_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the files of a zip archive, which together are no bomb."""
     members = [info for info in archive.infolist() if not info.is_dir()]
     _bound(path, sum(info.file_size for info in members))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-import zipfile
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mibench.data.base import Parsed, unit_pixels
-from mibench.data.files import Files, is_archive, stem, zip_members
+from mibench.data.files import Files, is_archive, stem
 from mibench.data.images import image_folder
+from mibench.data.npz import bound, read_npz
 from mibench.errors import MIBenchError
 
 if TYPE_CHECKING:
@@ -71,20 +71,10 @@ def read(files: Files, column: str) -> Parsed:
 
 
 def _npz(path: Path) -> Parsed:
-    try:
-        file = np.load(path, allow_pickle=False)
-        if not isinstance(file, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with file, zipfile.ZipFile(path) as archive:
-            zip_members(path, archive)
-            names = file.files
-            arrays = {n: np.asarray(file[n]) for n in ("inputs", "labels") if n in names}
-    except MIBenchError:
-        raise
-    except Exception as error:  # a damaged file makes the readers of ZIP and NPY raise anything
-        raise MIBenchError(f"{path} is not a readable .npz file ({_reason(error)})") from None
+    found = read_npz(path, ("inputs", "labels").__contains__)
+    arrays = {name: array for name, array in found.items() if array is not None}
     if missing := {"inputs", "labels"} - arrays.keys():
-        raise MIBenchError(f"{path} holds no array {min(missing)!r}, only {', '.join(names)}")
+        raise MIBenchError(f"{path} holds no array {min(missing)!r}, only {', '.join(found)}")
     inputs, labels = arrays["inputs"], arrays["labels"]
     shapes_fit = inputs.ndim > 0 and labels.ndim == 1 and len(labels) == len(inputs)
     if not shapes_fit or inputs.dtype.kind not in "buif":
@@ -94,8 +84,8 @@ def _npz(path: Path) -> Parsed:
         )
     if not inputs.size:
         raise MIBenchError(f"{path} holds no features")
-    notes = [f"arrays left out: {', '.join(sorted(set(names) - set(arrays)))}"]
-    notes = notes if set(names) > set(arrays) else []
+    left = sorted(found.keys() - arrays.keys())
+    notes = [f"arrays left out: {', '.join(left)}"] if left else []
     classes = _classes(path, labels)
     if inputs.ndim == 2:
         return _records(path, inputs, [str(i) for i in range(inputs.shape[1])], classes, notes)
@@ -123,12 +113,13 @@ def _table(path: Path, column: str) -> Parsed:
     import pandas as pd
 
     try:
-        table = _csv(path, column) if path.suffix.lower() == ".csv" else pd.read_parquet(path)
+        table = _csv(path, column) if path.suffix.lower() == ".csv" else _parquet(path)
     except MIBenchError:
         raise
     except Exception as error:  # a damaged file makes the readers raise anything
         raise MIBenchError(
-            f"{path} is not a readable {path.suffix or '.parquet'} file ({_reason(error)})"
+            f"{path} is not a readable {path.suffix or '.parquet'} file "
+            f"({' '.join(str(error).split())[:200] or type(error).__name__})"
         ) from None
     columns = [str(c) for c in table.columns]
     _check_names(path, columns)
@@ -162,6 +153,16 @@ def _table(path: Path, column: str) -> Parsed:
     if numbers := [repr(n) for n, count in texts.items() if not count]:
         notes.append(f"numbers: {_listed(numbers)}")
     return _records(path, features.to_numpy(), list(features.columns), classes, notes)
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    import pandas as pd
+    from pyarrow import dataset
+
+    # A column of one value takes no room in a file, however many rows it has.
+    parts = dataset.dataset(path, format="parquet")
+    bound(path, 8 * parts.count_rows() * len(parts.schema.names))
+    return pd.read_parquet(path)
 
 
 def _csv(path: Path, column: str) -> pd.DataFrame:
@@ -217,12 +218,6 @@ def _listed(names: Iterable[str]) -> str:
     names = list(names)
     more = len(names) - _MOST_NAMED
     return ", ".join(names[:_MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
-
-
-def _reason(error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    # NumPy's own words advise to load them all the same.
-    return "it holds Python objects" if "allow_pickle" in reason else reason
 
 
 def _classes(path: Path, labels: NDArray[Any]) -> NDArray[np.int64]:

@@ -19,6 +19,7 @@ from tqdm.auto import tqdm
 
 from mibench import code
 from mibench.attacks.base import Attack, Inference, parse
+from mibench.data.npz import read_npz
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
 from mibench.setting import Place, Setting
@@ -27,7 +28,6 @@ from mibench.store import Store, replacing
 from mibench.streams import Streams
 from mibench.study import metrics, results
 from mibench.study.given import Given, check, known
-from mibench.study.npz import read_npz
 from mibench.study.provenance import provenance
 
 _SHOWN = {"ma": "ma", "accuracy": "accuracy", "tpr_at_fpr_1": "tpr@1%"}

@@ -24,14 +24,9 @@ def read_npz(path: Path, used: Callable[[str], bool]) -> dict[str, Any]:
     try:
         file = np.load(path, allow_pickle=False)
         if not isinstance(file, np.lib.npyio.NpzFile):
-            raise MIBenchError(f"{path} holds a single array; an audit needs an NPZ file")
+            raise MIBenchError(f"{path} holds a single array; write an NPZ file, numpy.savez")
         with file, zipfile.ZipFile(path) as members:
-            size = sum(member.file_size for member in members.infolist())
-            if size > (most := memory() // 2):
-                raise MIBenchError(
-                    f"{path} unpacks to {size / 2**30:.1f} GiB; this machine can take "
-                    f"{most / 2**30:.1f} GiB, half its memory"
-                )
+            bound(path, sum(member.file_size for member in members.infolist()))
             return {name: file[name] if used(name) else None for name in file.files}
     except MIBenchError:
         raise
@@ -51,6 +46,15 @@ def read_npz(path: Path, used: Callable[[str], bool]) -> dict[str, Any]:
         raise MIBenchError(
             f"{path} is not a complete NPZ file ({reason}); write it again with numpy.savez"
         ) from None
+
+
+def bound(path: Path, size: int) -> None:
+    """Raise MIBenchError for a file that unpacks to more bytes than half the machine's memory."""
+    if size > (most := memory() // 2):
+        raise MIBenchError(
+            f"{path} unpacks to {size / 2**30:.1f} GiB; this machine can take "
+            f"{most / 2**30:.1f} GiB, half its memory"
+        )
 
 
 def memory() -> int:
