@@ -40,6 +40,8 @@ from mibench.store import Arrays, Store
 from mibench.streams import Streams
 
 LIKE_THE_TARGET = "like the target"
+# Other files say which samples a model is trained on and asked for, which the key says itself.
+_MAKERS = ("signals/own", "signals/perturbations", "adapters/", "training/", "outputs", "streams")
 Train = Callable[[NDArray[Any], IntArray, int], Any]
 
 
@@ -262,7 +264,7 @@ class Own:
             "samples": [sha256(part) for part in samples],
             "seed": seed,
             "made_by": self.made_by,
-            "code": code.digest(__name__, *(type(a).__module__ for a in ADAPTERS.values())),
+            "code": _source(),
         }
         return {**self.store.get("audits", key, make), **given}
 
@@ -285,6 +287,15 @@ def _training(model: Any, train: Train | str | None, population: bool) -> tuple[
             f"or {LIKE_THE_TARGET!r}"
         )
     return train, code.of(train)
+
+
+def _source() -> str:
+    """Return the digest of the files by which models are trained and asked."""
+    made = code.digests(__name__, *(type(adapter).__module__ for adapter in ADAPTERS.values()))
+    ours = tuple(f"mibench/{maker}" for maker in _MAKERS)
+    return code.combined(
+        {f: d for f, d in made.items() if f.startswith(ours) or not f.startswith("mibench/")}
+    )
 
 
 def _ask(
