@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from mibench import scenarios
     from mibench.attacks.base import Attack, parse, register
     from mibench.setting import Place, Setting
-    from mibench.study.audit import audit
+    from mibench.study.audit import audit, audit_model
     from mibench.study.study import Study
 
 # OpenMP reads it once, when PyTorch or another library loads it: threads that wait spin by default,
@@ -23,6 +23,7 @@ __all__ = [
     "Study",
     "__version__",
     "audit",
+    "audit_model",
     "parse",
     "register",
     "scenarios",
@@ -35,6 +36,7 @@ _HOMES = {
     "Place": "setting",
     "Setting": "setting",
     "audit": "study.audit",
+    "audit_model": "study.audit",
     "Study": "study.study",
 }
 

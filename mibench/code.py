@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import inspect
 import sys
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 _ROOT = Path(__file__).parent
 # As they were when this process began: what is edited while it runs is not what it does.
@@ -61,6 +63,25 @@ def digest(*modules: str) -> str:
 def combined(files: dict[str, str]) -> str:
     """Return one short digest of files' digests."""
     return hashlib.sha256(repr(sorted(files.items())).encode()).hexdigest()[:16]
+
+
+def of(called: Callable[..., Any], *others: Any) -> str:
+    """Return the source of a user's function with what it refers to: plain values, own functions.
+
+    Of what has no source to be read its `repr`, which for most holds a place in memory and so
+    never comes again.
+    """
+    try:
+        source, named = inspect.getsource(called), inspect.getclosurevars(called)
+    except (TypeError, OSError):  # another callable, or a function typed at a prompt
+        return repr(called)
+    said, seen = [source], (called, *others)
+    for name, value in sorted({**named.globals, **named.nonlocals}.items()):
+        if isinstance(value, (int, float, str, tuple, type(None))):
+            said.append(f"{name} = {value!r}")
+        elif inspect.isfunction(value) and value.__module__ == called.__module__:
+            said.append("" if value in seen else of(value, *seen))
+    return "\n".join(said)
 
 
 def changed(before: dict[str, str], now: dict[str, str]) -> list[str]:

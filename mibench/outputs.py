@@ -233,9 +233,7 @@ def check_outputs(
         array, classes = array.reshape((*array.shape[: len(lead)], 1)), 1
     array = check_values(name, array, (*lead, classes or "classes"))
     low, sums = array.min(), array.sum(axis=-1)
-    # Logits sum to one by chance in single rows only.
-    in_range = sums.max() <= 1 if column else np.median(np.abs(sums - 1)) < 0.01
-    if are_logits and low >= 0 and in_range:
+    if are_logits and are_posteriors(array):
         raise MIBenchError(
             f"{name} holds posteriors: no value is below 0 and "
             f"{'none above 1' if column else 'the rows sum to one'}; name the array "
@@ -249,6 +247,14 @@ def check_outputs(
     return array if are_logits else _log(name, array, low, sums, say)
 
 
+def are_posteriors(array: FloatArray) -> bool:
+    """Return whether outputs (..., C), or (..., 1) of two classes, look like posteriors."""
+    sums = array.sum(axis=-1)
+    # Logits sum to one by chance in single rows only.
+    in_range = sums.max() <= 1 if array.shape[-1] == 1 else np.median(np.abs(sums - 1)) < 0.01
+    return bool(array.min() >= 0 and in_range)
+
+
 def _log(
     name: str, probs: FloatArray, low: float, sums: FloatArray, say: Callable[[str], None]
 ) -> FloatArray:
@@ -259,8 +265,8 @@ def _log(
     if low < 0 or off.max() > most:
         raise MIBenchError(
             f"the rows of {name} are not probabilities: row {int(off.argmax())} sums to "
-            f"{sums.flat[off.argmax()]:.4g}, the smallest value is {low:.4g}; give posteriors, or "
-            "logits under a name that ends in _logits"
+            f"{sums.flat[off.argmax()]:.4g}, the smallest value is {low:.4g}; give posteriors"
+            + (", or logits under a name that ends in _logits" if name.endswith("probs") else "")
         )
     if digits is not None:
         say(

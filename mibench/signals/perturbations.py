@@ -49,6 +49,10 @@ def noisy_copies(
         yield inputs + NOISE[kind] * rng.standard_normal(inputs.shape).astype(np.float32)
 
 
+MAKERS = {"perturbed": perturbed_copies, "noisy": noisy_copies}
+"""How copies of each kind are made."""
+
+
 def generated_nonmembers(inputs: Inputs, kind: str, rng: np.random.Generator) -> Inputs:
     """Turn samples into ones that no model was trained on (Hui et al. 2021, section III-C).
 

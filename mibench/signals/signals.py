@@ -67,8 +67,8 @@ class Signals:
         self.roles = split(dataset, self.streams("splits"))
         self.target = self._owner("target", self.roles["members"][None], recipe)
         self.shadows = self._owner("shadow", self._shadow_subsets(setting.shadows), recipe)
-        halves = _halves(self.pool, setting.references, self.streams("references"))
-        self.references = self._owner("references", halves, recipe)
+        subsets = halves(self.pool, setting.references, self.streams("references"))
+        self.references = self._owner("references", subsets, recipe)
         self.distilled = self._distilled(setting.distilled)
 
     def _owner(self, name: str, subsets: IntArray, recipe: Recipe, **taught: Any) -> Owner:
@@ -104,7 +104,7 @@ class Signals:
 
         return self._owner(
             "distilled",
-            _halves(samples, count, self.streams("distilled")),
+            halves(samples, count, self.streams("distilled")),
             training.without_defence(self.recipe),
             teach=teach,
             taught_by=self.target.answers_key,
@@ -270,7 +270,7 @@ class Signals:
         return self._answered[held]
 
     def _perturb(self, kind: str, inputs: FloatArray, start: int) -> Iterator[FloatArray]:
-        made = perturbations.noisy_copies if kind == "noisy" else perturbations.perturbed_copies
+        made = perturbations.MAKERS[kind]
         return made(inputs, self.dataset.kind, COPIES[kind], self.streams(kind, start))
 
 
@@ -286,11 +286,11 @@ def _place(pool: IntArray, samples: IntArray) -> IntArray:
     return place
 
 
-def _halves(samples: IntArray, count: int, rng: np.random.Generator) -> IntArray:
+def halves(samples: IntArray, count: int, rng: np.random.Generator) -> IntArray:
     """Return `count` random halves of the samples, in complementary pairs."""
     half = len(samples) // 2
-    halves: list[IntArray] = []
+    found: list[IntArray] = []
     for _ in range(count // 2):
         order = rng.permutation(samples)
-        halves += [order[:half], order[half : 2 * half]]
-    return np.stack(halves)
+        found += [order[:half], order[half : 2 * half]]
+    return np.stack(found)

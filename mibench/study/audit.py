@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import math
 import textwrap
 import time
 from collections.abc import Mapping
@@ -20,8 +22,9 @@ from mibench.attacks.base import Attack, Inference, parse
 from mibench.data.npz import read_npz
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
-from mibench.setting import Setting
-from mibench.store import replacing
+from mibench.setting import Place, Setting
+from mibench.signals.own import Own, Train
+from mibench.store import Store, replacing
 from mibench.streams import Streams
 from mibench.study import metrics, results
 from mibench.study.given import Given, check, known
@@ -29,6 +32,14 @@ from mibench.study.provenance import provenance
 
 _SHOWN = {"ma": "ma", "accuracy": "accuracy", "tpr_at_fpr_1": "tpr@1%"}
 _WIDTH = 80
+# What an attacker must have, beside the model's answers on whatever it asks.
+_MEANS = {
+    "shadow": "shadow models",
+    "references": "reference models",
+    "distilled": "distilled models",
+    "auxiliary": "nonmembers of its own",
+}
+_DEFAULT = Setting()
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,30 @@ class AuditReport:
         ]
         return pd.DataFrame(rows)
 
-    def __str__(self) -> str:
+    @property
+    def answer(self) -> str:
+        """The share of members that the best attack finds, in one sentence.
+
+        Its interval is that of all attacks at once, since the best was chosen by the same samples.
+        """
+        rate = "tpr_at_fpr_1"
+        tried = [a for a in self.attacked if not math.isnan(a.metrics[rate].value)]
+        if not tried:
+            return "What an attacker finds at 1% false alarms " + metrics.METRICS[rate].absent + "."
+        best = max(tried, key=lambda a: a.metrics[rate].value)
+        scores = best.inference.scores
+        found = metrics.tpr_at_fpr(scores, best.is_member, 0.01, among=len(tried))
+        means = [words for need, words in _MEANS.items() if need in best.attack.needs]
+        return (
+            f"An attacker with {' and '.join(means) or 'nothing but its answers'} finds "
+            f"{found.value:.1%} of this model's members at 1% false alarms (95% interval "
+            f"{found.low:.1%} to {found.high:.1%}; {best.attack.full_title}, the best of "
+            f"{len(tried)} attacks; guessing finds 1%). Another model trained alike may tell more "
+            "or less."
+        )
+
+    def _parts(self) -> tuple[pd.DataFrame, list[str]]:
+        """Return the table in short, and what is said below it."""
         right = [f"{self.described[f'target_{side}_accuracy']:.1%}" for side in ("train", "test")]
         lines = [
             f"the target classifies {right[0]} of its members rightly and {right[1]} of its "
@@ -117,12 +151,21 @@ class AuditReport:
             ),
             *(f"left out: {name} ({reason})" for name, reason in self.left_out.items()),
         ]
-        table = "no attacks"
-        if self.attacked:
-            values = self.table.set_index("title")[list(_SHOWN)].rename(columns=_SHOWN).round(3)
-            shown = results.metrics_table(self.table)[["auc"]].join(values)
-            table = shown.to_string(na_rep="-", line_width=_WIDTH)
-        return "\n".join([table, *(textwrap.fill(line, _WIDTH) for line in lines)])
+        if not self.attacked:
+            return pd.DataFrame({"no attacks": []}), lines
+        values = self.table.set_index("title")[list(_SHOWN)].rename(columns=_SHOWN).round(3)
+        return results.metrics_table(self.table)[["auc"]].join(values), lines
+
+    def __str__(self) -> str:
+        table, lines = self._parts()
+        shown = table.to_string(na_rep="-", line_width=_WIDTH)
+        head, *said = (textwrap.fill(line, _WIDTH) for line in (self.answer, *lines))
+        return "\n".join([head, "", shown, *said])
+
+    def _repr_html_(self) -> str:
+        table, lines = self._parts()
+        head, *said = (f"<p>{html.escape(line)}</p>" for line in (self.answer, *lines))
+        return head + table.to_html(na_rep="-") + "".join(said)
 
     def save(self, path: str | Path) -> None:
         """Write the table as Parquet or JSON, by the ending of `path`.
@@ -183,6 +226,57 @@ def audit(
     owners = {"target": target, "shadow": shadow or {}, "reference": references or {}}
     named = {f"{owner}_{name}": a for owner, own in owners.items() for name, a in own.items()}
     return _run(check(named | arrays), seed)
+
+
+def audit_model(
+    model: Any,
+    members: tuple[Any, Any],
+    nonmembers: tuple[Any, Any],
+    population: tuple[Any, Any] | None = None,
+    train: Train | str | None = None,
+    cache_dir: str | Path | None = None,
+    *,
+    seed: int = 0,
+    shadows: int = _DEFAULT.shadows,
+    references: int = _DEFAULT.references,
+    distilled: int = _DEFAULT.distilled,
+) -> AuditReport:
+    """Ask a model, train others beside it, and run every attack that this allows.
+
+    Parameters
+    ----------
+    model
+        A torch module, a classifier with scikit-learn's interface, a model of Keras or of Hugging
+        Face, or a function from inputs (n, ...) to posteriors (n, C); docs/audit.md has a recipe
+        for each.
+    members, nonmembers : (inputs, labels)
+        Samples that the model was and was not trained on: arrays (n, ...) as it takes them, and
+        classes 0 to C - 1. Which are which only the metrics read.
+    population : (inputs, labels), optional
+        Other nonmembers: what an attacker owns.
+    train : callable or "like the target", optional
+        From (inputs, labels, seed) to a model, by which shadow, reference and distilled models
+        are trained; without it only attacks run that need none. "like the target" does for
+        scikit-learn's classifiers and torch modules.
+    cache_dir : path, optional
+        Where the answers of models once trained are kept, by default where a study keeps them: an
+        audit that was stopped goes on from there.
+    seed, shadows, references, distilled : int
+        As :class:`mibench.setting.Setting` has them.
+
+    Raises
+    ------
+    MIBenchError
+        If anything is not what it should be; the sentence names it.
+    """
+    numbers = {"shadows": shadows, "references": references, "distilled": distilled}
+    setting = Setting.read({"seed": seed, **numbers})
+    store = Store(Place.read({"cache_dir": cache_dir}).cache_dir)
+    samples = {"members": members, "nonmembers": nonmembers}
+    samples |= {} if population is None else {"population": population}
+    own = Own(model, samples, train, setting, store)
+    given = check(own.arrays())
+    return _run(replace(given, notes=(*own.notes, *given.notes)), seed)
 
 
 def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> AuditReport:

@@ -231,8 +231,10 @@ def _thresholds(scores: FloatArray) -> tuple[FloatArray, IntArray]:
     return descending[last], last
 
 
-def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float) -> Estimate:
+def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float, among: int = 1) -> Estimate:
     """Return the highest TPR of a threshold whose FPR is at most `fpr`, with an exact interval.
+
+    Of the best `among` several attacks the interval is that of all of them at once (Bonferroni).
 
     The interval is of the TPR at the threshold that all nonmembers of the kind, not only these,
     would reach with probability `fpr`. That threshold lies between two order statistics of the
@@ -249,11 +251,12 @@ def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float) -> Estimate
     # Samples above the k-th highest nonmember, of which k - 1 are nonmembers.
     allowed = math.floor(round(fpr * n, 9))
     value = float((members > edges[allowed + 1]).mean())
-    few, many = binom.ppf(_STEP, n, fpr), binom.isf(_STEP, n, fpr)
+    step = _STEP / among
+    few, many = binom.ppf(step, n, fpr), binom.isf(step, n, fpr)
     sure = int((members > edges[int(few)]).sum())
     possible = int((members >= edges[int(many) + 1]).sum())
-    low = beta.ppf(_STEP, sure, m - sure + 1) if sure else 0.0
-    high = beta.isf(_STEP, possible + 1, m - possible) if possible < m else 1.0
+    low = beta.ppf(step, sure, m - sure + 1) if sure else 0.0
+    high = beta.isf(step, possible + 1, m - possible) if possible < m else 1.0
     return Estimate(value, min(float(low), value), max(float(high), value))
 
 

@@ -1,0 +1,93 @@
+"""PyTorch modules that return logits or posteriors."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from mibench import code
+from mibench.adapters.base import ADAPTERS, Adapter, derives, version_of
+from mibench.errors import MIBenchError
+from mibench.outputs import FloatArray, IntArray
+from mibench.training import single
+from mibench.training.device import Device
+from mibench.training.recipe import Recipe
+
+_BATCH = 256
+_FIT = Recipe()
+
+
+class Torch(Adapter):
+    """A module that maps a tensor (n, ...) to one (n, C).
+
+    One like it has the same layers with new initial weights and is trained by Adam on the cross
+    entropy of its logits, as :class:`mibench.training.recipe.Recipe` has it by default.
+    """
+
+    name = "torch"
+
+    def takes(self, model: Any) -> bool:
+        """Return whether it is a module."""
+        return derives(model, "torch", "Module")
+
+    def answer(self, model: Any, inputs: NDArray[Any], classes: int | None) -> FloatArray:
+        """Ask it in batches, in evaluation mode."""
+        training, given = model.training, _tensor(model, inputs)
+        with torch.inference_mode():
+            model.eval()
+            device = _like(model).device
+            answers = [model(part.to(device)).float().cpu() for part in given.split(_BATCH)]
+            model.train(training)
+        return torch.cat(answers).numpy()
+
+    def like(self, model: Any, inputs: NDArray[Any], labels: IntArray, seed: int) -> Any:
+        """Train a copy from new initial weights."""
+        made, device = copy.deepcopy(model), Device(_like(model).device.type)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            for part in made.modules():
+                _reset(part)
+        x, y = _tensor(made, inputs).to(device.type), torch.from_numpy(labels).to(device.type)
+        bar = tqdm(total=_FIT.epochs * len(y), desc="training", unit="sample", leave=False, delay=1)
+        with bar:
+            made.load_state_dict(
+                single.fit(_FIT, made.train(), x, y, torch.arange(len(y)), seed, device, bar)
+            )
+        return made
+
+    def described(self, model: Any) -> str:
+        """Return its layers and what its own classes do."""
+        kinds = sorted({type(m) for m in model.modules()}, key=lambda kind: kind.__qualname__)
+        own = [code.of(kind.forward) for kind in kinds if not kind.__module__.startswith("torch.")]
+        return "\n".join([version_of(model), torch.__version__, repr(model), *own])
+
+
+def _like(module: nn.Module) -> Tensor:
+    """Return a parameter, of the type and on the device that inputs must be."""
+    return next(module.parameters(), torch.zeros(()))
+
+
+def _tensor(module: nn.Module, inputs: NDArray[Any]) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(inputs))
+    return tensor.to(_like(module).dtype) if tensor.is_floating_point() else tensor
+
+
+def _reset(part: nn.Module) -> None:
+    reset = getattr(part, "reset_parameters", getattr(part, "_reset_parameters", None))
+    if callable(reset):
+        reset()
+    elif any(True for _ in part.parameters(recurse=False)):
+        # What stays as the target learnt it would tell of the target's members.
+        raise MIBenchError(
+            f"{type(part).__name__} has parameters but no reset_parameters, so there are no new "
+            "initial weights; write that method, or give train a function"
+        )
+
+
+ADAPTERS.add(Torch.name, Torch())

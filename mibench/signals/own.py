@@ -1,0 +1,337 @@
+"""What a model of one's own, and models trained beside it, answer: the arrays of an audit.
+
+Their names are those of docs/attacks.md. Samples are shared out as in
+:class:`mibench.signals.signals.Signals`: references are trained on halves of the target's members
+and nonmembers, shadows on halves of the attacker's own samples, distilled models on what the target
+answers on halves of those.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from tqdm.auto import tqdm
+
+import mibench.adapters  # noqa: F401 - registers them
+from mibench import code
+from mibench.adapters.base import ADAPTERS, adapter_of
+from mibench.data.base import checksum
+from mibench.errors import MIBenchError
+from mibench.outputs import (
+    FloatArray,
+    IntArray,
+    are_posteriors,
+    check_labels,
+    check_outputs,
+    cross_entropy,
+)
+from mibench.setting import Setting
+from mibench.signals import perturbations
+from mibench.signals.owner import sha256
+from mibench.signals.signals import COPIES, RANDOM_POINTS, halves
+from mibench.store import Arrays, Store
+from mibench.streams import Streams
+
+LIKE_THE_TARGET = "like the target"
+# Other files say which samples a model is trained on and asked for, which the key says itself.
+_MAKERS = ("signals/own", "signals/perturbations", "adapters/", "training/", "outputs", "streams")
+Train = Callable[[NDArray[Any], IntArray, int], Any]
+
+
+class Samples(NamedTuple):
+    """Inputs (n, ...) as a model takes them, and their labels (n,)."""
+
+    inputs: NDArray[Any]
+    labels: NDArray[Any]
+
+    def take(self, chosen: IntArray) -> Samples:
+        """Return a selection."""
+        return Samples(self.inputs[chosen], self.labels[chosen])
+
+
+@dataclass(frozen=True)
+class _Space:
+    """Where inputs lie: :mod:`mibench.signals.perturbations` wants them in [0, 1].
+
+    Images are scaled by the range of all pixels, records of floats by each column's.
+    """
+
+    kind: str
+    low: FloatArray
+    span: FloatArray
+    channels_last: bool
+
+    @classmethod
+    def of(cls, inputs: NDArray[Any]) -> _Space | None:
+        """Return the space of inputs, or None where copies make no sense."""
+        axes, real = inputs.ndim, inputs.dtype.kind == "f"
+        if axes == 2 and inputs.dtype.kind in "biuf" and np.isin(inputs, (0, 1)).all():
+            return cls("binary", np.zeros(1), np.ones(1), False)
+        if not real or axes not in (2, 4):
+            return None
+        axis = 0 if axes == 2 else None
+        low, last = inputs.min(axis), axes == 4 and inputs.shape[-1] < inputs.shape[1]
+        return cls("image" if axes == 4 else "real", low, inputs.max(axis) - low, last)
+
+    def unit(self, inputs: NDArray[Any]) -> NDArray[np.float32]:
+        """Return inputs in [0, 1], images (n, C, H, W)."""
+        scaled = (inputs - self.low) / np.where(self.span > 0, self.span, 1)
+        return np.moveaxis(scaled, -1, 1 if self.channels_last else -1).astype(np.float32)
+
+    def back(self, unit: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return inputs as the model takes them."""
+        inputs = np.moveaxis(unit, 1 if self.channels_last else -1, -1)
+        return (inputs * self.span + self.low).astype(np.float32)
+
+
+class Own:
+    """A model of one's own, its samples, and those that an attacker has.
+
+    Parameters
+    ----------
+    model
+        Whatever an adapter takes.
+    samples : mapping of str to (inputs, labels)
+        The "members", "nonmembers" and perhaps the "population".
+    train : callable or "like the target", optional
+        From (inputs, labels, seed) to a model that an adapter takes.
+    setting : Setting
+        The seed, and how many models are trained.
+    store : Store
+        Keeps what each trained model answers.
+
+    Attributes
+    ----------
+    notes : list of str
+        What was interpreted, and what was not made and why.
+
+    Raises
+    ------
+    MIBenchError
+        If something is not what it should be; nothing is trained then.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        samples: Mapping[str, tuple[Any, Any]],
+        train: Train | str | None,
+        setting: Setting,
+        store: Store,
+    ):
+        self.model, self.setting, self.store = model, setting, store
+        self.train, self.made_by = _training(model, train, "population" in samples)
+        inputs = {name: _inputs(name, pair) for name, pair in samples.items()}
+        if len(shapes := {array.shape[1:] for array in inputs.values()}) > 1:
+            raise MIBenchError(f"all inputs must be alike; found shapes {sorted(shapes)}")
+        pool = np.concatenate([inputs["members"], inputs["nonmembers"]])
+        self.notes: list[str] = []
+        self.logits = _ask(model, pool, "the model", None, self.notes.append)
+        checked = {
+            name: Samples(
+                own, check_labels(f"{name}' labels", labels, own.shape[:1], self.logits.shape[1])
+            )
+            for (name, own), (_, labels) in zip(inputs.items(), samples.values(), strict=True)
+        }
+        sides = checked["members"], checked["nonmembers"]
+        self.pool = Samples(pool, np.concatenate([side.labels for side in sides]))
+        self.is_member = np.arange(len(pool)) < len(sides[0].labels)
+        self.population = checked.get("population", Samples(pool[:0], self.pool.labels[:0]))
+        self.checksum = [checksum(*own) for own in checked.values()]
+        self.streams = Streams(seed=setting.seed, data=self.checksum)
+        self.notes += _shared(inputs)
+        self.space = _Space.of(pool)
+        if self.space is None:
+            self.notes.append(
+                "no perturbed, noisy, generated and random inputs were made, since inputs of "
+                f"{pool.dtype} and {pool.ndim} axes are neither records of bits or floats (2 axes) "
+                "nor images of floats (4)"
+            )
+        count = len(self.population.labels)
+        size = 0 if train is None else min(len(sides[0].labels), count // 3)
+        parts = np.split(self.streams("population").permutation(count), [2 * size])
+        self.shadows_own, self.auxiliary = (self.population.take(part) for part in parts)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Return all that attacks can be given, by the names of an audit's arrays."""
+        made = {
+            "target_logits": self.logits,
+            "target_labels": self.pool.labels,
+            "target_is_member": self.is_member,
+            **self._copies(self.model, self.pool, ""),
+        }
+        numbers, (inputs, labels) = self.pool.inputs.dtype.kind != "U", self.auxiliary
+        if numbers:
+            made["inputs"] = self.pool.inputs
+        if self.space is not None:
+            some, stream = self.space.unit(self.pool.inputs[:1]), self.streams("random")
+            points = perturbations.random_points(some, self.space.kind, RANDOM_POINTS, stream)
+            made["random_logits"] = self._answer(self.model, self.space.back(points))
+        if len(labels):
+            made["auxiliary_logits"] = self._answer(self.model, inputs)
+            made |= {"auxiliary_labels": labels} | ({"auxiliary_inputs": inputs} if numbers else {})
+        if len(labels) and self.space is not None:
+            unit, stream = self.space.unit(inputs), self.streams("generated")
+            copies = perturbations.generated_nonmembers(unit, self.space.kind, stream)
+            made["generated_logits"] = self._answer(self.model, self.space.back(copies))
+            made["generated_labels"] = labels
+        return made | self._trained()
+
+    def _answer(self, model: Any, inputs: NDArray[Any], name: str = "the model") -> FloatArray:
+        return _ask(model, inputs, name, self.logits.shape[1])
+
+    def _copies(self, model: Any, samples: Samples, owner: str) -> Arrays:
+        """Return what a model answers on copies of samples."""
+        found: Arrays = {}
+        if self.space is None:
+            return found
+        unit, makers = self.space.unit(samples.inputs), perturbations.MAKERS
+        for kind, count in COPIES.items():
+            copies = makers[kind](unit, self.space.kind, count, self.streams(owner + kind))
+            bar = tqdm(copies, f"asking {kind} copies", count, leave=False, delay=1)
+            answers = [self._answer(model, self.space.back(copy)) for copy in bar]
+            found[f"{owner}{kind}_predicted"] = np.stack([a.argmax(axis=1) for a in answers])
+            losses = [cross_entropy(a, samples.labels) for a in answers]
+            found[f"{owner}{kind}_loss"] = np.stack(losses)
+        return found
+
+    def _trained(self) -> Arrays:
+        """Return the answers of all models that are trained beside the target."""
+        if self.train is None:
+            return {}
+        stacks = defaultdict(list)
+        jobs = [*self._shadows(), *self._references(), *self._distilled()]
+        for job in tqdm(jobs, "models trained beside", unit="model", leave=False):
+            for name, array in job().items():
+                stacks[name].append(array)
+        return {name: np.stack(arrays) for name, arrays in stacks.items()}
+
+    def _shadows(self) -> Iterator[Callable[[], Arrays]]:
+        own = self.shadows_own
+        asked = {"shadow": own.inputs, "shadow_auxiliary": self.auxiliary.inputs}
+        everyone = np.arange(len(own.labels))
+        for k in range(self.setting.shadows):
+            [half, _] = halves(everyone, 2, self.streams("shadows", k))
+            given = {"shadow_labels": own.labels, "shadow_is_member": np.isin(everyone, half)}
+            yield partial(self._one, f"shadow {k}", own.take(half), asked, given, own)
+
+    def _references(self) -> Iterator[Callable[[], Arrays]]:
+        asked = {"reference": self.pool.inputs, "auxiliary_reference": self.auxiliary.inputs}
+        everyone, count = np.arange(len(self.pool.labels)), self.setting.references
+        for k, half in enumerate(halves(everyone, count, self.streams("references"))):
+            given = {"reference_in": np.isin(everyone, half)}
+            yield partial(self._one, f"reference {k}", self.pool.take(half), asked, given)
+
+    def _distilled(self) -> Iterator[Callable[[], Arrays]]:
+        (inputs, labels), rng = self.population, self.streams("distilled")
+        teacher = softmax(self._answer(self.model, inputs), axis=1)
+        for k, half in enumerate(halves(np.arange(len(labels)), self.setting.distilled, rng)):
+            # The mean loss on labels drawn from a posterior is the loss on the posterior itself,
+            # and whoever trains takes labels.
+            drawn = teacher[half].cumsum(axis=1) > rng.random((len(half), 1))
+            taught = Samples(inputs[half], drawn.argmax(axis=1))
+            yield partial(self._one, f"distilled {k}", taught, {"distilled": self.pool.inputs}, {})
+
+    def _one(
+        self,
+        name: str,
+        samples: Samples,
+        asked: Mapping[str, NDArray[Any]],
+        given: Mapping[str, NDArray[Any]],
+        copied: Samples | None = None,
+    ) -> Arrays:
+        """Return what a model trained on samples answers, from the store where it is there."""
+        seed = self.streams.seed(f"training {name}")
+
+        def make() -> Arrays:
+            assert self.train is not None
+            model = self.train(*samples, seed)
+            if model is self.model:
+                raise MIBenchError("train returned the audited model; let it make a new one")
+            found = {f"{n}_logits": self._answer(model, i, name) for n, i in asked.items()}
+            return found | (self._copies(model, copied, "shadow_") if copied is not None else {})
+
+        key = {
+            "model": name,
+            "data": self.checksum,
+            "samples": [sha256(part) for part in samples],
+            "seed": seed,
+            "made_by": self.made_by,
+            "code": _source(),
+        }
+        return {**self.store.get("audits", key, make), **given}
+
+
+def _training(model: Any, train: Train | str | None, population: bool) -> tuple[Train | None, str]:
+    """Return the function that trains, and what is known of it."""
+    if train is None:
+        return None, ""
+    if not population:
+        raise MIBenchError(
+            "train needs population: (inputs, labels) of nonmembers that an attacker has, on which "
+            "shadow and distilled models are trained"
+        )
+    adapter = adapter_of(model)
+    if train == LIKE_THE_TARGET:
+        return partial(adapter.like, model), adapter.described(model)
+    if not callable(train):
+        raise MIBenchError(
+            f"train is {train!r}; give a function of inputs, labels and seed that returns a model, "
+            f"or {LIKE_THE_TARGET!r}"
+        )
+    return train, code.of(train)
+
+
+def _source() -> str:
+    """Return the digest of the files by which models are trained and asked."""
+    made = code.digests(__name__, *(type(adapter).__module__ for adapter in ADAPTERS.values()))
+    ours = tuple(f"mibench/{maker}" for maker in _MAKERS)
+    return code.combined(
+        {f: d for f, d in made.items() if f.startswith(ours) or not f.startswith("mibench/")}
+    )
+
+
+def _ask(
+    model: Any,
+    inputs: NDArray[Any],
+    name: str,
+    classes: int | None,
+    say: Callable[[str], None] = lambda note: None,
+) -> FloatArray:
+    """Return a model's logits (n, C), or the logarithms of its posteriors."""
+    adapter = adapter_of(model)
+    answers = np.asarray(adapter.answer(model, inputs, classes))
+    answers = answers[:, None] if answers.ndim == 1 else answers
+    form = "posteriors" if adapter.posteriors or are_posteriors(answers) else "logits"
+    return check_outputs(f"{name}'s {form}", answers, (len(inputs),), classes, say)
+
+
+def _inputs(name: str, pair: Any) -> NDArray[Any]:
+    """Return the inputs of a pair that came from outside."""
+    if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+        raise MIBenchError(f"{name} must be a pair (inputs, labels), not a {type(pair).__name__}")
+    try:
+        inputs = np.asarray(pair[0])
+    except (ValueError, TypeError, RuntimeError) as error:  # ragged lists, tensors with gradients
+        raise MIBenchError(f"the inputs of {name} are no array: {error}") from None
+    if inputs.dtype.kind not in "biufU" or inputs.ndim == 0 or len(inputs) == 0:
+        raise MIBenchError(
+            f"the inputs of {name} are of {inputs.dtype} and shape {inputs.shape}; give an array "
+            "of numbers or texts, one entry a sample"
+        )
+    return inputs
+
+
+def _shared(inputs: Mapping[str, NDArray[Any]]) -> Iterator[str]:
+    """Yield a caution where inputs of members are those of others as well."""
+    rows = {name: {row.tobytes() for row in array} for name, array in inputs.items()}
+    for name, others in rows.items():
+        if name != "members" and (both := len(rows["members"] & others)):
+            yield f"caution: {both:,} inputs of {name} are inputs of members as well"

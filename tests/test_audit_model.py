@@ -1,0 +1,296 @@
+"""Audits of models of one's own: asked, and others trained beside them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from sklearn.datasets import load_digits
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+from torch import nn
+
+import mibench
+from mibench import code
+from mibench.adapters.base import ADAPTERS, Adapter, adapter_of
+from mibench.attacks import ATTACKS
+from mibench.errors import MIBenchError
+from mibench.setting import Setting
+from mibench.signals.own import Own, _Space
+from mibench.store import Store
+from mibench.study.audit import AuditReport
+from mibench.study.metrics import auc
+
+FEW = {"references": 6, "distilled": 2}
+LIKE = "like the target"
+X, Y = load_digits(return_X_y=True)
+ORDER = np.random.default_rng(0).permutation(len(Y))
+
+
+def part(first: int, last: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    return X[ORDER[first:last]], Y[ORDER[first:last]]
+
+
+MEMBERS, NONMEMBERS, POPULATION = part(0, 200), part(200, 400), part(400, 1000)
+
+
+def forest(inputs: Any, labels: Any, seed: int, depth: int | None = None) -> Any:
+    model = RandomForestClassifier(12, max_depth=depth, random_state=seed)
+    return model.fit(inputs, labels)
+
+
+def small_network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.BatchNorm1d(32), nn.Linear(32, 10))
+
+
+def audited(model: Any, folder: Path, **given: Any) -> AuditReport:
+    return mibench.audit_model(
+        model, MEMBERS, NONMEMBERS, POPULATION, cache_dir=folder, **FEW | given
+    )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_copies() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mibench.signals.own.COPIES", {"perturbed": 3, "noisy": 4})
+        yield
+
+
+@pytest.fixture(scope="module")
+def full(cache_dir: Path) -> AuditReport:
+    return audited(forest(*MEMBERS, 0), cache_dir, train=LIKE)
+
+
+def test_a_full_forest_is_found_out_more_than_a_flat_one(full: AuditReport, tmp_path: Path) -> None:
+    flat = audited(forest(*MEMBERS, 0, depth=2), tmp_path)
+    own, other = (r.table.set_index("attack") for r in (full, flat))
+    for attack in ("attack_p", "blindmi_diff_wo", "top1_threshold"):
+        assert own.loc[attack, "auc_low"] > other.loc[attack, "auc_high"]
+
+
+def test_every_attack_runs_and_the_answer_comes_first(full: AuditReport) -> None:
+    assert set(full.table["attack"]) == set(ATTACKS) and not full.left_out
+    assert set(full.table["references"]) == {6} and set(full.table["distilled"]) == {2}
+    best = full.table.loc[full.table["tpr_at_fpr_1"].idxmax()]
+    said = full.answer
+    assert f"finds {best['tpr_at_fpr_1']:.1%} of this model's members at 1% false alarms" in said
+    assert best["title"] in said and f"the best of {len(ATTACKS)} attacks" in said
+    assert str(full).replace("\n", " ").startswith(said)
+    assert full._repr_html_().startswith("<p>An attacker with ") and "<table" in full._repr_html_()
+
+
+def test_the_answers_interval_is_wider_than_the_best_attacks_own(full: AuditReport) -> None:
+    best = max(full.attacked, key=lambda a: a.metrics["tpr_at_fpr_1"].value)
+    low, high = best.metrics["tpr_at_fpr_1"].low, best.metrics["tpr_at_fpr_1"].high
+    assert f"interval {low:.1%} to {high:.1%}" not in full.answer
+
+
+def test_without_training_what_needs_none_is_run(tmp_path: Path) -> None:
+    model = forest(*MEMBERS, 0)
+    alone = mibench.audit_model(model, MEMBERS, NONMEMBERS, cache_dir=tmp_path)
+    blind = {"blindmi_diff_wo", "blindmi_diff_wo_single"}
+    assert {"gap", "top1_threshold"} | blind == set(alone.table["attack"])
+    owning = audited(model.predict_proba, tmp_path)
+    assert {"attack_p", "quantile_regression", "blindmi_1class"} <= set(owning.table["attack"])
+    assert not any(attack.startswith(("lira", "rmia", "nn")) for attack in owning.table["attack"])
+    assert not list(tmp_path.rglob("*.npz"))
+    # A function and the classifier it is of answer alike.
+    again = audited(model, tmp_path)
+    assert owning.table["auc"].equals(again.table["auc"])
+
+
+def test_a_torch_module_is_trained_anew_and_left_as_it_is(tmp_path: Path) -> None:
+    inputs = {
+        n: (x.astype(np.float32) / 16, y)
+        for n, (x, y) in {
+            "members": MEMBERS,
+            "nonmembers": NONMEMBERS,
+            "population": POPULATION,
+        }.items()
+    }
+    model = adapter_of(small_network()).like(small_network(), *inputs["members"], 0)
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    report = mibench.audit_model(model, **inputs, train=LIKE, cache_dir=tmp_path, **FEW)
+    assert set(report.table["attack"]) == set(ATTACKS)
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+    assert report.table.set_index("attack").loc["lira_offline", "auc_low"] > 0.5
+    other = adapter_of(model).like(model, *inputs["members"], 1)
+    assert not torch.equal(other[0].weight, model[0].weight)
+    same = adapter_of(model).like(model, *inputs["members"], 1)
+    assert all(
+        torch.equal(a, b) for a, b in zip(other.parameters(), same.parameters(), strict=True)
+    )
+
+
+def test_nothing_that_a_module_learnt_stays_in_one_like_it() -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale, self.layer = nn.Parameter(torch.ones(64)), nn.Linear(64, 10)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.layer(x * self.scale)
+
+    with pytest.raises(MIBenchError, match="Scaled has parameters but no reset_parameters"):
+        adapter_of(Scaled()).like(Scaled(), *MEMBERS, 0)
+
+
+def test_a_gradient_boosting_runs_and_is_trained_anew(tmp_path: Path) -> None:
+    model = HistGradientBoostingClassifier(max_iter=3, max_leaf_nodes=4, random_state=0)
+    report = audited(model.fit(*MEMBERS), tmp_path)
+    assert {"attack_p", "quantile_regression"} <= set(report.table["attack"])
+    some = MEMBERS[1] < 9  # a class that it has not seen has a posterior of 0
+    other = adapter_of(model).like(model, MEMBERS[0][some], MEMBERS[1][some], 5)
+    posteriors = adapter_of(other).answer(other, NONMEMBERS[0], 10)
+    assert other.random_state == 5 and posteriors.shape == (200, 10)
+    assert (posteriors[:, 9] == 0).all() and posteriors.sum(axis=1) == pytest.approx(np.ones(200))
+
+
+def own(train: Any, folder: Path) -> Own:
+    samples = {"members": MEMBERS, "nonmembers": NONMEMBERS, "population": POPULATION}
+    return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW), Store(folder))
+
+
+def test_a_killed_audit_continues_and_trains_only_what_is_missing(tmp_path: Path) -> None:
+    trained: list[int] = []
+    last = [4]
+
+    def train(inputs: Any, labels: Any, seed: int) -> Any:
+        if len(trained) == last[0]:
+            raise KeyboardInterrupt
+        trained.append(seed)
+        return forest(inputs, labels, seed)
+
+    with pytest.raises(KeyboardInterrupt):
+        own(train, tmp_path).arrays()
+    assert len(trained) == 4
+    last[0] = 99
+    continued = own(train, tmp_path).arrays()
+    # A shadow, six references, two distilled models.
+    assert len(trained) == len(set(trained)) == 9
+    assert trained[:4] and own(train, tmp_path).arrays() and len(trained) == 9
+    anew = own(train, tmp_path / "other").arrays()
+    assert all(np.array_equal(continued[name], anew[name]) for name in anew)
+
+
+def test_each_sample_is_in_half_of_the_references_and_none_of_the_population_is(
+    tmp_path: Path,
+) -> None:
+    seen = []
+
+    def train(inputs: Any, labels: Any, seed: int) -> Any:
+        seen.append({row.tobytes() for row in inputs})
+        return forest(inputs, labels, seed)
+
+    given = own(train, tmp_path)
+    made = given.arrays()
+    assert (made["reference_in"].sum(axis=0) == 3).all()
+    pool = [row.tobytes() for row in given.pool.inputs]
+    for mask, rows in zip(made["reference_in"], seen[1:7], strict=True):
+        assert {row for row, inside in zip(pool, mask, strict=True) if inside} == rows
+    auxiliary = {row.tobytes() for row in made["auxiliary_inputs"]}
+    assert len(auxiliary) == 200 and not any(auxiliary & rows for rows in seen[:7])
+    shadow = made["shadow_is_member"][0]
+    assert shadow.sum() == len(seen[0]) == 200 and len(shadow) == 400
+
+
+def test_another_training_is_not_taken_for_the_one_before() -> None:
+    def made(epochs: int) -> Any:
+        def train(inputs: Any, labels: Any, seed: int) -> Any:
+            return inputs, epochs
+
+        return train
+
+    assert code.of(made(1)) == code.of(made(1)) != code.of(made(2))
+    assert code.of(forest) != code.of(part)
+
+
+def test_nonmembers_posing_as_members_are_not_told_from_others(cache_dir: Path) -> None:
+    model = forest(*part(1000, 1200), 0)
+    report = audited(model, cache_dir, train=LIKE)
+    assert set(report.table["attack"]) == set(ATTACKS)
+    for a in report.attacked:
+        # 29 attacks, most of which agree: beyond 3.5 standard errors none is by chance.
+        assert abs(auc(a.inference.scores, a.is_member).value - 0.5) < 3.5 * np.sqrt(1 / 600), a
+
+
+def test_copies_lie_where_inputs_do() -> None:
+    rng = np.random.default_rng(0)
+    records = rng.normal(3, [1, 10, 0], (50, 3))
+    images = rng.normal(0, 2, (20, 8, 8, 3)).astype(np.float32)
+    for inputs, kind in ((records, "real"), (images, "image"), (records > 3, "binary")):
+        space = _Space.of(inputs)
+        assert space is not None and space.kind == kind
+        unit = space.unit(inputs)
+        assert unit.min() >= 0 and unit.max() <= 1
+        assert space.back(unit) == pytest.approx(inputs.astype(np.float32), abs=1e-5)
+    assert unit.shape == (50, 3) and _Space.of(images).unit(images).shape == (20, 3, 8, 8)
+    for other in (np.arange(12).reshape(3, 4), rng.normal(size=(3, 4, 5)), np.array(["a", "b"])):
+        assert _Space.of(other) is None
+
+
+def test_texts_are_audited_without_what_copies_are_for(tmp_path: Path) -> None:
+    texts = np.array([" ".join(map(str, row.astype(int))) for row in X[:90]])
+
+    def model(inputs: Any) -> Any:
+        values = np.array([len(text) for text in inputs])
+        return np.stack([values / 200, 1 - values / 200], axis=1)
+
+    sides = [(texts[i : i + 30], Y[i : i + 30] % 2) for i in (0, 30, 60)]
+    report = mibench.audit_model(model, *sides, cache_dir=tmp_path)
+    assert any("no perturbed, noisy, generated and random inputs" in n for n in report.notes)
+    assert report.left_out["top1_threshold"].startswith("lacks ")
+    assert {"attack_p", "gap"} <= set(report.table["attack"])
+    assert "at least 100 nonmembers" in report.answer
+
+
+def posteriors(inputs: Any) -> Any:
+    return np.full((len(inputs), 10), 0.1)
+
+
+X0, Y0 = MEMBERS
+WRONG: list[tuple[str, dict[str, Any]]] = [
+    (r"members' labels has shape \(199,\); expected \(200,\)", {"members": (X0, Y0[1:])}),
+    ("population' labels must be whole numbers from 0 to 9", {"population": (X0, Y0 + 5)}),
+    ("they count from 1: subtract 1", {"nonmembers": (X0, Y0 + 1)}),
+    ("expected numbers", {"nonmembers": (X0, Y0.astype(str))}),
+    ("members must be a pair", {"members": X0}),
+    ("the inputs of members are no array", {"members": ([[1.0], [1.0, 2.0]], [0, 1])}),
+    ("the inputs of nonmembers are of float64 and shape", {"nonmembers": (X0[:0], Y0[:0])}),
+    ("all inputs must be alike", {"nonmembers": (X0[:, 1:], Y0)}),
+    ("posteriors are not probabilities: row 0 sums to 2", {"model": lambda x: posteriors(x) * 2}),
+    ("posteriors has shape", {"model": lambda x: posteriors(x)[1:]}),
+    ("no adapter takes a model of type int", {"model": 5}),
+    ("train needs population", {"train": posteriors, "population": None}),
+    ("train is 'likewise'; give a function", {"train": "likewise"}),
+    ("no telling how this function was trained", {"train": LIKE}),
+    ("train returned the audited model", {"train": lambda x, y, seed: posteriors}),
+    ("references is 5; it must be even", {"references": 5}),
+]
+
+
+@pytest.mark.parametrize(("says", "changes"), WRONG)
+def test_what_is_wrong_is_one_sentence(says: str, changes: dict[str, Any], tmp_path: Path) -> None:
+    right = {"model": posteriors, "members": MEMBERS, "nonmembers": NONMEMBERS}
+    given: dict[str, Any] = right | {"population": POPULATION} | changes
+    with pytest.raises(MIBenchError, match=says) as caught:
+        mibench.audit_model(**given, cache_dir=tmp_path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_an_adapter_of_ones_own_is_asked_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Constant(Adapter):
+        name = "constant"
+
+        def takes(self, model: Any) -> bool:
+            return isinstance(model, RandomForestClassifier)
+
+        def answer(self, model: Any, inputs: Any, classes: int | None) -> Any:
+            return posteriors(inputs)
+
+    monkeypatch.setitem(ADAPTERS._things, "constant", Constant())
+    assert adapter_of(RandomForestClassifier()).name == "constant"
+    assert adapter_of(small_network()).name == "torch"
