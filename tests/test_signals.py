@@ -139,9 +139,9 @@ def test_copies_in_parts_are_copies_of_the_right_samples(
     trained: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(signals, "AT_ONCE", 32)
-    monkeypatch.setattr(
-        perturbations,
-        "noisy_copies",
+    monkeypatch.setitem(
+        perturbations.MAKERS,
+        "noisy",
         lambda inputs, kind, count, rng: (inputs + 0.0 for _ in range(count)),
     )
     made = study("digits", tmp_path, epochs=3, sizes=TINY).signals
