@@ -12,6 +12,10 @@ if parallel := "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from mibench import Study
+from mibench.adapters.base import ADAPTERS
+from mibench.attacks import ATTACKS
+from mibench.data.base import DATASETS
+from mibench.models import MODELS
 
 # A case that takes longer than five seconds fails.
 PROPERTIES: dict[str, Any] = {
@@ -55,3 +59,10 @@ def digits(cache_dir: Path) -> Study:
 @pytest.fixture(scope="session")
 def location30(shared_data: Path, cache_dir: Path) -> Study:
     return study("Location30", cache_dir, shared_data)
+
+
+@pytest.fixture(autouse=True)
+def catalogues(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test adds to a catalogue is not there for the next."""
+    for catalogue in (ATTACKS, MODELS, DATASETS, ADAPTERS):
+        monkeypatch.setattr(catalogue, "_things", dict(catalogue._all()))

@@ -145,11 +145,11 @@ def test_a_batch_stopped_again_and_again_ends_with_the_same_results(
         wait_until(lambda: not belonging_to(mark))
         return process.returncode, err
 
-    # Interrupted as its training begins, killed within it, and as a notebook is being executed.
+    # Interrupted as its training begins, killed when it has stored something, and as a notebook is
+    # being executed.
     code, err = stop("cache/trainings/*.lock", signal.SIGINT)
     assert code == 130 and "the same command continues" in err and "Traceback" not in err
     stop("cache/*/*.npz", signal.SIGKILL)
-    assert not [*tmp_path.glob("cache/trainings/*.json")]
     stop("executed/digits/.*.running.ipynb", signal.SIGKILL)
     outcomes = on_this_machine(batch.plan(file))
     assert {o.state for o in outcomes} == {"done"} and NAMES[0] in [o.name for o in outcomes]
