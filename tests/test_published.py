@@ -190,6 +190,8 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     np.savez(tmp_path / "few.npz", **given)
     with pytest.raises(MIBenchError, match="20 members and 20 nonmembers; the published pool"):
         reproduction.reproduce(tmp_path / "few.npz", "Location30")
+    with pytest.raises(MIBenchError, match=r"no numbers of 'Fig\. 99'; known are Fig\. 7"):
+        record.figure("Fig. 99")
     with pytest.raises(MIBenchError, match="CIFAR10 cannot be reproduced"):
         reproduction.reproduce(tmp_path / "few.npz", "CIFAR10")
     said = CliRunner().invoke(
@@ -198,6 +200,9 @@ def test_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert said.exit_code == 2 and said.stdout == "" and len(said.stderr.splitlines()) == 1
     many = {name: np.concatenate([value] * 50) for name, value in given.items()}
     np.savez(tmp_path / "alone.npz", **many)
+    with pytest.raises(MIBenchError, match="its groups are not the published ones, whose distance"):
+        reproduction.reproduce(tmp_path / "alone.npz", "location30")
+    monkeypatch.setattr(reproduction, "_ROUNDING", np.inf)
     alone = reproduction.reproduce(tmp_path / "alone.npz", "Location30")
     assert "nn_attack" in alone.left_out and max(alone.largest_difference) > 0.1
 

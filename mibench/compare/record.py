@@ -56,8 +56,17 @@ def targets(dataset: str) -> dict[str, list[int]]:
 
 
 def figure(source: str) -> pd.DataFrame:
-    """Return the numbers of a figure or table, such as "Fig. 7" or "Table IX"."""
-    return table("figures").query("source == @source").drop(columns="source")
+    """Return the numbers of a figure or table, such as "Fig. 7" or "Table IX".
+
+    Raises
+    ------
+    MIBenchError
+        If its numbers are not among the record.
+    """
+    numbers = table("figures")
+    if source not in (known := numbers["source"].unique()):
+        raise MIBenchError(f"there are no numbers of {source!r}; known are {', '.join(known)}")
+    return numbers[numbers["source"] == source].drop(columns="source")
 
 
 def counted(printed: pd.DataFrame) -> pd.DataFrame:

@@ -40,6 +40,11 @@ def attack_scenario(
         click.echo(results.to_json(table))
         return
     click.echo(f"{chosen.id}  {chosen.label}  ({len(asked)} of {len(ATTACKS)} attacks)")
+    made = study.setting
+    click.echo(
+        f"{made.model}, defence {made.defence}, seed {made.seed}; construction "
+        f"{made.construction}, levels {made.levels}, withholding {made.withholding}"
+    )
     for row in table.to_dict("records"):
         click.echo(f"\n{row['title']}")
         _echo_metrics(row)

@@ -27,7 +27,7 @@ def reproduce_published(file: Path, dataset: str, as_json: bool) -> None:
         return
     distance, differential = made.largest_difference
     click.echo(
-        f"{len(made.groups)} groups of {dataset}, largest difference from the published:\n"
+        f"{len(made.groups)} groups of {made.dataset}, largest difference from the published:\n"
         f"  distance {distance:.1e}, differential distance {differential:.1e}\n\n"
         f"Mean of {made.results['scenario'].nunique()} scenarios, and the published results\n"
         "as printed and counted right:\n\n"
