@@ -604,6 +604,14 @@ def test_references_that_are_something_else_are_refused() -> None:
         mibench.audit({}, **arrays, reference_logits=logits)
 
 
+def test_references_that_answer_alike_are_told() -> None:
+    arrays = everything(n=60, a=30)
+    same = np.broadcast_to(arrays["reference_probs"][:1], arrays["reference_probs"].shape)
+    said = mibench.audit({}, **arrays | {"reference_probs": same}).notes
+    assert any("all reference models answer alike" in note for note in said)
+    assert not any("answer alike" in note for note in mibench.audit({}, **arrays).notes)
+
+
 def test_single_precision_is_kept_and_changes_no_answer() -> None:
     seen: list[Outputs] = []
 

@@ -130,6 +130,18 @@ def test_figures_command(few: Path, tmp_path: Path) -> None:
     }
 
 
+def test_figures_of_chosen_attacks_need_no_pool_and_a_wrong_metric_draws_nothing(
+    few: Path, tmp_path: Path
+) -> None:
+    arguments = ("--results", str(few), "--format", "png", "--out", str(tmp_path))
+    code, out, err = mibench("figures", *arguments, "--metric", "foo")
+    assert code == 2 and "no figures of metric 'foo'; use one of" in err
+    assert out == "" and not [*tmp_path.iterdir()]
+    attack = str(results.load(few)[0]["attack"].iloc[0])
+    code, out, err = mibench("figures", *arguments, "--attacks", attack)
+    assert code == 0 and "figures are in" in out, err
+
+
 def album(table: pd.DataFrame, answers: pd.DataFrame) -> set[str]:
     names = set()
     for name, figure in figures.all_figures(table, answers):

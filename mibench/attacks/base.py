@@ -269,8 +269,14 @@ def _from_label(text: str) -> dict[str, Any]:
     spec: dict[str, Any] = {"name": name}
     if not bracket or text in ATTACKS:
         return {"name": text}
-    for part in inside.rstrip("] ").split(","):
-        key, _, value = part.partition("=")
+    inside, closed, rest = inside.strip().rpartition("]")
+    if not closed or rest or "]" in inside:
+        raise MIBenchError(f"attack {text!r} is not written as name[parameter=value]")
+    for part in inside.split(","):
+        key, equals, value = part.partition("=")
+        if not equals or key.strip() in spec:
+            said = "is given twice" if equals else "has no value; write name[parameter=value]"
+            raise MIBenchError(f"attack {text!r}: {key.strip() or 'a parameter'} {said}")
         try:
             spec[key.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:

@@ -24,7 +24,7 @@ from mibench.look import PLAIN, Look
 from mibench.scenarios import RESEARCH_QUESTIONS
 from mibench.store import safe
 from mibench.study import results as tables
-from mibench.study.metrics import OF_ANSWERS
+from mibench.study.metrics import OF_ANSWERS, ORDERED
 
 
 def published(results: pd.DataFrame, *, look: Look = PLAIN) -> Iterator[tuple[str, Picture]]:
@@ -48,8 +48,11 @@ def all_figures(
     effects, four metrics, :data:`LEVELS`, ranks and conflicts; of three attacks in them their
     ranking. Then :func:`defended`.
     """
-    metric = look.metric
-    results, answers = chosen(results, look), chosen(answers, look)
+    if (metric := look.metric) not in ORDERED:
+        raise MIBenchError(f"no figures of metric {metric!r}; use one of {', '.join(ORDERED)}")
+    results = chosen(results, look)
+    if len(answers):
+        answers = answers[answers["attack"].isin(results["attack"])]
     yield from published(results, look=look)
     for setting, rows in by_setting(results):
         ok = rows[rows["status"] == "ok"]
@@ -86,6 +89,8 @@ def all_figures(
 
 def of_pools(results: pd.DataFrame, *, look: Look = PLAIN) -> Iterator[tuple[str, Picture]]:
     """Yield two views of each setting's whole pool that has nonmembers enough, named."""
+    if results.empty:
+        return
     for setting, rows in by_setting(chosen(results, look)):
         with suppress(MIBenchError):
             yield _named(setting, f"two_views_{look.metric}"), two_views(rows, look=look)

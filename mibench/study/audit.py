@@ -66,7 +66,7 @@ class Audited:
     seconds: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AuditReport:
     """What every possible attack found, and which were not possible.
 
@@ -155,6 +155,9 @@ class AuditReport:
             return pd.DataFrame({"no attacks": []}), lines
         values = self.table.set_index("title")[list(_SHOWN)].rename(columns=_SHOWN).round(3)
         return results.metrics_table(self.table)[["auc"]].join(values), lines
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         table, lines = self._parts()

@@ -298,6 +298,11 @@ def _cautions(target: Labelled, shadows: tuple[Labelled, ...]) -> Iterator[str]:
     if outputs.reference_logits is not None and outputs.reference_in is not None:
         losses = cross_entropy(outputs.reference_logits, outputs.labels)
         sides.append(("reference_in", losses.ravel(), outputs.reference_in.ravel()))
+        if len(losses) > 1 and (losses == losses[0]).all():
+            yield (
+                "caution: all reference models answer alike, so that attacks by references find "
+                "little; were they trained on samples, and with seeds, of their own?"
+            )
     for name, loss, mask in sides:
         # Reference models may all be of one side.
         if 0 < mask.sum() < len(mask) and (auc := metrics.auc(-loss, mask)).high < _INVERTED:
