@@ -189,6 +189,10 @@ _WATCH = """() => {
   }, 15);
 }"""
 
+# The watch, too, has seen an answer.
+_SEEN = """(named) => window.seen.some(
+  (now) => now.parts.some((part) => part.lit && part.named === named))"""
+
 
 def _feasible(study: Study, count: int) -> list[str]:
     """Return ids of scenarios that the pool can meet, of unlike levels."""
@@ -233,6 +237,7 @@ def test_numbers_are_those_of_the_label_at_every_moment(
             # Now and then it is answered, however slow the machine.
             answer = f"{titles[attack]}, {scenario}: threshold"
             page.locator(".mibench-note", has_text=answer).first.wait_for()
+            page.wait_for_function(_SEEN, arg=f"{titles[attack]}, {scenario}")
         else:
             # Sometimes before the last change is answered.
             page.wait_for_timeout(float(rng.choice([0, 30, 200, 600])))
@@ -245,6 +250,7 @@ def test_numbers_are_those_of_the_label_at_every_moment(
           [part, part.parentElement.closest(".mibench-part")].every(
             (of) => getComputedStyle(of).opacity === "1"))"""
     )
+    page.wait_for_function(_SEEN, arg=f"{titles['loss_threshold']}, {ids[0]}")
     page.wait_for_timeout(100)
     seen = page.evaluate("() => { clearInterval(window.watch); return window.seen; }")
     dimmed = 0
@@ -258,7 +264,7 @@ def test_numbers_are_those_of_the_label_at_every_moment(
             assert part["named"] == f"{chosen[place]}, {scenario}"
             assert study.scenario(scenario).label in moment["status"]
     assert dimmed > 0 and all(part["lit"] for part in seen[-1]["parts"])
-    assert len({part["named"] for moment in seen for part in moment["parts"] if part["lit"]}) > 1
+    assert len({part["named"] for moment in seen for part in moment["parts"] if part["lit"]}) > 3
 
 
 @pytest.mark.parametrize(("width", "columns"), [(900, 1), (1280, 2), (1440, 2)])
