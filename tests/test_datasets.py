@@ -991,7 +991,7 @@ def test_what_is_left_out_is_said(data: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("what", ["fifo", "device", "root", "fifo inside", "huge", "zip"])
+@pytest.mark.parametrize("what", ["fifo", "device", "root", "fifo inside", "npz", "huge", "zip"])
 def test_what_is_no_data_is_told_at_once(what: str, data: Path) -> None:
     path, says = data / "x.csv", "is no regular file"
     if what == "fifo":
@@ -1004,6 +1004,11 @@ def test_what_is_no_data_is_told_at_once(what: str, data: Path) -> None:
         write_folder(data / "pets", image_members())
         os.mkfifo(data / "pets" / "train" / "cat" / "x.png")
         path = data / "pets"
+    elif what == "npz":
+        path, says = data / "x.npz", "unpacks to more than 200 times"
+        np.savez_compressed(
+            path, inputs=np.zeros((60, 1 << 21), np.uint8), labels=np.arange(60) % 2
+        )
     elif what == "huge":
         path, says = data / "x.zip", "100000 x 100000|cannot be read .*exceeds limit"
         head = encoded(np.zeros((1, 1), np.uint8), "PNG")

@@ -162,11 +162,12 @@ def is_archive(path: Path) -> bool:
 def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """Return the files of a zip archive, which together are no bomb."""
     members = [info for info in archive.infolist() if not info.is_dir()]
-    _bound(path, sum(info.file_size for info in members))
+    no_bomb(path, sum(info.file_size for info in members))
     return members
 
 
-def _bound(path: Path, size: int) -> None:
+def no_bomb(path: Path, size: int) -> None:
+    """Raise MIBenchError for an archive that unpacks to many times its size."""
     if size > _MOST_ANYWAY + _MOST_TIMES * path.stat().st_size:
         raise MIBenchError(
             f"{path} unpacks to more than {_MOST_TIMES} times its size; do not trust this file"
@@ -208,7 +209,7 @@ def _list_folder(path: Path) -> Iterator[str]:
 def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     """Yield a tar archive's members; raise ReadError where it does not end as one does."""
     for member in archive:
-        _bound(path, member.offset_data + member.size)
+        no_bomb(path, member.offset_data + member.size)
         yield member
     file = archive.fileobj
     assert file is not None
@@ -218,4 +219,4 @@ def _members(path: Path, archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
         raise tarfile.ReadError(f"it breaks off at byte {archive.offset}")
     # What is compressed is checked against its checksum where it ends.
     while block := file.read(1 << 20):
-        _bound(path, archive.offset + len(block))
+        no_bomb(path, archive.offset + len(block))

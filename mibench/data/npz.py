@@ -13,8 +13,12 @@ import numpy as np
 from mibench.errors import MIBenchError
 
 
-def read_npz(path: Path, used: Callable[[str], bool]) -> dict[str, Any]:
+def read_npz(
+    path: Path, used: Callable[[str], bool], *checks: Callable[[Path, int], None]
+) -> dict[str, Any]:
     """Return the arrays whose names are used, and None for whatever else is in the file.
+
+    `checks` are told how many bytes it unpacks to before it is, as :func:`bound` is in any case.
 
     Raises
     ------
@@ -26,7 +30,9 @@ def read_npz(path: Path, used: Callable[[str], bool]) -> dict[str, Any]:
         if not isinstance(file, np.lib.npyio.NpzFile):
             raise MIBenchError(f"{path} holds a single array; write an NPZ file, numpy.savez")
         with file, zipfile.ZipFile(path) as members:
-            bound(path, sum(member.file_size for member in members.infolist()))
+            size = sum(member.file_size for member in members.infolist())
+            for check in (bound, *checks):
+                check(path, size)
             return {name: file[name] if used(name) else None for name in file.files}
     except MIBenchError:
         raise

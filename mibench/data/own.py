@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mibench.data.base import Parsed, unit_pixels
-from mibench.data.files import Files, is_archive, stem
+from mibench.data.files import Files, is_archive, no_bomb, stem
 from mibench.data.images import image_folder
 from mibench.data.npz import bound, read_npz
 from mibench.errors import MIBenchError
@@ -71,7 +71,7 @@ def read(files: Files, column: str) -> Parsed:
 
 
 def _npz(path: Path) -> Parsed:
-    found = read_npz(path, ("inputs", "labels").__contains__)
+    found = read_npz(path, ("inputs", "labels").__contains__, no_bomb)
     arrays = {name: array for name, array in found.items() if array is not None}
     if missing := {"inputs", "labels"} - arrays.keys():
         raise MIBenchError(f"{path} holds no array {min(missing)!r}, only {', '.join(found)}")
