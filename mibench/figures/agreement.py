@@ -10,7 +10,7 @@ import seaborn as sns
 
 from mibench.compare import agreement
 from mibench.errors import MIBenchError
-from mibench.figures.style import SERIES, SMALLEST, Picture, attack_style, drawn, picture
+from mibench.figures.style import SERIES, SHARES, SMALLEST, Picture, attack_style, drawn, picture
 from mibench.look import PLAIN, Look
 from mibench.outputs import IntArray
 
@@ -107,16 +107,11 @@ def jaccard_map(
     axes.grid(False)
     sns.heatmap(
         share,
-        vmin=0,
-        vmax=1,
         annot=few,
         fmt=".2f",
-        cmap="Blues",
-        linewidths=0.3,
-        linecolor="0.9",
-        annot_kws={"fontsize": SMALLEST},
-        ax=axes,
         cbar_kws={"label": "Jaccard index of true positives"},
+        ax=axes,
+        **SHARES,
     )
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0, labelsize=SMALLEST)

@@ -11,7 +11,7 @@ from mibench import attacks
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
-from mibench.figures.style import MARKERS, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture
+from mibench.figures.style import CELLS, MARKERS, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture
 from mibench.look import PLAIN, Look
 from mibench.scenarios import POOL
 from mibench.study.metrics import METRICS
@@ -66,10 +66,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
         cmap="viridis_r",
         norm=LogNorm(1, max(2, matrix.max())),
         cbar_kws={"label": "pairs of scenarios", "location": "bottom", "aspect": 40, "pad": 0.02},
-        linewidths=0.3,
-        linecolor="0.9",
-        annot_kws={"fontsize": SMALLEST},
         ax=axes,
+        **CELLS,
     )
     axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
     axes.set_title("above the diagonal one factor differs, below two", fontsize=7)

@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 
 from mibench.figures.rows import counted, only_setting
-from mibench.figures.style import SMALLEST, Picture, drawn, picture
+from mibench.figures.style import SHARES, Picture, drawn, picture
 from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
 
@@ -43,16 +43,11 @@ def effect_table(effects: pd.DataFrame, results: pd.DataFrame, *, look: Look = P
     axes.grid(False)
     sns.heatmap(
         shares,
-        vmin=0,
-        vmax=1,
         annot=text,
         fmt="",
-        cmap="Blues",
         cbar_kws={"label": f"share of the variance of {label}"},
-        annot_kws={"fontsize": SMALLEST},
-        linewidths=0.3,
-        linecolor="0.9",
         ax=axes,
+        **SHARES,
     )
     figure.head(setting)
     axes.set(xlabel="", ylabel="")

@@ -67,18 +67,7 @@ def over_groups(
 ) -> Picture:
     """Draw of how many groups an attack's rate is which (Fig. 9: FPR of BlindMI-Diff-w).
 
-    Parameters
-    ----------
-    answers : DataFrame
-        Of :meth:`mibench.study.study.Study.run`, of one setting with groups.
-    attack : str
-        Its name.
-    metric : {"fpr", "fnr"}
-
-    Raises
-    ------
-    MIBenchError
-        If the attack has no answers.
+    Parameters and errors are those of :func:`mibench.compare.groups.rates`.
     """
     rate, title = rates(answers, attack, metric), named(attack).full_title
     counts = rate.value_counts().sort_index()
@@ -100,7 +89,8 @@ def against_differential(
 ) -> Picture:
     """Draw an attack's rate in each group against its differential distance (Fig. 16: FNR).
 
-    Parameters are those of :func:`over_groups`, of answers of the pool's own study.
+    Parameters and errors are those of :func:`mibench.compare.groups.rates`, of answers of the
+    pool's own study.
     """
     rate, title = rates(answers, attack, metric), named(attack).full_title
     at = pool.differential_distances[rate.index]

@@ -42,6 +42,13 @@ LINES = ("-", "--", "-.", ":")
 WIDTHS = {1: 3.5, 2: 7.16}
 # Points; the smallest letters that printed pages allow.
 SMALLEST = 6
+# How heat maps part their cells and write in them; of shares, also how they colour them.
+CELLS: dict[str, Any] = {
+    "linewidths": 0.3,
+    "linecolor": "0.9",
+    "annot_kws": {"fontsize": SMALLEST},
+}
+SHARES = CELLS | {"vmin": 0, "vmax": 1, "cmap": "Blues"}
 _FONTS = {"sans": "DejaVu Sans", "serif": "STIXGeneral"}
 _FORMATS = ("png", "pdf", "svg")
 _QUOTES = {'"': "&quot;"}
