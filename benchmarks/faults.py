@@ -77,11 +77,8 @@ def roles(main: psutil.Process) -> dict[str, list[psutil.Process]]:
         command = " ".join(child.cmdline())
         if "forkserver" in command:
             found["fork server"] = [child]
-            for fork in child.children():
-                kernel = any("ipykernel" in m.path for m in fork.memory_maps()) and any(
-                    "kernel.json" in f.path or f.path.endswith(".json") for f in fork.open_files()
-                )
-                found.setdefault("kernel" if kernel else "kernel or training", []).append(fork)
+            if forks := child.children():
+                found["kernel or training"] = forks
     return found
 
 

@@ -16,7 +16,7 @@ from scipy.special import digamma, polygamma
 from scipy.stats import norm
 from scipy.stats import t as t_distribution
 
-from mibench.compare.conflicts import _holm
+from mibench.compare.conflicts import holm
 from mibench.outputs import BoolArray, FloatArray
 
 TABLES = {
@@ -65,7 +65,7 @@ def judged(each: FloatArray, attacks: int, by_models: bool) -> tuple[BoolArray, 
         np.maximum(2 * t_distribution.sf(np.abs(mean) / np.sqrt(v / seeds), f), sampling)
         for v, f in ((own, free), (moderated, total))
     )
-    return (_holm(plain) <= 0.05) & steady, (_holm(other) <= 0.05) & steady
+    return (holm(plain) <= 0.05) & steady, (holm(other) <= 0.05) & steady
 
 
 def main() -> None:

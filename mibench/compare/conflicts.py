@@ -263,13 +263,14 @@ def significant(
     p = compared["p"].to_numpy()
     known = ~np.isnan(p)
     adjusted = np.full(len(p), np.nan)
-    adjusted[known] = _holm(p[known]) if correction == "holm" else false_discovery_control(p[known])
+    adjusted[known] = holm(p[known]) if correction == "holm" else false_discovery_control(p[known])
     return compared.assign(
         adjusted=adjusted, significant=(adjusted <= alpha) & compared["steady"].to_numpy()
     )
 
 
-def _holm(p: FloatArray) -> FloatArray:
+def holm(p: FloatArray) -> FloatArray:
+    """Return p-values corrected for their number (Holm 1979), in their order."""
     order = np.argsort(p)
     stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     adjusted = np.empty(len(p))
