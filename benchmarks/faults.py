@@ -51,9 +51,9 @@ def environment(folder: Path) -> dict[str, str]:
 
 
 def numbers(file: Path) -> pd.DataFrame:
-    """Return all results but the times."""
+    """Return all results but the times, and the commit, which may come while this runs."""
     found, _ = results.load(file.parents[1] / "executed")
-    return found.drop(columns=["seconds"]).sort_values(
+    return found.drop(columns=["seconds", "git_commit"]).sort_values(
         ["scenario", "seed", "attack"], ignore_index=True
     )
 
@@ -103,7 +103,8 @@ def kills(count: int) -> None:
                     stderr=subprocess.DEVNULL,
                 )
                 while killed.total() < count:
-                    time.sleep(rng.uniform(0.5, 8))
+                    # Long enough to be through the imports, as a rule.
+                    time.sleep(rng.uniform(2, 20))
                     if batch.poll() is not None:
                         break
                     try:
