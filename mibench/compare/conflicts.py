@@ -287,7 +287,8 @@ def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dic
         `possible`, `tested` and `found` comparisons; and `smallest`, the difference that would
         have been found with the given chance by half of those tested, if it were the only one:
         its p-value must pass `alpha` divided by the number of tests. Of several seeds it is that
-        of the t-test or of the sampling error, whichever is larger.
+        of the t-test or of the sampling error, whichever is larger. `least` is the same of the
+        comparison that needs the smallest.
     """
     tested = judged[judged["p"].notna()]
     found = int(judged["significant"].sum())
@@ -296,8 +297,9 @@ def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dic
     for seeds in tested.loc[tested["seeds"] > 1, "seeds"].unique():
         own = t_distribution(seeds - 1)
         factor[tested["seeds"] == seeds] = own.isf(level) + own.ppf(chance)
-    smallest = float(np.median(factor * tested["error"])) if len(tested) else np.nan
-    return {"possible": len(judged), "tested": len(tested), "found": found, "smallest": smallest}
+    needed = factor * tested["error"]
+    smallest = {"smallest": float(needed.median()), "least": float(needed.min())}
+    return {"possible": len(judged), "tested": len(tested), "found": found} | smallest
 
 
 def of_models(seeds: int) -> str:
@@ -309,16 +311,18 @@ def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05
     """Tell in words how many differences there could have been, and how large one had to be."""
     has, of = power(judged, alpha), METRICS[metric]
     # Each ratio of a metric lies between 0 and 1.
+    tested = (
+        f"{has['tested']:,} of {has['possible']:,} comparisons "
+        f"{of_models(int(judged['seeds'].min()))} could be tested, "
+    )
+    if not has["found"] and not has["least"] <= len(of.ratios):
+        return f"{tested}none is significant; none, however large, would have been with 80% chance."
     smallest = (
         f"half of them would have shown a difference of {has['smallest']:.3f} {of.label}"
         if has["smallest"] <= len(of.ratios)
         else "in half of them no difference, however large, would have been found"
     )
-    return (
-        f"{has['tested']:,} of {has['possible']:,} comparisons "
-        f"{of_models(int(judged['seeds'].min()))} could be tested, {has['found']:,} are "
-        f"significant; {smallest} with 80% chance."
-    )
+    return f"{tested}{has['found']:,} are significant; {smallest} with 80% chance."
 
 
 def unstable(results: pd.DataFrame, metric: str = "ma", times: float = 5) -> pd.DataFrame:
