@@ -59,6 +59,8 @@ class Outputs:
         Whether reference model k was trained on the sample.
     distilled_logits : float array, (K, n, C), optional
         Outputs of K models distilled from the model on the same samples.
+    trajectory_logits : float array, (E, n, C), optional
+        Outputs of one model distilled from the model, after each of E numbers of epochs.
     inputs : float array, (n, ...), optional
         The samples themselves.
     copies : mapping of str to Copies
@@ -70,6 +72,7 @@ class Outputs:
     reference_logits: FloatArray | None = None
     reference_in: BoolArray | None = None
     distilled_logits: FloatArray | None = None
+    trajectory_logits: FloatArray | None = None
     inputs: FloatArray | None = None
     copies: Mapping[str, Copies] = field(default_factory=dict)
 
@@ -110,7 +113,9 @@ class Outputs:
         """Return the outputs on a selection of the samples."""
         optional: dict[str, Any] = {
             name: array[:, samples]
-            for name in ("reference_logits", "reference_in", "distilled_logits")
+            for name in (
+                *("reference_logits", "reference_in", "distilled_logits", "trajectory_logits"),
+            )
             if (array := getattr(self, name)) is not None
         }
         if self.inputs is not None:
@@ -148,10 +153,12 @@ class Labelled:
             )
             for kind in outputs[0].copies
         }
+        paths = [o.trajectory_logits for o in outputs if o.trajectory_logits is not None]
         return Labelled(
             Outputs(
                 np.concatenate([o.logits for o in outputs]),
                 np.concatenate([o.labels for o in outputs]),
+                trajectory_logits=np.concatenate(paths, axis=1) if paths else None,
                 copies=copies,
             ),
             np.concatenate([part.is_member for part in parts]),

@@ -429,6 +429,8 @@ def everything(shadows: int = 2, references: int = 16, n: int = 120, a: int = 90
         "reference_probs": softmax(answers(rng, labels, inside), axis=-1),
         "reference_in": inside,
         "distilled_logits": answers(rng, labels, np.repeat(is_member[None], 4, axis=0) / 2),
+        "trajectory_logits": answers(rng, labels, mixed),
+        "shadow_trajectory_logits": answers(rng, labels, np.repeat(shadow_in[:, None], 6, axis=1)),
         "auxiliary_logits": answers(rng, own, nobody),
         "auxiliary_labels": own,
         "auxiliary_reference_logits": answers(rng, own, np.tile(nobody, (references, 1))),

@@ -33,10 +33,12 @@ from mibench.attacks.class_threshold import (
     modified_entropy,
 )
 from mibench.attacks.lira import OfflineLiRA, OnlineLiRA
+from mibench.attacks.loss_threshold import LossThreshold
 from mibench.attacks.ppv import Merlin, Morgan
 from mibench.attacks.quantile import AttackD, AttackP, AttackR, QuantileRegression
 from mibench.attacks.risk_score import RiskScore
 from mibench.attacks.rmia import RMIA, OfflineRMIA
+from mibench.attacks.shadow import ShadowAttack
 from mibench.attacks.shapley import knn_shapley
 from mibench.attacks.thresholds import best_threshold, precise_threshold, rate_threshold, sure_ppv
 from mibench.construction.kernels import blindmi_features, mean_kernel
@@ -47,7 +49,7 @@ from mibench.outputs import Copies, Labelled, Outputs
 from mibench.store import Store
 from mibench.streams import Streams
 from mibench.study import Study
-from mibench.study.checking import check
+from mibench.study.checking import Simulated, check
 from mibench.study.metrics import auc
 
 
@@ -663,6 +665,33 @@ def test_quantile_regression_passes_a_tenth_of_nonmembers_everywhere() -> None:
             part = (low <= x) & (x < low + 0.25)
             reached = (answer.scores[part] >= answer.threshold).mean()
             assert reached == pytest.approx(fpr, abs=0.03)
+
+
+LEARNT_FROM_SHADOWS = [n for n, kind in ATTACKS.items() if issubclass(kind, ShadowAttack)]
+
+
+@pytest.mark.parametrize("name", LEARNT_FROM_SHADOWS)
+def test_a_wanted_fpr_is_kept_on_the_shadows_and_no_more_than_it_must(name: str) -> None:
+    world = Simulated(ATTACKS[name].needs)
+    known, target = world.knowledge(), world.target(np.arange(100) % 2 == 0).outputs
+    plain = attacks.named(name).fit(known)
+    wanted = attacks.named(f"{name}[fpr=0.05]").fit(known)
+    assert isinstance(plain, ShadowAttack) and isinstance(wanted, ShadowAttack)
+    scores = plain.known(known)[~known.shadow.is_member]
+    passed = [(scores >= cut).sum() for cut in [*scores, np.inf]]
+    most = max(count for count in passed if count <= 0.05 * len(scores))
+    assert (scores >= wanted.threshold_).sum() == most
+    assert (wanted.infer(target).scores == plain.infer(target).scores).all()
+
+
+def test_a_wanted_fpr_of_a_shadow_is_that_of_a_target_alike() -> None:
+    """Logits log(p / (1 - p)) of nonmembers are N(0, 1), so that a tenth exceeds Phi^-1(0.9)."""
+    rng, ones = np.random.default_rng(0), np.ones(40_000, dtype=int)
+    is_member = np.arange(40_000) % 2 == 0
+    drawn = rng.normal(2.0 * is_member, 1)
+    shadow = Labelled(Outputs(binary(drawn), ones), is_member)
+    found = LossThreshold(fpr=0.1).fit(Knowledge(shadows=(shadow,)))
+    assert found.threshold_ == pytest.approx(-np.log1p(np.exp(-norm.ppf(0.9))), abs=0.01)
 
 
 def test_what_is_lacking_is_named() -> None:

@@ -28,7 +28,7 @@ from mibench.study.metrics import METRICS
 _DPI = 200
 
 
-_ALONE = frozenset(attacks.NEEDS) - {"shadow", "references", "distilled"}
+_ALONE = frozenset(attacks.NEEDS) - {"shadow", "references", "distilled", "trajectory"}
 # What an auditor has: in words, the needs that it meets, whether the target gives labels only.
 _AUDITORS = (
     ("shadow, reference and distilled models", frozenset(attacks.NEEDS), False),

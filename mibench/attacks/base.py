@@ -27,6 +27,7 @@ NEEDS = {
     "generated": "the target's outputs on generated nonmembers",
     "auxiliary": "the target's outputs on labelled nonmembers of the auditor's own",
     "distilled": "outputs of models distilled from the target",
+    "trajectory": "outputs of a model distilled from the target, as it was distilled",
     "inputs": "the samples themselves",
     "perturbed": "the target's answers on perturbed copies",
     "noisy": "the target's answers on noisy copies",

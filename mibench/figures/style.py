@@ -93,7 +93,7 @@ def _looks(names: tuple[str, ...]) -> dict[str, AttackStyle]:
 
 def _needed(attack: type[Attack]) -> str:
     needs = attack.needs
-    if "distilled" in needs:
+    if needs & {"distilled", "trajectory"}:
         return "distilled models"
     if "references" in needs:
         return "reference models"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -63,6 +64,7 @@ class Signals:
     ):
         self.dataset, self.recipe, self.store, self.device = dataset, recipe, store, device
         self._answered: dict[tuple[str, int, str], Copies] = {}
+        self._students: dict[tuple[str, int], list[Owner]] = {}
         self.streams = Streams(seed=setting.seed, data=dataset.checksum)
         self.roles = split(dataset, self.streams("splits"))
         self.target = self._owner("target", self.roles["members"][None], recipe)
@@ -109,6 +111,32 @@ class Signals:
             teach=teach,
             taught_by=self.target.answers_key,
         )
+
+    def _trajectory(self, teacher: Owner, model: int, samples: IntArray) -> FloatArray:
+        """Return what a model distilled from a teacher's model answers after e epochs, (E, n, C).
+
+        It is trained on the auxiliary samples, once for each e: with a constant learning rate that
+        is the model as it stood after e epochs.
+        """
+        held = teacher.name, model
+        if held not in self._students:
+
+            def teach(samples: IntArray) -> FloatArray:
+                posteriors: FloatArray = softmax(teacher.logits(samples)[model], axis=1)
+                return posteriors
+
+            recipe = training.without_defence(self.recipe)
+            self._students[held] = [
+                self._owner(
+                    "student",
+                    self.roles["auxiliary"][None],
+                    replace(recipe, epochs=epochs),
+                    teach=teach,
+                    taught_by={**teacher.answers_key, "model": model},
+                )
+                for epochs in checkpoints(recipe.epochs)
+            ]
+        return np.concatenate([student.logits(samples) for student in self._students[held]])
 
     @cached_property
     def pool(self) -> IntArray:
@@ -168,6 +196,7 @@ class Signals:
             self.references.logits(samples) if compared else None,
             self.reference_in(samples) if compared else None,
             self.distilled.logits(samples) if "distilled" in needs else None,
+            self._trajectory(self.target, 0, samples) if "trajectory" in needs else None,
             self.dataset.take(samples) if "inputs" in needs else None,
             copies={
                 kind: self._copies(self.target, 0, self.pool, kind).take(_place(self.pool, samples))
@@ -186,6 +215,9 @@ class Signals:
                 Outputs(
                     logits[k],
                     self.dataset.labels[own],
+                    trajectory_logits=(
+                        self._trajectory(self.shadows, k, own) if "trajectory" in needs else None
+                    ),
                     copies={
                         kind: self._copies(self.shadows, k, own, kind)
                         for kind in COPIES
@@ -284,6 +316,11 @@ def _place(pool: IntArray, samples: IntArray) -> IntArray:
     order = np.argsort(pool)
     place: IntArray = order[np.searchsorted(pool, samples, sorter=order)]
     return place
+
+
+def checkpoints(epochs: int) -> list[int]:
+    """Return after how many epochs, of all, a distilled model is asked: 1, 2, 4, ... and all."""
+    return [*(2**i for i in range((epochs - 1).bit_length())), epochs]
 
 
 def halves(samples: IntArray, count: int, rng: np.random.Generator) -> IntArray:

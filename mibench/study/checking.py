@@ -12,7 +12,7 @@ from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, Copies, FloatArray, IntArray, Labelled, Outputs
 from mibench.study.metrics import auc
 
-_CLASSES, _BITS, _REFERENCES, _DISTILLED = 4, 12, 8, 6
+_CLASSES, _BITS, _REFERENCES, _DISTILLED, _STAGES = 4, 12, 8, 6, 5
 _PULL, _NOISE = 2.5, 0.7
 _SAMPLES, _NULLS, _MISSES = 240, 12, 3
 
@@ -65,7 +65,7 @@ class Simulated:
 
     def target(self, is_member: BoolArray, posing: bool = False, others: bool = True) -> Labelled:
         """Return a model's outputs on new samples; if `posing`, all of them are nonmembers."""
-        copies = self.needs & {"perturbed", "noisy"}
+        copies = self.needs & {"perturbed", "noisy", "trajectory"}
         wanted = self.needs & {"references", "distilled", "inputs"} if others else frozenset()
         samples, trained = self._samples(len(is_member)), is_member & (not posing)
         return Labelled(self._outputs(samples, trained, copies | wanted, True), is_member)
@@ -100,7 +100,10 @@ class Simulated:
             given["inputs"] = samples.inputs
         kinds = sorted(wanted & {"perturbed", "noisy"})
         copies = {kind: self._copies(samples, trained) for kind in kinds}
-        return Outputs(self._answers(samples, trained), samples.labels, copies=copies, **given)
+        logits = self._answers(samples, trained)
+        if "trajectory" in wanted:
+            given["trajectory_logits"] = logits + self._rng.normal(0, 1, (_STAGES, *logits.shape))
+        return Outputs(logits, samples.labels, copies=copies, **given)
 
     def _copies(self, samples: _Samples, trained: BoolArray) -> Copies:
         answers = [Outputs(self._answers(samples, trained), samples.labels) for _ in range(10)]

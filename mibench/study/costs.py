@@ -27,4 +27,6 @@ def models(attack: Attack | type[Attack], counts: Mapping[str, Any]) -> int:
         With `shadows`, `references` and `distilled`, as a setting and a row of results have them.
     """
     counted = {"shadow": "shadows", "references": "references", "distilled": "distilled"}
-    return sum(int(counts[counted[need]]) for need in attack.needs if need in counted)
+    trained = sum(int(counts[counted[need]]) for need in attack.needs if need in counted)
+    # One model is distilled from the target, and one from each shadow.
+    return trained + (1 + int(counts["shadows"])) * ("trajectory" in attack.needs)

@@ -38,12 +38,13 @@ _OF_BOTH = {
     ("auxiliary", "references"): "auxiliary_reference_*",
     ("auxiliary", "inputs"): "auxiliary_inputs",
     ("auxiliary", "shadow"): "shadow_auxiliary_*",
+    ("shadow", "trajectory"): "shadow_trajectory_*",
     **{(kind, "shadow"): f"shadow_{kind}_*" for kind in _COPIES},
 }
 _NAME = re.compile(
     "(target|shadow|auxiliary|generated)_(logits|probs|labels)|(target|shadow)_is_member"
-    "|(random|distilled|(auxiliary_)?reference|shadow_auxiliary)_(logits|probs)|reference_in"
-    "|(shadow_)?(perturbed|noisy)_(logits|probs|loss|predicted)|(auxiliary_)?inputs"
+    "|(random|distilled|(auxiliary_)?reference|(shadow_)?trajectory|shadow_auxiliary)_(logits|probs)"
+    "|(shadow_)?(perturbed|noisy)_(logits|probs|loss|predicted)|reference_in|(auxiliary_)?inputs"
 )
 # An AUC of the loss that no model explains: labels or membership are wrong.
 _INVERTED = 0.45
@@ -113,6 +114,8 @@ def check(arrays: Mapping[str, Any], probs: str | None = None, source: str = "th
     target = reader.labelled("target", probs)
     reader.classes, count = target.logits.shape[1], len(target)
     is_member = reader.checked("target_is_member", check_membership, (count,))
+    if reader.has("trajectory"):
+        target = replace(target, trajectory_logits=reader.outputs("trajectory", ("epochs", count)))
     shadows: tuple[Labelled, ...] = ()
     if reader.has("shadow", "is_member", "labels") or twin in reader.left:
         if probs is not None and twin == probs:
@@ -120,7 +123,8 @@ def check(arrays: Mapping[str, Any], probs: str | None = None, source: str = "th
                 f"{source} holds a shadow's arrays, whose outputs are found by writing 'shadow' "
                 f"for 'target' in the name; {probs!r} has no 'target' in it: rename the array"
             )
-        shadows = reader.shadows(twin)
+        path = target.trajectory_logits
+        shadows = reader.shadows(twin, "epochs" if path is None else len(path))
     if reader.has("reference", "in"):
         target = reader.references(target)
     if reader.has("distilled"):
@@ -193,7 +197,7 @@ class _Reader:
         rest = array.shape[1:] if shape is None else shape
         return self.checked(name, check_values, (count, *rest))
 
-    def shadows(self, name: str | None) -> tuple[Labelled, ...]:
+    def shadows(self, name: str | None, epochs: int | str) -> tuple[Labelled, ...]:
         name = name if name in self.left else self._named("shadow")
         several = name in self.left and check_numbers(name, self.left[name]).ndim == 3
         logits = self.outputs("shadow", ("shadows", "samples") if several else ("samples",), name)
@@ -209,9 +213,15 @@ class _Reader:
         is_member = each("shadow_is_member", check_membership)
         copies = self.copies("shadow_", labels, self.axis)
         logits = logits.reshape(-1, *logits.shape[-2:])
+        paths: list[FloatArray | None] = [None] * len(labels)
+        if self.has("shadow_trajectory"):
+            stack = self.outputs("shadow_trajectory", (*self.axis, epochs, count))
+            paths = list(stack.reshape(len(labels), -1, *stack.shape[-2:]))
         return tuple(
-            Labelled(Outputs(own, y, copies=answers), mask)
-            for own, y, answers, mask in zip(logits, labels, copies, is_member, strict=True)
+            Labelled(Outputs(own, y, trajectory_logits=path, copies=answers), mask)
+            for own, y, path, answers, mask in zip(
+                logits, labels, paths, copies, is_member, strict=True
+            )
         )
 
     def references(self, target: Outputs) -> Outputs:

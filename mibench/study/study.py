@@ -22,7 +22,7 @@ from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, IntArray
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
-from mibench.signals.signals import COPIES, Signals
+from mibench.signals.signals import Signals
 from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
@@ -365,7 +365,7 @@ class Study:
         signals, needs = self.signals, attack.needs
         known: dict[str, Any] = {"seed": self._knowledge_seed}
         if "shadow" in needs:
-            known["shadows"] = signals.shadow_outputs(needs & COPIES.keys())
+            known["shadows"] = signals.shadow_outputs(needs)
         if "random" in needs:
             known["random"] = signals.random()
         if "generated" in needs:

@@ -14,6 +14,7 @@ _OWNED = {
     "shadow": "You can train a shadow model: you have samples like the target's.",
     "references": "You can train reference models on the samples to be attacked.",
     "distilled": "You can distil models from the target.",
+    "trajectory": "You can distil models from target and shadow, and stop on the way.",
     "auxiliary": "You have labelled samples that are surely nonmembers.",
 }
 
