@@ -32,8 +32,10 @@ FORMS = (
     *("blindmi_1class[nu=0.5]", "blindmi_1class"),
     *("quantile_regression[form=quantile]", "quantile_regression"),
     *("class_confidence", "class_entropy", "class_modified_entropy"),
-    *("nn_attack[own_network_from=1000000]", "nn_attack"),
+    *("nn_attack[own_network_from=1000000]", "nn_attack", "loss_trajectory", "seqmia"),
 )
+# Of which the form with one shadow model is shown as well.
+ONE_SHADOW = ("nn_attack", "loss_trajectory", "seqmia")
 
 
 def measured(is_member: FloatArray, scores: FloatArray, threshold: float) -> dict[str, float]:
@@ -74,7 +76,7 @@ def main() -> None:
             print(seed, attack.label, file=sys.stderr, flush=True)
             known = study._knowledge(attack)
             target = study.signals.outputs(study.signals.pool, attack.needs)
-            for shadows in (1, 10) if attack.label == "nn_attack" else (10,):
+            for shadows in (1, 10) if attack.label in ONE_SHADOW else (10,):
                 few = Knowledge(
                     known.seed,
                     known.shadows[:shadows],

@@ -24,6 +24,9 @@ from mibench.study.audit import AuditReport
 from mibench.study.metrics import auc
 
 FEW = {"references": 6, "distilled": 2}
+# They need a training that is stopped at several stages, and `train` knows none.
+WITH_STAGES = {name for name, kind in ATTACKS.items() if "trajectory" in kind.needs}
+RUN = set(ATTACKS) - WITH_STAGES
 LIKE = "like the target"
 X, Y = load_digits(return_X_y=True)
 ORDER = np.random.default_rng(0).permutation(len(Y))
@@ -72,12 +75,12 @@ def test_a_full_forest_is_found_out_more_than_a_flat_one(full: AuditReport, tmp_
 
 
 def test_every_attack_runs_and_the_answer_comes_first(full: AuditReport) -> None:
-    assert set(full.table["attack"]) == set(ATTACKS) and not full.left_out
+    assert set(full.table["attack"]) == RUN and full.left_out.keys() == WITH_STAGES
     assert set(full.table["references"]) == {6} and set(full.table["distilled"]) == {2}
     best = full.table.loc[full.table["tpr_at_fpr_1"].idxmax()]
     said = full.answer
     assert f"finds {best['tpr_at_fpr_1']:.1%} of this model's members at 1% false alarms" in said
-    assert best["title"] in said and f"the best of {len(ATTACKS)} attacks" in said
+    assert best["title"] in said and f"the best of {len(RUN)} attacks" in said
     assert str(full).replace("\n", " ").startswith(said)
     assert full._repr_html_().startswith("<p>An attacker with ") and "<table" in full._repr_html_()
 
@@ -114,7 +117,7 @@ def test_a_torch_module_is_trained_anew_and_left_as_it_is(tmp_path: Path) -> Non
     model = adapter_of(small_network()).like(small_network(), *inputs["members"], 0)
     before = {n: v.clone() for n, v in model.state_dict().items()}
     report = mibench.audit_model(model, **inputs, train=LIKE, cache_dir=tmp_path, **FEW)
-    assert set(report.table["attack"]) == set(ATTACKS)
+    assert set(report.table["attack"]) == RUN
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
     assert report.table.set_index("attack").loc["lira_offline", "auc_low"] > 0.5
     other = adapter_of(model).like(model, *inputs["members"], 1)
@@ -211,7 +214,7 @@ def test_another_training_is_not_taken_for_the_one_before() -> None:
 def test_nonmembers_posing_as_members_are_not_told_from_others(cache_dir: Path) -> None:
     model = forest(*part(1000, 1200), 0)
     report = audited(model, cache_dir, train=LIKE)
-    assert set(report.table["attack"]) == set(ATTACKS)
+    assert set(report.table["attack"]) == RUN
     for a in report.attacked:
         # 29 attacks, most of which agree: beyond 3.5 standard errors none is by chance.
         assert abs(auc(a.inference.scores, a.is_member).value - 0.5) < 3.5 * np.sqrt(1 / 600), a

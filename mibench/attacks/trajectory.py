@@ -55,8 +55,8 @@ class SeqMIA(ShadowAttack):
     source = "Li et al. 2024"
     needs = frozenset({"shadow", "trajectory"})
 
-    hidden: Count = 50
-    epochs: Count = 30
+    hidden: Count = 16
+    epochs: Count = 10
 
     def learn(self, knowledge: Knowledge) -> float:
         """Train the network on the shadow models' sequences."""
@@ -122,7 +122,7 @@ def _trained(
     with torch.random.fork_rng([]), cpu_threads(1):
         torch.manual_seed(seed)
         network = Recurrent().double()
-        steps = torch.optim.Adam(network.parameters(), lr=3e-3)
+        steps = torch.optim.Adam(network.parameters(), lr=0.01)
         for _ in range(epochs):
             for batch in torch.randperm(len(sequences)).split(100):
                 wanted = torch.from_numpy(is_member[batch])
