@@ -5,7 +5,6 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import rankdata
 
 from mibench.attacks.base import Knowledge, register
 from mibench.attacks.reference import Others, ReferenceAttack, references_of
@@ -127,10 +126,15 @@ class OfflineRMIA(RMIA):
             self.a_ = max(tried, key=lambda a: self._order(a, stand_ins))
 
     def _order(self, a: float, stand_ins: Others) -> float:
-        """Return what the AUC of attacks on stand-ins grows with: the sum of members' ranks."""
+        """Return twice the pairs in which a stand-in's member scores above a nonmember.
+
+        Which is what its AUC counts; of equal scores half.
+        """
         self.a_ = a
-        ranks = rankdata(self.score(stand_ins.values, stand_ins))
-        return float(ranks[stand_ins.trained_on.ravel()].sum())
+        scores, seen = self.score(stand_ins.values, stand_ins), stand_ins.trained_on
+        members, nonmembers = np.sort(scores[seen]), np.sort(scores[~seen])
+        counts = [np.searchsorted(nonmembers, members, side).sum() for side in ("left", "right")]
+        return float(sum(counts))
 
     def evidence(self, others: Others) -> FloatArray:
         """Return p(.) as estimated from the out-models alone."""
