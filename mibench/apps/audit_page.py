@@ -52,7 +52,7 @@ def _found(report: AuditReport) -> Iterator[Table]:
         "threshold of 1% false alarms among all; AUC within the class; 95% intervals."
     )
     yield as_table(caption, classes, folded=len(classes) > _FEW)
-    risk = report.risk[report.risk["is_member"]].drop(columns="is_member")
+    risk = report.risk[report.risk["is_member"]].drop(columns=["is_member", "score"])
     most = risk.sort_values(["false_alarms", "found_by"], ascending=[True, False], kind="stable")
     caption = (
         f"The {min(_FEW, len(most))} members most at risk, counted from 0 in the order given: the "

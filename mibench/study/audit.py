@@ -131,7 +131,10 @@ class AuditReport:
         rates = np.full((len(self.attacked), len(self.target)), np.nan)
         for row, a in zip(rates, self.ranked, strict=True):
             row[a.samples] = risk.false_alarms(a.inference.scores, a.is_member)
-        return risk.per_sample(rates, self.target.outputs.labels, self.target.is_member)
+        best = self.ranked[0]
+        scores = np.full(len(self.target), np.nan)
+        scores[best.samples] = best.inference.scores
+        return risk.per_sample(scores, rates, self.target.outputs.labels, self.target.is_member)
 
     def slices(self, by: ArrayLike | None = None) -> pd.DataFrame:
         """Return how exposed each class is, or each slice of :func:`mibench.study.risk.slices`."""

@@ -23,11 +23,15 @@ def false_alarms(scores: FloatArray, is_member: BoolArray) -> FloatArray:
     return (len(nonmembers) - np.searchsorted(nonmembers, scores)) / len(nonmembers)
 
 
-def per_sample(rates: FloatArray, labels: IntArray, is_member: BoolArray) -> pd.DataFrame:
+def per_sample(
+    scores: FloatArray, rates: FloatArray, labels: IntArray, is_member: BoolArray
+) -> pd.DataFrame:
     """Return a row for each sample.
 
     Parameters
     ----------
+    scores : float array, (n,)
+        Of the best attack.
     rates : float array, (A, n)
         :func:`false_alarms` of each attack, the best one first; NaN where an attack left out the
         sample.
@@ -37,14 +41,15 @@ def per_sample(rates: FloatArray, labels: IntArray, is_member: BoolArray) -> pd.
     Returns
     -------
     DataFrame
-        `sample`, `label`, `is_member`, `false_alarms` of the best attack, and how many attacks
-        call it a member at 1% false alarms, `found_by`.
+        `sample`, `label`, `is_member`, `score` and `false_alarms` of the best attack, and how many
+        attacks call it a member at 1% false alarms, `found_by`.
     """
     return pd.DataFrame(
         {
             "sample": np.arange(len(labels)),
             "label": labels,
             "is_member": is_member,
+            "score": scores,
             "false_alarms": rates[0],
             "found_by": (rates <= FPR).sum(axis=0),
         }
@@ -83,7 +88,11 @@ def slices(risk: pd.DataFrame, by: ArrayLike | None = None) -> pd.DataFrame:
         found = metrics.proportion(int((rate[mask] <= FPR).sum()), int(mask.sum()))
         called = metrics.proportion(int((rate[~mask] <= FPR).sum()), int((~mask).sum()))
         both = mask.any() and not mask.all()
-        auc = metrics.auc(-rate, mask) if both else metrics.Estimate(np.nan, np.nan, np.nan)
+        auc = (
+            metrics.auc(part["score"].to_numpy(), mask)
+            if both
+            else metrics.Estimate(np.nan, np.nan, np.nan)
+        )
         measured = metrics.as_columns({"found": found, "called": called, "auc": auc})
         rows.append({"slice": name, "members": mask.sum(), "nonmembers": (~mask).sum(), **measured})
     return pd.DataFrame(rows)
