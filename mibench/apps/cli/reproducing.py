@@ -34,7 +34,12 @@ def reproduce_published(file: Path, dataset: str, as_json: bool) -> None:
         "as printed and counted right:\n"
     )
     columns = ["recall", "fpr", "ma", "auc", "printed", "counted"]
-    numbers = made.overview.set_index("title")[columns].map("{:.3f}".format).replace("nan", "-")
+    numbers = (
+        made.overview.reset_index()
+        .set_index("title")[columns]
+        .map("{:.3f}".format)
+        .replace("nan", "-")
+    )
     head = ("attack", "recall", "FPR", "MA", "AUC", "MA, printed", "counted")
     echo_table([head, *numbers.itertuples()], "<>>>>>")
     click.echo()
