@@ -10,7 +10,7 @@ import click
 from mibench.apps.cli.base import echo_table, echo_wrapped, main, many
 
 # Needs that cost the auditor something; inputs made up by himself he always has.
-_OWNED = {
+OWNED = {
     "shadow": "You can train a shadow model: you have samples like the target's.",
     "references": "You can train reference models on the samples to be attacked.",
     "distilled": "You can distil models from the target.",
@@ -39,7 +39,7 @@ correction_option = click.option(
 
 
 def _owned_options(command: Any) -> Any:
-    for name, meaning in reversed(_OWNED.items()):
+    for name, meaning in reversed(OWNED.items()):
         command = click.option(f"--{name}", is_flag=True, help=meaning)(command)
     return command
 
@@ -73,7 +73,7 @@ def advise_attack(
     from mibench.compare import advice
     from mibench.study import results
 
-    given = [need for need in attacks.NEEDS if need not in _OWNED or owned[need]]
+    given = [need for need in attacks.NEEDS if need not in OWNED or owned[need]]
     names = advice.allowed(given, labels_only, queries)
     table = advice.advise(
         *results.load(folder, dataset), given, labels_only, queries, metric, correction

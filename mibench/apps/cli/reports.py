@@ -62,18 +62,30 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> No
     type=click.Path(path_type=Path, dir_okay=False),
     help="The page to write.",
 )
+@click.option(
+    "--site",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a leaderboard to sort and filter there instead.",
+)
 @dataset_option
-def write_report(folder: Path, out: Path, dataset: str | None) -> None:
+def write_report(folder: Path, out: Path, site: Path | None, dataset: str | None) -> None:
     """Write one HTML page of all results, which can be mailed.
 
-    It needs nothing beside it.
-    Tables, figures with captions and alternative texts, parameters and versions.
+    It needs nothing beside it. Tables, figures with captions and alternative texts, parameters
+    and versions. With --site a leaderboard: attacks by scenario and by what the attacker has, the
+    published numbers beside ours, and the command that makes each number again.
     """
     import matplotlib.pyplot as plt
 
     from mibench.apps import report
     from mibench.study import results
 
+    if site is not None:
+        from mibench.apps.site import write
+
+        click.echo(f"the site is {write(results.load(folder, dataset)[0], site)}")
+        return
     plt.switch_backend("agg")
     report.write(*results.load(folder, dataset), results.load_pool(folder, dataset), out)
     click.echo(f"the report is {out}")
