@@ -82,6 +82,8 @@ def test_what_attack_networks_see() -> None:
     outputs = Outputs(logits, np.array([3, 1]))
     seen = {kind: kind().features(outputs) for kind in NETWORKS}
     assert seen[NNAttack] == pytest.approx(np.array([[0.4, 0.3, 0.2, 0.1], [0.7, 0.15, 0.1, 0.05]]))
+    assert NNAttack().own_features(outputs)[:, 0] == pytest.approx([0.3, 0.1])
+    assert NNAttack().own_features(outputs)[:, 1:] == pytest.approx(seen[NNAttack])
     assert seen[Top3NN] == pytest.approx(np.array([[0.4, 0.3, 0.2], [0.7, 0.15, 0.1]]))
     assert seen[Top2True] == pytest.approx(np.array([[0.3, 0.4, 0.3], [0.1, 0.7, 0.15]]))
 

@@ -48,9 +48,9 @@ class AttackNetwork(ShadowAttack):
 class NNAttack(AttackNetwork):
     """Attack network on the whole posterior vector, sorted.
 
-    A class with enough shadow samples has a network of its own (Shokri et al.); the others share
-    that of all samples (Salem et al. 2019, adversary 2), since of few samples a network learns
-    nothing.
+    A class with enough shadow samples has a network of its own (Shokri et al.), which is given p_y
+    as well; the others share that of all samples (Salem et al. 2019, adversary 2), since of few
+    samples a network learns nothing.
 
     References
     ----------
@@ -73,7 +73,7 @@ class NNAttack(AttackNetwork):
         """Train the network of all classes and those of single classes."""
         threshold = super().learn(knowledge)
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
-        features, self.own_ = self.features(shadow), {}
+        features, self.own_ = self.own_features(shadow), {}
         for label in np.unique(shadow.labels):
             own = shadow.labels == label
             if min((own & is_member).sum(), (own & ~is_member).sum()) >= self.own_network_from:
@@ -82,7 +82,7 @@ class NNAttack(AttackNetwork):
 
     def score(self, outputs: Outputs) -> FloatArray:
         """Return the probability of member that the network of the sample's class gives."""
-        features, scores = self.features(outputs), super().score(outputs)
+        features, scores = self.own_features(outputs), super().score(outputs)
         for label, network in self.own_.items():
             if (own := outputs.labels == label).any():
                 scores[own] = network.predict_proba(features[own])[:, 1]
@@ -91,6 +91,11 @@ class NNAttack(AttackNetwork):
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the sorted posteriors, (n, C)."""
         return outputs.sorted_probs
+
+    def own_features(self, outputs: Outputs) -> FloatArray:
+        """Return what a class's own network sees: p_y and the sorted posteriors, (n, 1 + C)."""
+        # The paper's vector is unsorted, in which p_y has the same place in all samples of a class.
+        return np.column_stack([outputs.true_probs, outputs.sorted_probs])
 
 
 @register

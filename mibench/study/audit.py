@@ -37,6 +37,7 @@ _MEANS = {
     "shadow": "shadow models",
     "references": "reference models",
     "distilled": "distilled models",
+    "trajectory": "distilled models at several stages",
     "auxiliary": "nonmembers of its own",
 }
 _DEFAULT = Setting()
