@@ -308,14 +308,27 @@ def audit_model(
     MIBenchError
         If anything is not what it should be; the sentence names it.
     """
-    numbers = {"shadows": shadows, "references": references, "distilled": distilled}
-    setting = Setting.read({"seed": seed, **numbers})
+    numbers = {"shadows": shadows, "references": references, "distilled": distilled, "seed": seed}
+    return _run(asked(model, members, nonmembers, population, train, cache_dir, **numbers), seed)
+
+
+def asked(
+    model: Any,
+    members: tuple[Any, Any],
+    nonmembers: tuple[Any, Any],
+    population: tuple[Any, Any] | None,
+    train: Train | str | None,
+    cache_dir: str | Path | None,
+    **numbers: int,
+) -> Given:
+    """Return what :func:`audit_model` has from a model before any attack."""
+    setting = Setting.read(numbers)
     store = Store(Place.read({"cache_dir": cache_dir}).cache_dir)
     samples = {"members": members, "nonmembers": nonmembers}
     samples |= {} if population is None else {"population": population}
     own = Own(model, samples, train, setting, store)
     given = check(own.arrays())
-    return _run(replace(given, notes=(*own.notes, *given.notes)), seed)
+    return replace(given, notes=(*own.notes, *given.notes))
 
 
 def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> AuditReport:
@@ -348,7 +361,7 @@ def read(path: str | Path, probs: str | None = None) -> Given:
 
 def _run(given: Given, seed: int) -> AuditReport:
     Setting.read({"seed": seed})
-    described = {"seed": seed, **_described(given), **provenance()}
+    about = {"seed": seed, **described(given), **provenance()}
     attacks, outputs = parse("all"), given.target.outputs
     streams = Streams(seed=seed, data=given.sha256)
     knowledge = replace(given.knowledge, seed=streams.seed("attacks"))
@@ -382,10 +395,10 @@ def _run(given: Given, seed: int) -> AuditReport:
             continue
         seconds = time.perf_counter() - began
         attacked.append(Audited(attack, samples, inference, is_member, measured, proven, seconds))
-    return AuditReport(attacked, left_out, described, plain, given.notes)
+    return AuditReport(attacked, left_out, about, plain, given.notes)
 
 
-def _described(given: Given) -> dict[str, Any]:
+def described(given: Given) -> dict[str, Any]:
     """Return what a study's rows say of its models, by the same names."""
     outputs, is_member = given.target.outputs, given.target.is_member
     right = outputs.predicted == outputs.labels
