@@ -140,7 +140,7 @@ def test_command(
     given = ["reproduce", "file.npz", "--dataset", "Location30"]
     said = CliRunner().invoke(main, given)
     assert said.exit_code == 0 and max(map(len, said.output.splitlines())) <= 80
-    assert "Class mod. entropy" in said.stdout and "0.422    0.575" in said.stdout
+    assert "Class mod. entropy" in said.stdout and "0.422  0.575" in said.stdout
     found = json.loads(CliRunner().invoke(main, [*given, "--json"]).stdout)
     assert found.keys() == {"groups", "results"} and len(found["groups"]) == 100
     assert found["groups"][0].keys() == {
@@ -228,13 +228,6 @@ def test_ours_beside_theirs() -> None:
     assert len(same) == len(known) and (same["ours"] == same["theirs"]).all()
     found = published.correlations(same)["correlation"].dropna()
     assert len(found) > 30 and found.to_numpy() == pytest.approx(1)
-    effects = published.effects(same)
-    assert effects["sign"].all() and effects["ours"].to_numpy() == pytest.approx(effects["theirs"])
-    # The published effect of the distance on images, of the right sign and size.
-    at = effects.sort_index().loc[("CIFAR100", "class_modified_entropy")]["theirs"]
-    assert at.abs().idxmax() == "distance" and at["distance"] == pytest.approx(0.105, abs=0.005)
-    few = same[same["scenario"].isin(["ES01", "ES02"])]
-    assert published.effects(few).empty and "sign" in published.effects(few)
     levels = published.by_level(ours(0))
     assert set(levels["source"]) == {"Fig. 14", "Fig. 15", "Table IX"}
     drawn = scatter(same)

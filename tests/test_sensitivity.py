@@ -54,7 +54,9 @@ def test_each_verdict_is_that_of_the_effects_put_in() -> None:
         assert distance[f"size_{way}"].to_dict() == pytest.approx(wanted)
     assert (table.loc[table["question"] != "RQ2", "holds"] == "under neither").all()
     assert list(table["question"].unique()) == ["RQ1", "RQ2", "RQ3", "RQ4"]
-    assert "1 under both" in in_words(table)[1] and "1 raise it" in in_words(table)[1]
+    assert "of 5 trained models, 1 under both" in in_words(table)[1]
+    assert "1 raise it" in in_words(table)[1]
+    assert "of this trained model, " in in_words(sensitivity(made(0).query("seed == 0")))[1]
 
 
 def test_errors_are_the_larger_of_sampling_and_seeds() -> None:

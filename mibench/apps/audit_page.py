@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mibench import figures
-from mibench.apps.report import Section, Table, as_table, images, write_page
+from mibench.apps.report import Section, Table, as_table, images, render
 from mibench.study.audit import AuditReport
 
 # Rows that are read at a glance; a longer table is folded, of samples no more are shown.
@@ -23,7 +23,8 @@ def write(report: AuditReport, path: str | Path) -> None:
     MIBenchError
         If the page cannot be written.
     """
-    write_page(path, "MIBench: audit of a model", list(_sections(report)))
+    title = "MIBench: audit of a model"
+    render(Path(path), "report.html.jinja", title=title, sections=list(_sections(report)))
 
 
 def _sections(report: AuditReport) -> Iterator[Section]:

@@ -9,6 +9,7 @@ import base64
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib.pyplot as plt
@@ -88,11 +89,12 @@ def write(
         If the page cannot be written.
     """
     sections = _sections(results, answers, pools)
-    write_page(path, "MIBench: results of membership inference attacks", sections)
+    title = "MIBench: results of membership inference attacks"
+    render(Path(path), "report.html.jinja", title=title, sections=sections)
 
 
-def write_page(path: str | Path, title: str, sections: list[Section]) -> None:
-    """Write a page of these sections, or raise MIBenchError where it cannot be written."""
+def render(path: Path, template: str, **values: Any) -> None:
+    """Write a page by a template of this folder, or raise MIBenchError where it cannot be."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mibench", "apps"),
         autoescape=True,
@@ -100,9 +102,7 @@ def write_page(path: str | Path, title: str, sections: list[Section]) -> None:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    template = environment.get_template("report.html.jinja")
-    page = template.render(title=title, sections=sections)
-    path = Path(path)
+    page = environment.get_template(template).render(values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -133,7 +133,7 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame)
     further = {"Whole pools": figures.of_pools(pools), "Defences": figures.defended(results)}
     drawn = [Section(head, pictures=tuple(images(made))) for head, made in further.items()]
     drawn = [section for section in drawn if section.pictures]
-    return [lead, *use, *parts, *drawn, _made_with(results)]
+    return [lead, *use, *parts, *drawn, made_with(results)]
 
 
 def _trust(results: pd.DataFrame) -> Iterator[str]:
@@ -230,7 +230,7 @@ def images(drawn: Iterable[tuple[str, figures.Picture]]) -> Iterator[Image]:
         yield Image(data, figure.caption, figure.alt)
 
 
-def _made_with(results: pd.DataFrame) -> Section:
+def made_with(results: pd.DataFrame) -> Section:
     """Return each setting's parameters and versions: what does not hang on scenario and attack."""
     known = {*tables.identity(results), "data_sha256"} - {"dataset", "scenario", "attack"}
     columns = [

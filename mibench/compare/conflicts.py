@@ -8,6 +8,7 @@ differences are significant after correction for the number of comparisons.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import combinations, product
 from typing import Any
 
@@ -35,6 +36,7 @@ _COLUMNS = (
     "factor",
     *(f"{lead}{bound}" for lead in ("lead", "other_lead") for bound in ("", "_low", "_high")),
     "strength",
+    "p",
 )
 
 
@@ -287,7 +289,8 @@ def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dic
         `possible`, `tested` and `found` comparisons; and `smallest`, the difference that would
         have been found with the given chance by half of those tested, if it were the only one:
         its p-value must pass `alpha` divided by the number of tests. Of several seeds it is that
-        of the t-test or of the sampling error, whichever is larger.
+        of the t-test or of the sampling error, whichever is larger. `least` is the same of the
+        comparison that needs the smallest.
     """
     tested = judged[judged["p"].notna()]
     found = int(judged["significant"].sum())
@@ -296,8 +299,9 @@ def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dic
     for seeds in tested.loc[tested["seeds"] > 1, "seeds"].unique():
         own = t_distribution(seeds - 1)
         factor[tested["seeds"] == seeds] = own.isf(level) + own.ppf(chance)
-    smallest = float(np.median(factor * tested["error"])) if len(tested) else np.nan
-    return {"possible": len(judged), "tested": len(tested), "found": found, "smallest": smallest}
+    needed = factor * tested["error"]
+    smallest = {"smallest": float(needed.median()), "least": float(needed.min())}
+    return {"possible": len(judged), "tested": len(tested), "found": found} | smallest
 
 
 def of_models(seeds: int) -> str:
@@ -309,16 +313,18 @@ def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05
     """Tell in words how many differences there could have been, and how large one had to be."""
     has, of = power(judged, alpha), METRICS[metric]
     # Each ratio of a metric lies between 0 and 1.
+    tested = (
+        f"{has['tested']:,} of {has['possible']:,} comparisons "
+        f"{of_models(int(judged['seeds'].min()))} could be tested, "
+    )
+    if not has["found"] and not has["least"] <= len(of.ratios):
+        return f"{tested}none is significant; none, however large, would have been with 80% chance."
     smallest = (
         f"half of them would have shown a difference of {has['smallest']:.3f} {of.label}"
         if has["smallest"] <= len(of.ratios)
         else "in half of them no difference, however large, would have been found"
     )
-    return (
-        f"{has['tested']:,} of {has['possible']:,} comparisons "
-        f"{of_models(int(judged['seeds'].min()))} could be tested, {has['found']:,} are "
-        f"significant; {smallest} with 80% chance."
-    )
+    return f"{tested}{has['found']:,} are significant; {smallest} with 80% chance."
 
 
 def unstable(results: pd.DataFrame, metric: str = "ma", times: float = 5) -> pd.DataFrame:
@@ -354,21 +360,30 @@ def unstable(results: pd.DataFrame, metric: str = "ma", times: float = 5) -> pd.
     return table.sort_values("ratio", ascending=False, ignore_index=True)
 
 
-def find(judged: pd.DataFrame) -> pd.DataFrame:
+def find(judged: pd.DataFrame, correction: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
     """Find the pairs of scenarios, alike but for one or two factors, in which an order flips.
+
+    A conflict needs both differences, so that its p-value is the larger of theirs (Berger 1982).
+    Where no difference is false no conflict is, so with ``"holm"`` the differences' correction is
+    the conflicts' too. With ``"bh"`` it is not: few of the differences found are false, but
+    nearly every conflict would be if the order never turned. There the conflicts are a family of
+    their own, of all pairs of attacks and of scenarios that could have shown one.
 
     Parameters
     ----------
     judged : DataFrame
         Rows of :func:`significant`.
+    correction : str
+    alpha : float
+        What they were judged by.
 
     Returns
     -------
     DataFrame
         One row per conflict: `attack` leads `other` in `scenario` and `other` leads `attack` in
         `other_scenario`; `type` 1 where the scenarios differ in one factor, 2 where in two;
-        `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`; and
-        `strength`, the smaller of both leads. The strongest come first.
+        `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`;
+        `strength`, the smaller of both leads; and `p`. The strongest come first.
     """
     setting = setting_of(judged)
     sure = judged[judged["significant"]]
@@ -395,9 +410,16 @@ def find(judged: pd.DataFrame) -> pd.DataFrame:
                         "other_lead_low": -b["high"],
                         "other_lead_high": -b["low"],
                         "strength": min(a["difference"], -b["difference"]),
+                        "p": max(a["p"], b["p"]),
                     }
                 )
     found = pd.DataFrame(rows, columns=[*setting, *_COLUMNS])
+    if correction == "bh" and len(found):
+        each = judged.groupby([*setting, "attack", "other"], dropna=False)
+        possible = sum(_near(str(p["dataset"].iloc[0]), tuple(p["scenario"])) for _, p in each)
+        p = np.ones(possible)
+        p[: len(found)] = found["p"]
+        found = found[false_discovery_control(p)[: len(found)] <= alpha]
     return found.sort_values("strength", ascending=False, ignore_index=True, kind="stable")
 
 
@@ -405,6 +427,12 @@ def _changed(dataset: str, a: str, b: str) -> list[str]:
     """Return the factors in which two scenarios of a dataset differ."""
     one, two = scenarios.find(a, dataset), scenarios.find(b, dataset)
     return [factor for factor in scenarios.FACTORS if getattr(one, factor) != getattr(two, factor)]
+
+
+@cache
+def _near(dataset: str, among: tuple[str, ...]) -> int:
+    """Return how many pairs of scenarios differ in one factor or two."""
+    return sum(len(_changed(dataset, a, b)) in (1, 2) for a, b in combinations(among, 2))
 
 
 def counts(found: pd.DataFrame) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Ours beside the published: numbers by scenario, effects of the factors, the three best attacks.
+"""Ours beside the published: numbers by scenario and by level, the three best attacks.
 
 A comparison, not a target: nothing is tuned toward it. How the published target datasets were made
 is known (:mod:`mibench.compare.record`); the networks, their training and the samples differ.
@@ -41,7 +41,6 @@ _STEMS = {
     "distillation": "distillation",
 }
 ATTACKS = tuple(dict.fromkeys(_STEMS.values()))
-_FACTORS = ["distribution", "distance", "differential_distance", "withheld_ratio"]
 _PLACES = ("first", "second", "third")
 
 
@@ -146,44 +145,6 @@ def correlations(compared: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame.from_dict(found, orient="index").rename_axis(
         ["dataset", "metric", "attack"]
     )
-
-
-def effects(compared: pd.DataFrame) -> pd.DataFrame:
-    """Return how much each factor changes MA, in the published results and in ours.
-
-    A linear model of MA, by dataset and attack, of the scenarios that both have: the factor's
-    lowest against its highest level (of the distribution: normal against uniform and against
-    bernoulli), the other factors held. Attacks with values in fewer than 20 scenarios are left out.
-
-    Returns
-    -------
-    DataFrame
-        `theirs`, `ours`, whether the `sign` is the same, and the `caveat`, by dataset, attack and
-        factor.
-    """
-    found = {}
-    rows = compared[compared["metric"] == "ma"]
-    for (dataset, attack), own in rows.groupby(["dataset", "attack"], sort=False):
-        if len(own) < 20:
-            continue
-        design = pd.DataFrame({"normal": 1.0}, index=own.index)
-        for shape in ("uniform", "bernoulli"):
-            design[shape] = (own["distribution"] == shape).astype(float)
-        for factor in _FACTORS[1:]:
-            ends = own[factor].min(), own[factor].max()
-            design[factor] = (own[factor] - ends[0]) / ((ends[1] - ends[0]) or 1)
-        fitted = np.linalg.lstsq(design, own[["theirs", "ours"]], rcond=None)[0]
-        for factor, (published, here) in zip(design.columns[1:], fitted[1:], strict=True):
-            found[dataset, attack, factor] = {
-                "theirs": published,
-                "ours": here,
-                "sign": bool(published * here > 0),
-                "caveat": own["caveat"].iloc[0],
-            }
-    named = pd.MultiIndex.from_tuples(found, names=["dataset", "attack", "factor"])
-    # Named even where no attack has values enough.
-    columns = ["theirs", "ours", "sign", "caveat"]
-    return pd.DataFrame(list(found.values()), index=named, columns=columns)
 
 
 def by_level(results: pd.DataFrame) -> pd.DataFrame:

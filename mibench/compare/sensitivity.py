@@ -10,6 +10,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control, norm
 from scipy.stats import t as t_distribution
 
+from mibench.compare.conflicts import of_models
 from mibench.compare.effects import change
 from mibench.errors import MIBenchError
 from mibench.scenarios import FACTORS, RESEARCH_QUESTIONS
@@ -43,9 +44,9 @@ def sensitivity(
     -------
     DataFrame
         One row per factor and attack: `question`, `factor`, `attack`, `title`; of each value of
-        `way` the columns `size_`, `error_` (standard error) and `sure_` with its name; and `holds`:
-        "under both", "under groups only", "under neither", "with opposite signs", or
-        "not measured under both". Factors of one level are left out.
+        `way` the columns `size_`, `error_` (standard error) and `sure_` with its name; `seeds`, of
+        the way with fewer; and `holds`: "under both", "under groups only", "under neither", "with
+        opposite signs", or "not measured under both". Factors of one level are left out.
 
     Raises
     ------
@@ -67,6 +68,7 @@ def sensitivity(
         raise MIBenchError("no factor has two levels among the results; run RQ1 to RQ4")
     found["sure"] = false_discovery_control(found["p"]) < alpha
     titles = dict(zip(rows["attack"], rows["title"], strict=True))
+    seeds = int(rows.groupby(way)["seed"].nunique().min())
     measured: dict[Any, dict[Any, Any]] = {
         (row["factor"], row["attack"], row["way"]): row for row in found.to_dict("records")
     }
@@ -79,7 +81,7 @@ def sensitivity(
             continue
         row = {"question": question, "factor": factor, "attack": attack, "title": titles[attack]}
         row |= {f"{c}_{w}": e[c] if e else np.nan for w, e in pair.items() for c in _COLUMNS}
-        table.append(row | {"holds": _verdict(pair)})
+        table.append(row | {"seeds": seeds, "holds": _verdict(pair)})
     return pd.DataFrame(table)
 
 
@@ -93,7 +95,7 @@ def in_words(table: pd.DataFrame) -> list[str]:
         up = f"; of those under both {(size > 0).sum()} raise it" if len(size) else ""
         said.append(
             f"{question}, {str(factor).replace('_', ' ')}: sure effects on the MA of {len(rows)} "
-            f"attacks, {listed}{up}."
+            f"attacks {of_models(int(rows['seeds'].min()))}, {listed}{up}."
         )
     return said
 

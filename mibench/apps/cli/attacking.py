@@ -74,7 +74,7 @@ def _echo_metrics(row: dict[Any, Any]) -> None:
 def audit_outputs(
     file: Path, probs: str | None, seed: int, out: Path | None, html: Path | None, place: Place
 ) -> None:
-    """Attack a model that was trained elsewhere, from its outputs in FILE (.npz).
+    """Attack a model trained elsewhere, from its outputs in FILE.
 
     FILE holds target_probs or target_logits (n, C), target_labels (n,) and target_is_member (n,),
     which is used for scoring only. Outputs of shadow, reference and distilled models, on auxiliary
