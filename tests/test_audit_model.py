@@ -29,6 +29,7 @@ from mibench.signals.own import Own, _Space
 from mibench.store import Store
 from mibench.study.audit import AuditReport
 from mibench.study.epsilon import bounds
+from mibench.study.given import Given, check
 from mibench.study.metrics import auc
 
 FEW = {"references": 6, "distilled": 2}
@@ -196,9 +197,9 @@ def test_a_gradient_boosting_runs_and_is_trained_anew(tmp_path: Path) -> None:
     assert (posteriors[:, 9] == 0).all() and posteriors.sum(axis=1) == pytest.approx(np.ones(200))
 
 
-def own(train: Any, folder: Path, population: Any = POPULATION) -> Own:
+def own(train: Any, folder: Path, population: Any = POPULATION, **numbers: int) -> Own:
     samples = {"members": MEMBERS, "nonmembers": NONMEMBERS, "population": population}
-    return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW), Store(folder))
+    return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW | numbers), Store(folder))
 
 
 def test_a_killed_audit_continues_and_trains_only_what_is_missing(tmp_path: Path) -> None:
@@ -422,18 +423,25 @@ def test_models_whose_training_diverged_are_left_out_and_counted(tmp_path: Path)
 
         return train
 
+    def checked(folder: str, train: Any, **numbers: int) -> Given:
+        return check(own(train, tmp_path / folder, **numbers).arrays())
+
     # A shadow of two, a reference of eight, both distilled models.
-    given = {"shadows": 2, "references": 8, "distilled": 2}
-    report = audited(forest(*MEMBERS, 0), tmp_path, train=diverging(1, 4, 10, 11), **given)
+    numbers = {"shadows": 2, "references": 8, "distilled": 2}
+    given = checked("several", diverging(1, 4, 10, 11), **numbers)
     assert {
         f"{name}_logits has NaN or infinity in {count} models, left out"
         for name, count in (("shadow", "1 of 2"), ("reference", "1 of 8"), ("distilled", "2 of 2"))
-    } <= set(report.notes)
-    assert set(report.left_out) == {a for a in ATTACKS if "distilled" in ATTACKS[a].needs}
-    assert set(report.table["references"]) == {7} and set(report.table["shadows"]) == {1}
-    alone = audited(forest(*MEMBERS, 0), tmp_path / "alone", train=diverging(0))
+    } <= set(given.notes)
+    outputs, auxiliary = given.target.outputs, given.knowledge.auxiliary
+    assert outputs.reference_logits is not None and len(outputs.reference_logits) == 7
+    assert auxiliary is not None and auxiliary.reference_logits is not None
+    assert len(auxiliary.reference_logits) == 7 and outputs.distilled_logits is None
+    assert len(given.knowledge.shadows) == len(given.knowledge.shadow_auxiliary) == 1
+    alone = checked("alone", diverging(0))
     assert "shadow_logits has NaN or infinity in 1 of 1 models, left out" in alone.notes
-    assert set(alone.left_out) == {a for a in ATTACKS if "shadow" in ATTACKS[a].needs}
+    lacking = {name for name, kind in ATTACKS.items() if alone.lacking(kind())}
+    assert lacking == {name for name, kind in ATTACKS.items() if "shadow" in kind.needs}
 
 
 def test_what_makes_an_audit_doubtful_is_said(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ _MEANS = {
     "references": "reference models",
     "distilled": "distilled models",
     "auxiliary": "nonmembers of its own",
+    "generated": "nonmembers generated from its own",
 }
 _DEFAULT = Setting()
 

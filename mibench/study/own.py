@@ -102,7 +102,7 @@ class Asked(Signals):
     def difficulty(self, samples: IntArray) -> NDArray[np.float64]:
         """Return the mean loss of the reference models that did not see a sample, (n,)."""
         outputs = self.outputs(samples, {"references"})
-        assert outputs.reference_logits is not None
+        assert outputs.reference_logits is not None and outputs.reference_in is not None
         losses = cross_entropy(outputs.reference_logits, outputs.labels)
         return np.ma.masked_array(losses, outputs.reference_in).mean(axis=0).filled(np.nan)
 
