@@ -42,7 +42,9 @@ def locked() -> list[Requirement]:
 
 def test_conda_installs_what_pip_installs() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    lines = [Requirement(line) for line in environment if isinstance(line, str)]
+    # What a channel may lack stands in the list of pip, beside its options.
+    listed = [*environment, *environment[-1]["pip"]]
+    lines = [Requirement(line) for line in listed if isinstance(line, str) and line[0] != "-"]
     conda = {r.name: str(r.specifier) for r in lines if r.name != "pip"}
     pip = {CONDA_NAMES.get(name, name): str(r.specifier) for name, r in wanted().items()}
     assert conda == {"python": project()["requires-python"], **pip}
