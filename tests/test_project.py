@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -105,3 +106,10 @@ def test_the_reference_names_modules_that_exist() -> None:
     assert "mibench.setting" in named
     files = [ROOT / name.replace(".", "/") for name in named]
     assert [f for f in files if not (f.with_suffix(".py").is_file() or f.is_dir())] == []
+
+
+def test_a_notebook_shows_an_error_as_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = InteractiveShell()
+    shell.run_cell("import mibench; mibench.Setting.read({'colour': 'red'})")
+    [line] = capsys.readouterr().out.strip().splitlines()
+    assert line.startswith("MIBenchError: there is no setting 'colour'")
