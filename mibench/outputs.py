@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import log_softmax, softmax
 
 from mibench.errors import MIBenchError
 
 LOWEST_PROBABILITY = 1e-7
+# Samples whose logits are worked on at a time, so that they stay in a processor's cache.
+_AT_ONCE = 1024
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -163,35 +165,33 @@ def log_probs(logits: FloatArray) -> FloatArray:
     return np.maximum(log_softmax(logits.astype(np.float64), axis=-1), np.log(LOWEST_PROBABILITY))
 
 
-def cross_entropy(logits: FloatArray, labels: IntArray) -> FloatArray:
+def cross_entropy(logits: FloatArray, labels: IntArray, temperature: float = 1.0) -> FloatArray:
     """Return the unclipped cross entropy, in nats, of (..., n, C) logits: (..., n)."""
-    if logits.ndim > 2:  # one model at a time: all of them in double precision take much memory
-        return np.stack([cross_entropy(model, labels) for model in logits])
-    logits = logits.astype(np.float64)
-    return logsumexp(logits, axis=-1) - true_logit(logits, labels)
+    return np.logaddexp(0.0, -scaled_logit(logits, labels, temperature))
 
 
-def scaled_logit(logits: FloatArray, labels: IntArray) -> FloatArray:
-    """Return log(p_y / (1 - p_y)) of (..., n, C) logits: (..., n).
+def scaled_logit(logits: FloatArray, labels: IntArray, temperature: float = 1.0) -> FloatArray:
+    """Return log(p_y / (1 - p_y)) of (..., n, C) logits divided by a temperature: (..., n).
 
     Computed as the true logit less the log-sum-exp of the others, which is exact where p_y
-    rounds to one (Carlini et al. 2022, the logit scaling of the model's confidence).
+    rounds to one (Carlini et al. 2022, the logit scaling of the model's confidence). Exponentials
+    are as precise as the logits.
     """
     if logits.ndim > 2:
-        return np.stack([scaled_logit(model, labels) for model in logits])
-    others = logits.astype(np.float64)
-    true = true_logit(others, labels)
-    np.put_along_axis(others, _index(logits, labels), -np.inf, axis=-1)
-    return true - logsumexp(others, axis=-1)
-
-
-def true_logit(logits: FloatArray, labels: IntArray) -> FloatArray:
-    """Return the labels' entries of (..., n, C) logits: (..., n)."""
-    return np.take_along_axis(logits, _index(logits, labels), axis=-1)[..., 0]
-
-
-def _index(logits: FloatArray, labels: IntArray) -> IntArray:
-    return np.broadcast_to(labels[:, None], (*logits.shape[:-1], 1))
+        return np.stack([scaled_logit(model, labels, temperature) for model in logits])
+    found = np.empty(len(labels))
+    for start in range(0, len(labels), _AT_ONCE):
+        rows = slice(start, start + _AT_ONCE)
+        others = logits[rows].astype(np.result_type(logits, np.float32))
+        label = labels[rows, None]
+        true = np.take_along_axis(others, label, axis=1)[:, 0].astype(np.float64)
+        np.put_along_axis(others, label, -np.inf, axis=1)
+        top = others.max(axis=1)
+        others -= top[:, None]
+        others /= temperature
+        total = np.exp(others, out=others).sum(axis=1, dtype=np.float64)
+        found[rows] = (true - top) / temperature - np.log(total)
+    return found
 
 
 # A size that is known, or in words what it counts.
@@ -299,6 +299,38 @@ def check_labels(name: str, values: ArrayLike, shape: Shape, classes: int) -> In
             f"{labels.max():g}" + ("; they count from 1: subtract 1" if from_one else "")
         )
     return labels.astype(np.int64)
+
+
+def check_numbering(logits: FloatArray, labels: IntArray) -> str:
+    """Return a caution where labels seem to number classes otherwise than the model, or nothing.
+
+    Parameters
+    ----------
+    logits : float array, (n, C)
+        Of a model on samples that it was trained on.
+    labels : int array, (n,)
+
+    Raises
+    ------
+    MIBenchError
+        If most of its answers are one class beside the label.
+    """
+    (count, classes), predicted = logits.shape, logits.argmax(axis=1)
+    right, chance = (predicted == labels).mean(), 1 / classes
+    # Two standard errors above chance, or more, no order but the model's own is.
+    if right >= min(0.5, chance + 2 * np.sqrt(chance * (1 - chance) / count)):
+        return ""
+    for step, word in ((1, "plus"), (-1, "less")):
+        if (share := ((labels + step) % classes == predicted).mean()) > 0.5:
+            raise MIBenchError(
+                "the labels do not number classes as the model does: its answer is the label "
+                f"{word} 1 for {share:.1%} of the members, the label for {right:.1%}; give labels "
+                "as it was trained on"
+            )
+    return (
+        f"caution: the target classifies {right:.1%} of its members rightly, no more than by "
+        "chance: do labels number classes as it does?"
+    )
 
 
 def check_mask(name: str, values: ArrayLike, shape: Shape) -> BoolArray:

@@ -35,6 +35,7 @@ from mibench.attacks.class_threshold import (
 from mibench.attacks.lira import OfflineLiRA, OnlineLiRA
 from mibench.attacks.ppv import Merlin, Morgan
 from mibench.attacks.quantile import AttackD, AttackP, AttackR, QuantileRegression
+from mibench.attacks.reference import Others
 from mibench.attacks.risk_score import RiskScore
 from mibench.attacks.rmia import RMIA, OfflineRMIA
 from mibench.attacks.shapley import knn_shapley
@@ -410,9 +411,10 @@ def test_rmia_in_its_gaussian_limit() -> None:
     mask = np.array([[True] * 3, [False] * 3])
     for gamma in (1.0, 2.0):
         attack = RMIA(gamma=gamma)
-        attack.target_, attack.references_ = z, np.full((2, 20_000), np.exp(-2))
+        unseen = Others(np.full((2, 20_000), np.exp(-2)), np.zeros((2, 20_000), dtype=bool))
+        attack.population_ = {False: (z, unseen)}
         expected = norm.cdf(np.array([-2, 0, 1.5]) - np.log(gamma) / 0.4)
-        assert attack.score(own, priors, mask) == pytest.approx(expected, abs=0.01)
+        assert attack.score(own, Others(priors, mask)) == pytest.approx(expected, abs=0.01)
 
 
 def test_offline_rmia_takes_the_a_that_stand_ins_are_best_attacked_with() -> None:

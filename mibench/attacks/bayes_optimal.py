@@ -5,11 +5,10 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from scipy.special import logsumexp
 
 from mibench.attacks.base import register
-from mibench.attacks.reference import ReferenceAttack
-from mibench.outputs import BoolArray, FloatArray, IntArray, cross_entropy
+from mibench.attacks.reference import Others, ReferenceAttack
+from mibench.outputs import FloatArray, IntArray, cross_entropy
 
 
 @register
@@ -39,14 +38,9 @@ class BASE(ReferenceAttack):
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return log likelihoods."""
-        return -cross_entropy(logits.astype(np.float64) / self.temperature, labels)
+        return -cross_entropy(logits, labels, self.temperature)
 
-    def score(
-        self,
-        own: FloatArray,
-        references: FloatArray,
-        trained_on: BoolArray,
-        stand_in: int | None = None,
-    ) -> FloatArray:
+    def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the log of the own likelihood over the mean."""
-        return own - logsumexp(references, axis=0) + np.log(len(references))
+        count = len(others.values) - others.each
+        return own - others.total(others.values, np.logaddexp) + np.log(count)

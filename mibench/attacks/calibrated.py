@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from mibench.attacks.base import register
-from mibench.attacks.reference import ReferenceAttack, mean_of
-from mibench.outputs import BoolArray, FloatArray, IntArray, cross_entropy, scaled_logit
+from mibench.attacks.reference import Others, ReferenceAttack
+from mibench.outputs import FloatArray, IntArray, cross_entropy, scaled_logit
 
 
 @register
@@ -43,12 +43,6 @@ class CalibratedScore(ReferenceAttack):
         loss = cross_entropy(logits, labels)
         return -loss if self.of == "loss" else np.exp(-loss)
 
-    def score(
-        self,
-        own: FloatArray,
-        references: FloatArray,
-        trained_on: BoolArray,
-        stand_in: int | None = None,
-    ) -> FloatArray:
+    def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the own score less the out-models' mean."""
-        return own - mean_of(references, ~trained_on)
+        return own - others.outside

@@ -5,11 +5,10 @@ from typing import Annotated
 
 import numpy as np
 from pydantic import Field
-from scipy.stats import norm
 
 from mibench.attacks.base import register
-from mibench.attacks.reference import ReferenceAttack, mean_of
-from mibench.outputs import BoolArray, FloatArray, IntArray, scaled_logit
+from mibench.attacks.reference import Others, ReferenceAttack
+from mibench.outputs import FloatArray, IntArray, scaled_logit
 
 
 @dataclass
@@ -46,19 +45,12 @@ class OnlineLiRA(LiRA):
     title = "Likelihood ratio attack"
     source = "Carlini et al. 2022"
 
-    def score(
-        self,
-        own: FloatArray,
-        references: FloatArray,
-        trained_on: BoolArray,
-        stand_in: int | None = None,
-    ) -> FloatArray:
+    def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the log likelihood ratio."""
-        likelihoods = [
-            norm.logpdf(own, *gaussian(references, side, self.pooled))
-            for side in (trained_on, ~trained_on)
-        ]
-        ratio: FloatArray = likelihoods[0] - likelihoods[1]
+        ratio = np.zeros(own.shape)
+        for sign, side in ((1, others.trained_on), (-1, ~others.trained_on)):
+            mean, deviation = others.gaussian(side, self.pooled)
+            ratio -= sign * (((own - mean) / deviation) ** 2 / 2 + np.log(deviation))
         return ratio
 
 
@@ -79,30 +71,8 @@ class OfflineLiRA(LiRA):
     source = "Carlini et al. 2022"
     reads_in = False
 
-    def score(
-        self,
-        own: FloatArray,
-        references: FloatArray,
-        trained_on: BoolArray,
-        stand_in: int | None = None,
-    ) -> FloatArray:
+    def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the number of deviations above the out-models, monotone in the probability."""
-        mean, deviation = gaussian(references, ~trained_on, self.pooled)
+        mean, deviation = others.gaussian(~others.trained_on, self.pooled)
         above: FloatArray = (own - mean) / deviation
         return above
-
-
-def gaussian(
-    values: FloatArray, side: BoolArray, pooled: float = 0.0
-) -> tuple[FloatArray, FloatArray]:
-    """Return mean and deviation, each (n,), of the chosen entries of each column of (K, n).
-
-    The variance is the mean squared deviation of a column's entries and of `pooled` further ones
-    that deviate as all columns' entries do on average.
-    """
-    count = side.sum(axis=0)
-    mean = mean_of(values, side)
-    squares = np.where(side, (values - mean) ** 2, 0).sum(axis=0)
-    variance = (squares + pooled * squares.sum() / count.sum()) / (count + pooled)
-    # A deviation of zero would make every other value impossible.
-    return mean, np.sqrt(variance) + 1e-12

@@ -9,8 +9,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.model_selection import cross_val_predict
 
 from mibench.attacks.base import Attack, Inference, Knowledge, Rate, register
-from mibench.attacks.lira import gaussian
-from mibench.attacks.reference import references_of
+from mibench.attacks.reference import Others, references_of
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, Outputs, cross_entropy, scaled_logit
 
@@ -75,7 +74,8 @@ class OtherModels(Attack):
         if count.min() < 2:
             raise MIBenchError(f"{self.title} needs two models trained without each sample")
         if self.smoothing == "gaussian":
-            mean, deviation = gaussian(scaled_logit(logits, labels), unseen)
+            others = Others(scaled_logit(logits, labels), ~unseen)
+            mean, deviation = others.gaussian(unseen)
             own = scaled_logit(target.logits, labels)
             return Inference((own - mean) / deviation, float(norm.ppf(1 - self.fpr)))
         losses = np.where(unseen, cross_entropy(logits, labels), np.inf)

@@ -1,7 +1,10 @@
 """Attacks that compare the target with reference models."""
 
+from __future__ import annotations
+
 from abc import abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +16,66 @@ from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 # The rate aimed at where no reference tells what a member's score is.
 _RATE_WITHOUT_MEMBERS = 0.1
+
+
+@dataclass
+class Others:
+    """The models that one is compared with.
+
+    Attributes
+    ----------
+    values : float array, (K, n)
+        Their signals on each sample.
+    trained_on : bool array, (K, n)
+    each : bool
+        False: the target is compared, with all of them, and what is summed over models is (n,).
+        True: each of them is compared, with all but itself, and it is (K, n).
+    """
+
+    values: FloatArray
+    trained_on: BoolArray
+    each: bool = False
+
+    @cached_property
+    def inside(self) -> FloatArray:
+        """The mean over models trained with a sample."""
+        return self._mean(self.trained_on)
+
+    @cached_property
+    def outside(self) -> FloatArray:
+        """The mean over models trained without a sample."""
+        return self._mean(~self.trained_on)
+
+    def _mean(self, side: BoolArray) -> FloatArray:
+        return self.total(np.where(side, self.values, 0)) / self.total(side.astype(float))
+
+    def gaussian(self, side: BoolArray, pooled: float = 0.0) -> tuple[FloatArray, FloatArray]:
+        """Return mean and deviation over the models of a side.
+
+        The variance is the mean squared deviation of a sample's models and of `pooled` further ones
+        that deviate as all samples' models do on average.
+        """
+        count, mean = self.total(side.astype(float)), self._mean(side)
+        centre = np.where(side, self.values, 0).sum(axis=0) / side.sum(axis=0)
+        squares = self.total(np.where(side, (self.values - centre) ** 2, 0))
+        if self.each:  # whose mean is not the centre; rounding must not make it negative
+            squares = np.maximum(squares - count * (mean - centre) ** 2, 0)
+        shared = squares.sum(axis=-1, keepdims=True) / count.sum(axis=-1, keepdims=True)
+        # A deviation of zero would make every other value impossible.
+        return mean, np.sqrt((squares + pooled * shared) / (count + pooled)) + 1e-12
+
+    def total(self, parts: FloatArray, add: np.ufunc = np.add) -> FloatArray:
+        """Return the sum of (K, n) over models, or for each model over all others.
+
+        The latter adds what comes before it to what comes after it: in a difference of sums small
+        values would drown.
+        """
+        if not self.each:
+            whole: FloatArray = add.reduce(parts, axis=0)
+            return whole
+        before = add.accumulate(parts, axis=0)
+        after = add.accumulate(parts[::-1], axis=0)[::-1]
+        return np.concatenate([after[1:2], add(before[:-2], after[2:]), before[-2:-1]])
 
 
 @dataclass
@@ -45,47 +108,30 @@ class ReferenceAttack(Attack):
                 f"{self.title} needs for every sample three reference models trained without it"
                 f"{also}, one of which stands in for the target; these are {len(logits)}"
             )
-        own = self.signal(target.logits, target.labels)
-        references = self.signal(logits, target.labels)
-        self.tune(references, trained_on)
-        scores = self.stand_ins(references, trained_on)
+        own, values = self.signal(target.logits, target.labels), self.signals(logits, target.labels)
+        stand_ins = Others(values, trained_on, each=True)
+        self.tune(stand_ins)
+        scores = self.score(values, stand_ins)
         if self.fpr is None and trained_on.any():
             threshold = best_threshold(scores.ravel(), trained_on.ravel())
         else:
             threshold = rate_threshold(scores[~trained_on], self.fpr or _RATE_WITHOUT_MEMBERS)
-        return Inference(self.score(own, references, trained_on), threshold)
+        return Inference(self.score(own, Others(values, trained_on)), threshold)
 
-    def stand_ins(self, references: FloatArray, trained_on: BoolArray) -> FloatArray:
-        """Score each reference model against the others, (K, n)."""
-        return np.stack(
-            [
-                self.score(
-                    references[k], np.delete(references, k, 0), np.delete(trained_on, k, 0), k
-                )
-                for k in range(len(references))
-            ]
-        )
+    def signals(self, logits: FloatArray, labels: IntArray) -> FloatArray:
+        """Return what is compared, (K, n), one model at a time to save memory."""
+        return np.stack([self.signal(model, labels) for model in logits])
 
-    def tune(self, references: FloatArray, trained_on: BoolArray) -> None:
+    def tune(self, stand_ins: Others) -> None:
         """Choose what the score needs, before it is first asked for; by default nothing."""
 
     @abstractmethod
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
-        """Return what is compared, (..., n), of logits (..., n, C)."""
+        """Return what is compared, (n,), of one model's logits (n, C)."""
 
     @abstractmethod
-    def score(
-        self,
-        own: FloatArray,
-        references: FloatArray,
-        trained_on: BoolArray,
-        stand_in: int | None = None,
-    ) -> FloatArray:
-        """Score n samples of one model, (n,), against other models, (K, n).
-
-        `stand_in` is the number of the reference model that stands in for the target, if one
-        does; `references` and `trained_on` are without it.
-        """
+    def score(self, own: FloatArray, others: Others) -> FloatArray:
+        """Score the target's signal (n,), or that of each stand-in (K, n), against the others'."""
 
 
 def references_of(title: str, target: Outputs) -> tuple[FloatArray, BoolArray]:
@@ -93,9 +139,3 @@ def references_of(title: str, target: Outputs) -> tuple[FloatArray, BoolArray]:
     if target.reference_logits is None or target.reference_in is None:
         raise MIBenchError(f"{title} needs reference models, which were not given")
     return target.reference_logits, target.reference_in
-
-
-def mean_of(values: FloatArray, side: BoolArray) -> FloatArray:
-    """Return the mean of the chosen entries of each column of (K, n): (n,)."""
-    mean: FloatArray = np.where(side, values, 0).sum(axis=0) / side.sum(axis=0)
-    return mean

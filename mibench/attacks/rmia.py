@@ -5,11 +5,10 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import Field
-from sklearn.metrics import roc_auc_score
 
 from mibench.attacks.base import Knowledge, register
-from mibench.attacks.reference import ReferenceAttack, mean_of, references_of
-from mibench.outputs import BoolArray, FloatArray, IntArray, cross_entropy, true_logit
+from mibench.attacks.reference import Others, ReferenceAttack, references_of
+from mibench.outputs import FloatArray, IntArray, cross_entropy
 
 _LOWEST = 1e-300
 # The margin of the paper's soft-margin Taylor softmax; its order is 4, see `_taylor`.
@@ -60,40 +59,38 @@ class RMIA(ReferenceAttack):
         """Take the population's likelihoods under the target and the references."""
         population = knowledge.given("auxiliary")
         logits, _ = references_of(self.title, population)
-        self.target_ = self.signal(population.logits, population.labels)
-        self.references_ = self.signal(logits, population.labels)
+        values = self.signals(logits, population.labels)
+        unseen = np.zeros(values.shape, dtype=bool)
+        # The population's likelihoods under what is scored, and under what that is compared with.
+        self.population_ = {
+            False: (self.signal(population.logits, population.labels), Others(values, unseen)),
+            True: (values, Others(values, unseen, each=True)),
+        }
         return self
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return the true class's likelihood."""
-        scaled = logits.astype(np.float64) / self.temperature
         if self.likelihood == "softmax":
-            return np.exp(-cross_entropy(scaled, labels))
-        true = true_logit(scaled, labels)
+            return np.exp(-cross_entropy(logits, labels, self.temperature))
+        scaled = logits.astype(np.float64) / self.temperature
+        true = np.take_along_axis(scaled, labels[:, None], axis=1)[:, 0]
         own, others = _taylor(true - _MARGIN), _taylor(scaled).sum(axis=-1) - _taylor(true)
         return own / (own + others)
 
-    def evidence(self, values: FloatArray, trained_on: BoolArray) -> FloatArray:
-        """Return p(.), (n,), of likelihoods under other models, (K, n)."""
-        out = mean_of(values, ~trained_on)
-        return (mean_of(values, trained_on) + out) / 2 if trained_on.any() else out
+    def evidence(self, others: Others) -> FloatArray:
+        """Return p(.) of likelihoods under other models."""
+        seen = others.trained_on.any()
+        return (others.inside + others.outside) / 2 if seen else others.outside
 
-    def score(
-        self,
-        own: FloatArray,
-        references: FloatArray,
-        trained_on: BoolArray,
-        stand_in: int | None = None,
-    ) -> FloatArray:
+    def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the share of the population that the sample dominates."""
-        own_z, others_z = self.target_, self.references_
-        if stand_in is not None:
-            own_z, others_z = others_z[stand_in], np.delete(others_z, stand_in, 0)
-        seen_z = np.zeros(others_z.shape, dtype=bool)
-        ratio_x = own / np.maximum(self.evidence(references, trained_on), _LOWEST)
-        ratio_z = np.sort(own_z / np.maximum(self.evidence(others_z, seen_z), _LOWEST))
+        own_z, others_z = self.population_[others.each]
+        ratio_x = own / np.maximum(self.evidence(others), _LOWEST) / self.gamma
+        ratio_z = np.sort(own_z / np.maximum(self.evidence(others_z), _LOWEST))
         # One binary search a sample in place of a comparison with every z.
-        return np.searchsorted(ratio_z, ratio_x / self.gamma, side="right") / len(ratio_z)
+        pairs = zip(np.atleast_2d(ratio_z), np.atleast_2d(ratio_x), strict=True)
+        reached = np.stack([np.searchsorted(z, x, side="right") for z, x in pairs])
+        return reached.reshape(own.shape) / ratio_z.shape[-1]
 
 
 @register
@@ -121,21 +118,27 @@ class OfflineRMIA(RMIA):
 
     a: Annotated[float, Field(ge=0, le=1)] | None = None
 
-    def tune(self, references: FloatArray, trained_on: BoolArray) -> None:
+    def tune(self, stand_ins: Others) -> None:
         """Choose a."""
         self.a_ = _UNTUNED_A if self.a is None else self.a
-        if self.a is None and trained_on.any():
+        if self.a is None and stand_ins.trained_on.any():
             tried = [i / 10 for i in range(11)]
-            self.a_ = max(tried, key=lambda a: self._auc(a, references, trained_on))
+            self.a_ = max(tried, key=lambda a: self._order(a, stand_ins))
 
-    def _auc(self, a: float, references: FloatArray, trained_on: BoolArray) -> float:
+    def _order(self, a: float, stand_ins: Others) -> float:
+        """Return twice the pairs in which a stand-in's member scores above a nonmember.
+
+        Which is what its AUC counts; of equal scores half.
+        """
         self.a_ = a
-        scores = self.stand_ins(references, trained_on)
-        return float(roc_auc_score(trained_on.ravel(), scores.ravel()))
+        scores, seen = self.score(stand_ins.values, stand_ins), stand_ins.trained_on
+        members, nonmembers = np.sort(scores[seen]), np.sort(scores[~seen])
+        counts = [np.searchsorted(nonmembers, members, side).sum() for side in ("left", "right")]
+        return float(sum(counts))
 
-    def evidence(self, values: FloatArray, trained_on: BoolArray) -> FloatArray:
+    def evidence(self, others: Others) -> FloatArray:
         """Return p(.) as estimated from the out-models alone."""
-        return ((1 + self.a_) * mean_of(values, ~trained_on) + 1 - self.a_) / 2
+        return ((1 + self.a_) * others.outside + 1 - self.a_) / 2
 
 
 def _taylor(x: FloatArray) -> FloatArray:

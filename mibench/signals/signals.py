@@ -146,8 +146,16 @@ class Signals:
 
     def difficulty(self, samples: IntArray) -> NDArray[np.float64]:
         """Return the mean loss of the reference models that did not see a sample, in nats, (n,)."""
-        losses = cross_entropy(self.references.logits(samples), self.dataset.labels[samples])
-        return np.ma.masked_array(losses, self.reference_in(samples)).mean(axis=0).filled(np.nan)
+        return self._difficulty[samples]
+
+    @cached_property
+    def _difficulty(self) -> NDArray[np.float64]:
+        """The same of all samples of the dataset, NaN of those outside the pool."""
+        pool, found = self.pool, np.full(len(self.dataset.labels), np.nan)
+        losses = cross_entropy(self.references.logits(pool), self.dataset.labels[pool])
+        unseen = ~self.reference_in(pool)
+        found[pool] = np.where(unseen, losses, 0).sum(axis=0) / unseen.sum(axis=0)
+        return found
 
     def outputs(self, samples: IntArray, needs: Collection[str] = ()) -> Outputs:
         """Return what the target answers on samples, and no more than is asked for.

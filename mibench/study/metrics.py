@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
-from scipy.stats import beta, binom, binomtest, norm, rankdata
+from scipy.special import betaincinv
+from scipy.stats import binom, norm
 
 from mibench.attacks.base import Inference
 from mibench.errors import MIBenchError
@@ -105,6 +107,8 @@ def answered(inference: Inference, withheld_ratio: float, seed: int) -> BoolArra
     count = len(inference.scores)
     # The product's rounding error must not withhold one more: 0.45 * 600 is 270.00000000000006.
     withheld = math.ceil(round(withheld_ratio * count, 9))
+    if not withheld:
+        return np.ones(count, dtype=bool)
     level = inference.scores == inference.threshold
     # Taken apart, since infinity less infinity is no number.
     doubt = np.where(level, 0, np.abs(np.where(level, 0, inference.scores) - inference.threshold))
@@ -174,11 +178,12 @@ def proportion(successes: int, trials: int) -> Estimate:
     """Return a proportion with Wilson's interval (Wilson 1927)."""
     if trials == 0:
         return Estimate(math.nan, math.nan, math.nan)
-    p = successes / trials
-    # Tested against itself, since only the interval is asked for and this test costs nothing.
-    bounds = binomtest(successes, trials, p).proportion_ci(method="wilson")
-    # At 0 and 1 rounding would put the bound a hair inside the value.
-    return Estimate(p, min(float(bounds.low), p), max(float(bounds.high), p))
+    p, weight = successes / trials, 1 + _Z**2 / trials
+    # Written out, since scipy.stats.binomtest does a test first and takes a tenth of all scenarios.
+    centre = (p + _Z**2 / (2 * trials)) / weight
+    half = _Z / weight * math.sqrt(p * (1 - p) / trials + _Z**2 / (4 * trials**2))
+    # At 0 and 1 rounding would put the bound a hair beside the value.
+    return Estimate(p, max(0.0, min(centre - half, p)), min(1.0, max(centre + half, p)))
 
 
 def difference(a: Estimate, b: Estimate) -> Estimate:
@@ -195,11 +200,9 @@ def auc(scores: FloatArray, is_member: BoolArray) -> Estimate:
     A perfect separation, where DeLong's variance is zero, gets Wilson's interval of as many
     trials as the smaller side has samples.
     """
-    members, nonmembers = scores[is_member], scores[~is_member]
+    members, nonmembers = np.sort(scores[is_member]), np.sort(scores[~is_member])
     m, n = len(members), len(nonmembers)
-    ranks = rankdata(np.concatenate([members, nonmembers]))
-    above = (ranks[:m] - rankdata(members)) / n
-    below = 1 - (ranks[m:] - rankdata(nonmembers)) / m
+    above, below = _share_below(nonmembers, members), 1 - _share_below(members, nonmembers)
     value = float(above.mean())
     if not 0 < value < 1:
         return proportion(round(value) * min(m, n), min(m, n))
@@ -209,6 +212,12 @@ def auc(scores: FloatArray, is_member: BoolArray) -> Estimate:
     centre = math.log(value / (1 - value))
     low, high = (1 / (1 + math.exp(-(centre + side * half))) for side in (-1, 1))
     return Estimate(value, low, high)
+
+
+def _share_below(values: FloatArray, limits: FloatArray) -> FloatArray:
+    """Return the share of sorted values that lie below each limit, equal ones counted half."""
+    twice = np.searchsorted(values, limits, "left") + np.searchsorted(values, limits, "right")
+    return twice / (2 * len(values))
 
 
 def roc(scores: FloatArray, is_member: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -252,12 +261,18 @@ def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float, among: int 
     allowed = math.floor(round(fpr * n, 9))
     value = float((members > edges[allowed + 1]).mean())
     step = _STEP / among
-    few, many = binom.ppf(step, n, fpr), binom.isf(step, n, fpr)
-    sure = int((members > edges[int(few)]).sum())
-    possible = int((members >= edges[int(many) + 1]).sum())
-    low = beta.ppf(step, sure, m - sure + 1) if sure else 0.0
-    high = beta.isf(step, possible + 1, m - possible) if possible < m else 1.0
+    few, many = _tails(step, n, fpr)
+    sure = int((members > edges[few]).sum())
+    possible = int((members >= edges[many + 1]).sum())
+    low = betaincinv(sure, m - sure + 1, step) if sure else 0.0
+    high = betaincinv(possible + 1, m - possible, 1 - step) if possible < m else 1.0
     return Estimate(value, min(float(low), value), max(float(high), value))
+
+
+@cache
+def _tails(chance: float, trials: int, rate: float) -> tuple[int, int]:
+    """Return the numbers of successes that fewer, and more, come up with this chance at most."""
+    return int(binom.ppf(chance, trials, rate)), int(binom.isf(chance, trials, rate))
 
 
 def max_ma_threshold(scores: FloatArray, is_member: BoolArray) -> Estimate:

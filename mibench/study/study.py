@@ -241,7 +241,9 @@ class Study:
             One row per sample, attack and scenario: index, membership, group or pair (`part`),
             score, threshold, and the answer (1 member, 0 nonmember, -1 withheld).
         """
-        rows, answers, asked = [], [], parse(specs)
+        asked = parse(specs)
+        rows: list[dict[str, Any]] = []
+        answers: list[tuple[dict[str, Any], Arrays]] = []
         listed = [self.scenario(s) for s in chosen]
         # Known only where some attack has the reference models trained.
         difficulty = any("references" in attack.needs for attack in asked)
@@ -261,8 +263,7 @@ class Study:
                 row = self._row(scenario, attack, "ok", "") | _columns(target, result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
                 answers.append(self._answers(result))
-        together = pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
-        return pd.DataFrame(rows), together
+        return pd.DataFrame(rows), _together(answers)
 
     def prepare(self, specs: Specs) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
@@ -332,26 +333,27 @@ class Study:
     def _code(self, attack: Attack) -> str:
         return code.combined(sources(self.setting, [attack]))
 
-    def _answers(self, result: Attacked) -> pd.DataFrame:
+    def _answers(self, result: Attacked) -> tuple[dict[str, Any], Arrays]:
+        """Return what all samples of an answer have alike, and what each has of its own."""
         scenario, inference = result.target.scenario, result.inference
         keep = metrics.answered(inference, self.withheld(scenario), self.metrics_seed)
         called = (inference.scores >= inference.threshold).astype(np.int8)
-        return pd.DataFrame(
-            {
-                "dataset": scenario.dataset,
-                "scenario": scenario.id,
-                "model": self.setting.model,
-                "defence": self.setting.defence,
-                "attack": result.attack.label,
-                "seed": self.setting.seed,
-                "sample": result.target.samples,
-                "is_member": result.target.is_member,
-                "part": result.target.part,
-                "score": inference.scores,
-                "threshold": inference.threshold,
-                "answer": np.where(keep, called, np.int8(-1)),
-            }
-        )
+        alike = {
+            "dataset": scenario.dataset,
+            "scenario": scenario.id,
+            "model": self.setting.model,
+            "defence": self.setting.defence,
+            "attack": result.attack.label,
+            "seed": self.setting.seed,
+            "threshold": inference.threshold,
+        }
+        return alike, {
+            "sample": result.target.samples,
+            "is_member": result.target.is_member,
+            "part": result.target.part,
+            "score": inference.scores,
+            "answer": np.where(keep, called, np.int8(-1)),
+        }
 
     def fitted(self, attack: Attack) -> Attack:
         """Return an attack that has learnt what does not depend on the target dataset."""
@@ -387,6 +389,18 @@ def check(setting: Setting) -> training.Recipe:
         If a name is unknown or a value of the recipe is wrong.
     """
     return training.recipe(setting.model, setting.epochs, setting.recipe, setting.defence)
+
+
+def _together(answers: list[tuple[dict[str, Any], Arrays]]) -> pd.DataFrame:
+    """Return one table of all answers, one row per sample, attack and scenario."""
+    if not answers:
+        return pd.DataFrame()
+    alike = pd.DataFrame([said for said, _ in answers])
+    lengths = [len(own["sample"]) for _, own in answers]
+    table = alike.loc[alike.index.repeat(lengths)].reset_index(drop=True)
+    for name in answers[0][1]:
+        table[name] = np.concatenate([own[name] for _, own in answers])
+    return table
 
 
 _FACTORS = ("distance", "deviation", "differential_distance")

@@ -125,7 +125,7 @@ def list_conflicts(
     _, answers = results.load(folder, dataset)
     compared = conflicts.differences(answers, metric)
     judged = conflicts.significant(compared, correction)
-    found = conflicts.find(judged)
+    found = conflicts.find(judged, correction)
     if as_json:
         click.echo(results.to_json(found))
         return
