@@ -297,7 +297,8 @@ def test_report_and_site_are_readable_by_all(page: Page, digits: Study, tmp_path
     table, answers = digits.run(["ES01", "ES29"], ["gap", "loss_threshold", "top1_threshold"])
     report.write(table, answers, pd.DataFrame(), tmp_path / "report.html")
     site.write(table, tmp_path)
-    read = page.context.new_page()
+    assert page.context.browser is not None
+    read = page.context.browser.new_page()
     read.set_viewport_size({"width": 400, "height": 900})
     for name in ("report.html", "index.html"):
         read.goto((tmp_path / name).as_uri())

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from mibench.apps.cli.base import echo_table, echo_wrapped, main, many
+from mibench.apps.cli.reports import dataset_option, results_option
 
 # Needs that cost the auditor something; inputs made up by himself he always has.
 OWNED = {
@@ -17,15 +18,6 @@ OWNED = {
     "auxiliary": "You have labelled samples that are known nonmembers.",
 }
 
-results_option = click.option(
-    "--results",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("executed"),
-    show_default=True,
-    help="Folder of the executed notebooks and their result tables.",
-)
-dataset_option = click.option("--dataset", help="Only this dataset's results.")
 metric_option = click.option(
     "--metric",
     default="ma",
