@@ -294,8 +294,10 @@ def test_the_explorer_has_no_serious_fault_for_those_who_do_not_see_it(
 
 
 def test_report_and_site_are_readable_by_all(page: Page, digits: Study, tmp_path: Path) -> None:
-    table, answers = digits.run(["ES01", "ES29"], ["gap", "loss_threshold", "top1_threshold"])
-    report.write(table, answers, pd.DataFrame(), tmp_path / "report.html")
+    table, _ = digits.run(["ES01", "ES29"], ["gap", "loss_threshold", "top1_threshold"])
+    # Of one scenario, of which few figures are drawn.
+    one = table[table["scenario"] == "ES01"]
+    report.write(one, pd.DataFrame(), pd.DataFrame(), tmp_path / "report.html")
     site.write(table, tmp_path)
     assert page.context.browser is not None
     read = page.context.browser.new_page()
