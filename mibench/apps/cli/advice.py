@@ -7,8 +7,14 @@ from typing import Any
 
 import click
 
-from mibench.apps.cli.base import echo_table, echo_wrapped, main, many
-from mibench.apps.cli.reports import dataset_option, results_option
+from mibench.apps.cli.base import (
+    dataset_option,
+    echo_table,
+    echo_wrapped,
+    main,
+    many,
+    results_option,
+)
 
 # Needs that cost the auditor something; inputs made up by himself he always has.
 OWNED = {
