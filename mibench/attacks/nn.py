@@ -92,7 +92,7 @@ class NNAttack(AttackNetwork):
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the sorted posteriors, (n, C)."""
-        return outputs.sorted_probs
+        return outputs.top_probs(outputs.logits.shape[1])
 
 
 @register
@@ -110,7 +110,7 @@ class Top3NN(AttackNetwork):
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the three largest posteriors, (n, 3); of two classes, both."""
-        return outputs.sorted_probs[:, :3]
+        return outputs.top_probs(3)
 
 
 @register
@@ -129,4 +129,4 @@ class Top2True(AttackNetwork):
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return p_y and the two largest posteriors, (n, 3)."""
-        return np.column_stack([outputs.true_probs, outputs.sorted_probs[:, :2]])
+        return np.column_stack([outputs.true_probs, outputs.top_probs(2)])

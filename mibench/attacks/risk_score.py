@@ -57,7 +57,7 @@ class RiskScore(Attack):
         return Inference(score, 0.5)
 
     def _log_entropy(self, outputs: Outputs) -> FloatArray:
-        return np.log10(np.maximum(modified_entropy(outputs), _LOWEST))
+        return np.log10(np.maximum(outputs.in_blocks(modified_entropy), _LOWEST))
 
     def _bins(self, outputs: Outputs) -> IntArray:
         inner = self.edges_[outputs.labels, 1:-1]
