@@ -50,9 +50,16 @@ def main(data_dir: str, out: Path) -> None:
     warnings.filterwarnings("ignore")
     out.mkdir(parents=True, exist_ok=True)
     old, new = (
-        conflicts.significant(differences([answers(seed, data_dir, out) for seed in seeds]))
+        differences([answers(seed, data_dir, out) for seed in seeds])
         for seeds in (FOUND_IN, LOOKED_UP_IN)
     )
+    for correction in conflicts.CORRECTIONS:
+        print(f"{correction}:")
+        compare(*(conflicts.significant(each, correction) for each in (old, new)), correction)
+
+
+def compare(old: pd.DataFrame, new: pd.DataFrame, correction: str) -> None:
+    """Print how many differences and conflicts of the old seeds the new ones confirm."""
     print(conflicts.power_sentence(old))
     key = ["scenario", "attack", "other"]
     both = old.merge(new, on=key, suffixes=("", "_new")).query("significant")
@@ -63,14 +70,17 @@ def main(data_dir: str, out: Path) -> None:
         f"their sign in seeds {[*LOOKED_UP_IN]}, {int(reversed_.sum())} are significantly reversed"
     )
     there = new.set_index(key)["difference"]
-    found = conflicts.find(old)
-    confirmed = sum(
-        there[row["scenario"], row["attack"], row["other"]]
-        > 0
-        > there[row["other_scenario"], row["attack"], row["other"]]
-        for row in found.to_dict("records")
-    )
-    print(f"{len(found)} conflicts, {confirmed} confirmed")
+    for what, found in (
+        ("pairs of scenarios with opposite significant differences", conflicts.find(old)),
+        ("conflicts", conflicts.find(old, correction)),
+    ):
+        confirmed = sum(
+            there[row["scenario"], row["attack"], row["other"]]
+            > 0
+            > there[row["other_scenario"], row["attack"], row["other"]]
+            for row in found.to_dict("records")
+        )
+        print(f"{len(found)} {what}, {confirmed} confirmed")
 
 
 if __name__ == "__main__":

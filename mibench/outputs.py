@@ -309,6 +309,38 @@ def check_labels(name: str, values: ArrayLike, shape: Shape, classes: int) -> In
     return labels.astype(np.int64)
 
 
+def check_numbering(logits: FloatArray, labels: IntArray) -> str:
+    """Return a caution where labels seem to number classes otherwise than the model, or nothing.
+
+    Parameters
+    ----------
+    logits : float array, (n, C)
+        Of a model on samples that it was trained on.
+    labels : int array, (n,)
+
+    Raises
+    ------
+    MIBenchError
+        If most of its answers are one class beside the label.
+    """
+    (count, classes), predicted = logits.shape, logits.argmax(axis=1)
+    right, chance = (predicted == labels).mean(), 1 / classes
+    # Two standard errors above chance, or more, no order but the model's own is.
+    if right >= min(0.5, chance + 2 * np.sqrt(chance * (1 - chance) / count)):
+        return ""
+    for step, word in ((1, "plus"), (-1, "less")):
+        if (share := ((labels + step) % classes == predicted).mean()) > 0.5:
+            raise MIBenchError(
+                "the labels do not number classes as the model does: its answer is the label "
+                f"{word} 1 for {share:.1%} of the members, the label for {right:.1%}; give labels "
+                "as it was trained on"
+            )
+    return (
+        f"caution: the target classifies {right:.1%} of its members rightly, no more than by "
+        "chance: do labels number classes as it does?"
+    )
+
+
 def check_mask(name: str, values: ArrayLike, shape: Shape) -> BoolArray:
     """Return a mask of 0 and 1 that came from outside, or raise MIBenchError."""
     mask = check_values(name, values, shape)

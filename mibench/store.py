@@ -22,6 +22,7 @@ from mibench.errors import MIBenchError
 Arrays = dict[str, NDArray[Any]]
 
 _ABOUT = "about this file"
+_UNWRITABLE = "the cache {} cannot be written; name a folder with --cache-dir or MIBENCH_CACHE"
 
 
 class NotMade(Exception):
@@ -91,7 +92,10 @@ class Store:
     def file(self, kind: str, key: Mapping[str, Any], ending: str) -> Path:
         """Return where a file of this key lies or will lie, in a folder that is there."""
         path = self.directory / kind / f"{digest(key)}{ending}"
-        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            raise MIBenchError(_UNWRITABLE.format(self.directory)) from None
         return path
 
     def get(self, kind: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
@@ -102,6 +106,8 @@ class Store:
             return found
         if not self.makes:
             raise NotMade(kind)
+        if not os.access(path.parent, os.W_OK):
+            raise MIBenchError(_UNWRITABLE.format(self.directory))
         with FileLock(f"{path}.lock"):
             if (found := _read(path, key)) is not None:
                 return found

@@ -1,7 +1,11 @@
 """Audits of models of one's own: asked, and others trained beside them."""
 
+import html
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,12 +19,14 @@ from torch import nn
 import mibench
 from mibench import code
 from mibench.adapters.base import ADAPTERS, Adapter, adapter_of
+from mibench.apps import audit_page
 from mibench.attacks import ATTACKS
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
 from mibench.signals.own import Own, _Space
 from mibench.store import Store
 from mibench.study.audit import AuditReport
+from mibench.study.epsilon import bounds
 from mibench.study.metrics import auc
 
 FEW = {"references": 6, "distilled": 2}
@@ -88,6 +94,45 @@ def test_the_answers_interval_is_wider_than_the_best_attacks_own(full: AuditRepo
     assert f"interval {low:.1%} to {high:.1%}" not in full.answer
 
 
+def test_each_samples_risk_is_the_false_alarms_that_find_it(full: AuditReport) -> None:
+    best, risk = full.ranked[0], full.risk
+    scores, truth = best.inference.scores, best.is_member
+    assert best.metrics["tpr_at_fpr_1"].value == full.table["tpr_at_fpr_1"].max()
+    brute = [np.mean(scores[~truth] >= score) for score in scores]
+    assert risk["false_alarms"].to_numpy() == pytest.approx(brute)
+    assert np.array_equal(risk["label"], [*MEMBERS[1], *NONMEMBERS[1]])
+    assert risk["is_member"].sum() == 200 and risk["found_by"].max() <= len(ATTACKS)
+    # All samples as one slice are found as often as the metric says; parts add up to it.
+    [whole] = full.slices(np.zeros(400)).to_dict("records")
+    assert whole["found"] == best.metrics["tpr_at_fpr_1"].value and whole["called"] <= 0.01
+    assert whole["auc"] == pytest.approx(best.metrics["auc"].value)
+    classes = full.slices()
+    assert (classes["found"] * classes["members"]).sum() == pytest.approx(whole["found"] * 200)
+    with pytest.raises(MIBenchError, match="give one value for each of 400"):
+        full.slices(np.zeros(3))
+
+
+def test_epsilon_is_that_of_all_attacks_at_once(full: AuditReport) -> None:
+    for a in full.attacked[:3]:
+        alone = bounds(a.inference.scores, a.is_member)
+        assert a.epsilon == bounds(a.inference.scores, a.is_member, 1e-5, 1 - 0.05 / len(ATTACKS))
+        assert a.epsilon.one_run <= alone.one_run
+    proven = full.table["epsilon_one_run"].max()
+    assert proven > 0.3 and f"epsilon is at least {proven:.2f} (delta 1e-5" in full.answer
+
+
+def test_an_audits_page_begins_with_the_answer_and_loads_nothing(
+    full: AuditReport, tmp_path: Path
+) -> None:
+    doubtful = replace(full, notes=("caution: <doubt>",))
+    audit_page.write(doubtful, tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text()
+    said = re.findall("<p>(.*?)</p>", page)
+    assert html.unescape(said[0]) == full.answer and said[1] == "caution: &lt;doubt&gt;"
+    assert page.count('src="data:image/png') == page.count("src=") == 2 and "href" not in page
+    assert page.count("<table>") == 4 and full.ranked[0].attack.full_title in page
+
+
 def test_without_training_what_needs_none_is_run(tmp_path: Path) -> None:
     model = forest(*MEMBERS, 0)
     alone = mibench.audit_model(model, MEMBERS, NONMEMBERS, cache_dir=tmp_path)
@@ -149,8 +194,8 @@ def test_a_gradient_boosting_runs_and_is_trained_anew(tmp_path: Path) -> None:
     assert (posteriors[:, 9] == 0).all() and posteriors.sum(axis=1) == pytest.approx(np.ones(200))
 
 
-def own(train: Any, folder: Path) -> Own:
-    samples = {"members": MEMBERS, "nonmembers": NONMEMBERS, "population": POPULATION}
+def own(train: Any, folder: Path, population: Any = POPULATION) -> Own:
+    samples = {"members": MEMBERS, "nonmembers": NONMEMBERS, "population": population}
     return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW), Store(folder))
 
 
@@ -251,6 +296,85 @@ def posteriors(inputs: Any) -> Any:
     return np.full((len(inputs), 10), 0.1)
 
 
+LABEL = {row.tobytes(): label for row, label in zip(X, Y, strict=True)}
+
+
+def one_hot(inputs: Any, shift: int) -> Any:
+    return np.eye(10)[[(LABEL[row.tobytes()] + shift) % 10 for row in inputs]]
+
+
+def divided(inputs: Any, labels: Any, seed: int) -> Any:
+    return seed / 0
+
+
+class Wrapped(nn.Module):
+    """Answers in a container, as models of other libraries do."""
+
+    def __init__(self, wrap: Any):
+        super().__init__()
+        self.layers, self.wrap = small_network(), wrap
+
+    def forward(self, x: torch.Tensor) -> Any:
+        return self.wrap(self.layers(x.float()))
+
+
+def test_logits_are_found_in_what_a_module_wraps_them_in() -> None:
+    plain = adapter_of(small_network()).answer(small_network(), X[:9].astype(np.float32), None)
+    for wrap in (lambda x: {"logits": x}, lambda x: SimpleNamespace(logits=x)):
+        model = Wrapped(wrap)
+        model.layers[2].eval()
+        answered = adapter_of(model).answer(model, X[:9], None)
+        assert answered == pytest.approx(plain, rel=1e-5)
+        assert model.training and not model.layers[2].training
+        other = adapter_of(model).like(model, X[:50].astype(np.float32), Y[:50], 0)
+        assert isinstance(other, Wrapped) and not torch.equal(
+            other.layers[0].weight, model.layers[0].weight
+        )
+
+
+def test_models_whose_training_diverged_are_left_out_and_counted(tmp_path: Path) -> None:
+    def diverging(*diverged: int) -> Any:
+        count = iter(range(99))
+
+        def train(inputs: Any, labels: Any, seed: int) -> Any:
+            bad = next(count) in diverged
+            return (lambda x: posteriors(x) * np.nan) if bad else forest(inputs, labels, seed)
+
+        return train
+
+    # A shadow of two, a reference of eight, both distilled models.
+    given = {"shadows": 2, "references": 8, "distilled": 2}
+    report = audited(forest(*MEMBERS, 0), tmp_path, train=diverging(1, 4, 10, 11), **given)
+    assert {
+        f"{name}_logits has NaN or infinity in {count} models, left out"
+        for name, count in (("shadow", "1 of 2"), ("reference", "1 of 8"), ("distilled", "2 of 2"))
+    } <= set(report.notes)
+    assert set(report.left_out) == {a for a in ATTACKS if "distilled" in ATTACKS[a].needs}
+    assert set(report.table["references"]) == {7} and set(report.table["shadows"]) == {1}
+    alone = audited(forest(*MEMBERS, 0), tmp_path / "alone", train=diverging(0))
+    assert "shadow_logits has NaN or infinity in 1 of 1 models, left out" in alone.notes
+    assert set(alone.left_out) == {a for a in ATTACKS if "shadow" in ATTACKS[a].needs}
+
+
+def test_what_makes_an_audit_doubtful_is_said(tmp_path: Path) -> None:
+    model = forest(*MEMBERS, 0)
+    some = X[:, :1] * np.nan
+    cases: list[tuple[str, dict[str, Any]]] = [
+        ("200 inputs of population are inputs of nonmembers", {"population": NONMEMBERS}),
+        ("50 inputs of nonmembers are inputs of members", {"nonmembers": part(150, 350)}),
+        ("no more than by chance", {"model": posteriors}),
+        ("none of them NaN or infinite", {"members": (MEMBERS[0] + some[:200], MEMBERS[1])}),
+    ]
+    for says, changes in cases:
+        given = {"model": model, "members": MEMBERS, "nonmembers": NONMEMBERS} | changes
+        report = mibench.audit_model(**given, cache_dir=tmp_path)
+        assert any(says in note for note in report.notes), says
+        assert len(report.attacked) >= 3
+    few = Y[ORDER[400:1000]] < 3
+    lacking = own(forest, tmp_path, (POPULATION[0][few], POPULATION[1][few])).notes
+    assert any("no sample of 7 of the classes (3, 4, 5, 6, 7, ...)" in note for note in lacking)
+
+
 X0, Y0 = MEMBERS
 WRONG: list[tuple[str, dict[str, Any]]] = [
     (r"members' labels has shape \(199,\); expected \(200,\)", {"members": (X0, Y0[1:])}),
@@ -263,7 +387,18 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("all inputs must be alike", {"nonmembers": (X0[:, 1:], Y0)}),
     ("posteriors are not probabilities: row 0 sums to 2", {"model": lambda x: posteriors(x) * 2}),
     ("posteriors has shape", {"model": lambda x: posteriors(x)[1:]}),
-    ("no adapter takes a model of type int", {"model": 5}),
+    ("the model is of type int, which no adapter takes", {"model": 5}),
+    ("the model is the class RandomForestClassifier; give", {"model": RandomForestClassifier}),
+    ("has no classes_: fit it first", {"model": RandomForestClassifier()}),
+    (r"cannot be asked for inputs .* \(400, 64\).*: IndexError", {"model": lambda x: x[999]}),
+    ("RuntimeError", {"model": Wrapped(lambda x: x @ x), "population": None}),
+    ("returns a tuple without logits; wrap it", {"model": Wrapped(lambda x: (x, x))}),
+    ("its answer is the label less 1 for 100.0%", {"model": lambda x: one_hot(x, -1)}),
+    ("20 samples are too few for population", {"train": forest, "population": part(400, 420)}),
+    ("train cannot be called with inputs, labels and seed", {"train": lambda x, y: 0}),
+    ("shadow 0 is of type NoneType", {"train": lambda x, y, seed: None}),
+    ("train fails for shadow 0, of 200 samples of 10 classes: Zero", {"train": divided}),
+    ("/proc/none cannot be written", {"train": forest, "cache_dir": "/proc/none"}),
     ("train needs population", {"train": posteriors, "population": None}),
     ("train is 'likewise'; give a function", {"train": "likewise"}),
     ("no telling how this function was trained", {"train": LIKE}),
@@ -277,7 +412,7 @@ def test_what_is_wrong_is_one_sentence(says: str, changes: dict[str, Any], tmp_p
     right = {"model": posteriors, "members": MEMBERS, "nonmembers": NONMEMBERS}
     given: dict[str, Any] = right | {"population": POPULATION} | changes
     with pytest.raises(MIBenchError, match=says) as caught:
-        mibench.audit_model(**given, cache_dir=tmp_path)
+        mibench.audit_model(**{"cache_dir": tmp_path} | given)
     assert len(str(caught.value).splitlines()) == 1
 
 

@@ -1,8 +1,10 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
@@ -138,6 +140,73 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     said = mibench("status", str(file))[1]
     assert "stale   digits/results  results changed" in said
     assert "stale   digits/rq1_distribution-1  its table changed" in said
+
+
+def test_answers_fit_80_columns(
+    digits: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    table, answers = digits.run(["ES01", "ES29"], ["gap", "class_modified_entropy"])
+    # Gap is always right in ES01 and never in ES29, so that there are conflicts to be told.
+    right = (answers["attack"] == "gap") == (answers["scenario"] == "ES01")
+    flipped = answers.assign(answer=(right == answers["is_member"]).astype("int8"))
+    results.save(results.place(tmp_path, "digits", "some"), table, flipped)
+    rng = np.random.default_rng(0)
+    arrays = {
+        f"{owner}_{name}": values
+        for owner in ("target", "shadow")
+        for name, values in {
+            "probs": rng.dirichlet(np.ones(5), 60),
+            "labels": rng.integers(0, 5, 60),
+            "is_member": np.arange(60) % 2,
+        }.items()
+    }
+    np.savez(tmp_path / "outputs.npz", **arrays)
+    of = ("--results", str(tmp_path), "--dataset", "digits")
+    commands = [
+        ("attacks",),
+        ("datasets",),
+        ("scenarios",),
+        ("datasets", "digits"),
+        ("advise", *of),
+    ]
+    commands += [("conflicts", *of), ("audit", str(tmp_path / "outputs.npz")), ("--help",)]
+    for command in commands:
+        code, out, err = mibench(*command)
+        assert code == 0, err
+        assert [line for line in out.splitlines() if len(line) > 80] == []
+    # Of each command a whole sentence; dots only after [ARGS].
+    assert out.count("...") == 1 and out.count(".\n") >= len(main.commands)
+    assert mibench(*commands[5])[1].startswith("1 conflict among 2 scenarios\n")
+
+
+def test_progress_does_not_fill_a_file() -> None:
+    """Unless it is asked for, as the explorer asks, which reads it."""
+    script = """
+import sys
+from contextlib import suppress
+from mibench.__main__ import main
+sys.argv = ["mibench", "scenarios"]
+with suppress(SystemExit):
+    main()
+from tqdm.auto import tqdm
+list(tqdm(range(3)))
+"""
+    unset = {k: v for k, v in os.environ.items() if k != "TQDM_DISABLE"}
+    said = [
+        subprocess.run(
+            [sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True
+        ).stderr
+        for env in (unset, unset | {"TQDM_DISABLE": ""})
+    ]
+    assert said[0] == "" and "3/3" in said[1]
+
+
+def test_a_table_says_which_attacks_have_no_rows(digits: Study, tmp_path: Path) -> None:
+    table, answers = digits.run(["ES01"], ["gap"])
+    results.save(results.place(tmp_path, "digits", "some"), table, answers)
+    code, out, err = mibench("table", "--results", str(tmp_path), "--attacks", "gap,rmia,base")
+    assert code == 0 and "Gap attack" in out and err == "without results: rmia, base\n"
 
 
 def test_a_table_in_every_format(tmp_path: Path) -> None:

@@ -142,6 +142,27 @@ def test_noise_gives_a_false_alarm_in_at_most_5_percent_of_200_simulated_tables(
     assert different <= binom.ppf(0.99, 200, 0.05)
 
 
+def test_many_true_differences_let_no_false_conflict_through() -> None:
+    """One attack leads in most scenarios and in none the other; of 200 simulated tables."""
+    rng = np.random.default_rng(1)
+    where = [s.id for s in GRID[:40]]
+    true = np.where(np.arange(40) < 30, 5.0, 0.0)
+    alarms = by_difference = 0
+    for _ in range(200):
+        z = true + rng.standard_normal(40)
+        judged = conflicts.significant(
+            pd.DataFrame(
+                {"dataset": "digits", "attack": "gap", "other": "rmia", "scenario": where}
+                | {"difference": z, "low": z - 2, "high": z + 2, "p": 2 * norm.sf(np.abs(z))}
+                | {"seeds": 1, "steady": True}
+            ),
+            "bh",
+        )
+        alarms += len(conflicts.find(judged, "bh")) > 0
+        by_difference += len(conflicts.find(judged, "holm")) > 0
+    assert alarms <= binom.ppf(0.99, 200, 0.05) < by_difference
+
+
 @pytest.mark.parametrize("withheld", [0.0, 0.3])
 def test_intervals_cover_the_truth_in_93_to_97_percent_of_500_simulations(withheld: float) -> None:
     rng = np.random.default_rng(1)

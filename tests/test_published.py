@@ -140,7 +140,7 @@ def test_command(
     given = ["reproduce", "file.npz", "--dataset", "Location30"]
     said = CliRunner().invoke(main, given)
     assert said.exit_code == 0 and max(map(len, said.output.splitlines())) <= 80
-    assert "Class mod. entropy" in said.stdout and "0.422    0.575" in said.stdout
+    assert "Class mod. entropy" in said.stdout and "0.422  0.575" in said.stdout
     found = json.loads(CliRunner().invoke(main, [*given, "--json"]).stdout)
     assert found.keys() == {"groups", "results"} and len(found["groups"]) == 100
     assert found["groups"][0].keys() == {

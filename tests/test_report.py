@@ -1,4 +1,6 @@
 import json
+import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -8,10 +10,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from scipy.stats import ttest_1samp
 
 from mibench import figures
 from mibench.apps.cli import main
+from mibench.apps.site import write
 from mibench.attacks import ATTACKS
+from mibench.compare import published
 from mibench.figures.factors import LEVELS
 from mibench.store import safe
 from mibench.study import Study, results
@@ -116,6 +121,54 @@ def test_lead_table_is_the_first_and_sorted(few: Path, tmp_path: Path) -> None:
         assert row[3] == f"{ma[row[0]].mean():.3f}"
 
 
+def test_site_holds_every_number_and_the_command_that_makes_it(
+    digits: Study, cache_dir: Path, tmp_path: Path
+) -> None:
+    tables = [Study(digits.setting.model_copy(update={"seed": s}), digits.place) for s in (0, 1)]
+    table = pd.concat([study.run(["ES01", "ES29"], ["gap"])[0] for study in tables])
+    results.save(tmp_path / "in" / "digits" / "a", table, pd.DataFrame())
+    given = ("report", "--results", str(tmp_path / "in"), "--site", str(tmp_path / "site"))
+    code, out, err = mibench(*given)
+    assert code == 0 and out == f"the site is {tmp_path / 'site' / 'index.html'}\n", err
+    text = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
+    assert "http" not in text and "src=" not in text
+    [data] = re.findall(r'id="data">(.*?)</script>', text, re.S)
+    [setting] = json.loads(data)["settings"]
+    assert [*setting["scenarios"]] == ["all scenarios", "ES01", "ES29"]
+    for at, rows in [*table.groupby("scenario"), ("all scenarios", table)]:
+        shown = setting["scenarios"][at]["scores"]["gap"]
+        for values, metric in zip(shown, ("ma", "auc", "tpr_at_fpr_1"), strict=True):
+            means = rows.groupby("seed")[metric].mean()
+            assert values[0] == pytest.approx(means.mean(), abs=1e-4)
+        auc = ttest_1samp(rows.groupby("seed")["auc"].mean(), 0).confidence_interval()
+        assert shown[1][1:] == pytest.approx(np.clip([*auc], 0, 1), abs=1e-4)
+    command = setting["command"].replace("ATTACK", "gap").replace("SCENARIO", "ES29")
+    _, *arguments = shlex.split(command.replace("SEED", "1"))
+    [row] = json.loads(mibench(*arguments, "--cache-dir", str(cache_dir), "--json")[1])
+    [kept] = table[(table["seed"] == 1) & (table["scenario"] == "ES29")].to_dict("records")
+    assert row["ma"] == pytest.approx(kept["ma"], abs=1e-9)
+
+
+def test_site_has_the_published_numbers_and_settings_that_differ(tmp_path: Path) -> None:
+    counted = published.theirs().query(
+        "dataset == 'Location30' and attack == 'class_modified_entropy'"
+    )
+    rows = pd.DataFrame({"scenario": counted["scenario"], "label": counted["scenario"]}).assign(
+        **{"dataset": "Location30", "model": "MLP", "defence": "none", "seed": 0, "epochs": 7},
+        **{"attack": "class_modified_entropy", "title": "C", "status": "ok", "auc": 0.5},
+        **{"ma": 0.25, "tpr_at_fpr_1": 0.0, "train_learning_rate": 0.25, "size_members": 900},
+    )
+    write(rows, tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    [setting] = json.loads(re.findall(r'id="data">(.*?)</script>', text, re.S)[0])["settings"]
+    ma = counted.set_index("scenario")["theirs"]
+    for at, one in setting["scenarios"].items():
+        wanted = ma.mean() if at == "all scenarios" else ma[at]
+        assert one["published"]["class_modified_entropy"]["ma"] == pytest.approx(wanted, abs=1e-4)
+    for said in ("--epochs 7", "--recipe learning_rate=0.25", "--sizes members=900"):
+        assert said in setting["command"]
+
+
 def test_figures_command(few: Path, tmp_path: Path) -> None:
     arguments = ("--results", str(few), "--dataset", "digits", "--out", str(tmp_path))
     code, out, err = mibench("figures", *arguments)
@@ -139,7 +192,7 @@ def test_figures_of_chosen_attacks_need_no_pool_and_a_wrong_metric_draws_nothing
     assert out == "" and not [*tmp_path.iterdir()]
     attack = str(results.load(few)[0]["attack"].iloc[0])
     code, out, err = mibench("figures", *arguments, "--attacks", attack)
-    assert code == 0 and "figures are in" in out, err
+    assert code == 0 and " in " in out, err
 
 
 def album(table: pd.DataFrame, answers: pd.DataFrame) -> set[str]:

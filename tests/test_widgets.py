@@ -139,7 +139,7 @@ def test_only_what_a_control_changes_is_done_again(
     for name, part in (
         ("scores", panel.scores),
         ("outcome", panel.outcome),
-        ("roc", explorer.roc),
+        ("curves", explorer.curves),
         ("distances", explorer.distances),
     ):
         part.widget.observe(watch(name), "value")
@@ -154,7 +154,7 @@ def test_only_what_a_control_changes_is_done_again(
 
     monkeypatch.setattr(Study, "attack", attack)
     panel.slider.value = 100
-    assert (sorted(changed), attacked) == (["outcome", "roc", "scores"], [])
+    assert (sorted(changed), attacked) == (["curves", "outcome", "scores"], [])
     changed.clear()
     explorer.controls["second_attack"].value = "top1_threshold"
     assert attacked == ["top1_threshold"] and "distances" not in changed
@@ -165,6 +165,38 @@ def test_only_what_a_control_changes_is_done_again(
     assert "distances" not in changed
     explorer.controls["distribution"].value = "bernoulli"
     assert "distances" in changed
+
+
+def test_all_attacks_over_the_levels_of_a_factor(explorer: Explorer, digits: Study) -> None:
+    explorer.tabs.selected_index = 1
+    explorer.wait()
+    for scenario in ("ES10", "ES13"):
+        explorer.controls["scenario"].value = scenario
+        explorer.wait()
+        rows = re.findall(r'scope="row">([^<]+)</th>(.*?)</tr>', explorer.levels.html, re.S)
+        shown = {title: re.findall(r">([-–.\d]+)</td>", cells) for title, cells in rows}
+        among = scenarios.vary(digits.scenario(scenario), "RQ4")
+        values = [digits.attack("loss_threshold", s).metrics["ma"].value for s in among]
+        assert shown["Loss-Threshold"] == [f"{value:.3f}" for value in values]
+        [chosen] = re.findall(r'class="chosen" aria-current="true">([^<]+)<', explorer.levels.html)
+        assert chosen.endswith(f"({scenario})")
+        assert explorer.levels in explorer._parts
+    explorer.question.value = "RQ1"
+    assert explorer.levels not in explorer._parts
+    explorer.wait()
+    assert "uniform (ES41)" in explorer.levels.html
+
+
+def test_pictures_are_saved_as_figures(
+    explorer: Explorer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    explorer._saves.click()
+    assert explorer.status.endswith(str(tmp_path / "figures"))
+    names = {f"digits_ES10_loss_threshold_{name}" for name in ("scores", "roc", "distances")}
+    assert {file.stem for file in (tmp_path / "figures").iterdir()} == names
+    again = "\n".join(re.findall(r"<pre>(.*?)</pre>", explorer.again.html, re.S))
+    assert "explore({}, {" in again and "&#39;ES10&#39;, &#39;loss_threshold&#39;)" in again
 
 
 def test_a_ratio_runs_no_attack_again_where_the_attack_withholds(
@@ -327,7 +359,7 @@ def test_under_papermill_the_first_state_is_a_picture(
     html = shown.data["text/html"]
     assert 'data-metric="precision"' in html
     pictures = re.findall(r'class="picture".*?alt="([^"]+)" src="([^"]+)"', html)
-    assert len(pictures) == 6 and all(len(source) > 5_000 for _, source in pictures)
+    assert len(pictures) == 7 and all(len(source) > 5_000 for _, source in pictures)
 
 
 def test_a_users_own_data_are_shown(tmp_path: Path) -> None:

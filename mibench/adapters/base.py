@@ -62,13 +62,15 @@ ADAPTERS: Catalogue[Adapter] = Catalogue("adapter")
 """Adapters by name; what is added later is asked first."""
 
 
-def adapter_of(model: Any) -> Adapter:
+def adapter_of(model: Any, name: str = "the model") -> Adapter:
     """Return the adapter that takes a model, or raise MIBenchError where none does."""
+    if isinstance(model, type):
+        raise MIBenchError(f"{name} is the class {model.__name__}; give a trained model of it")
     for adapter in reversed(list(ADAPTERS.values())):
         if adapter.takes(model):
             return adapter
     raise MIBenchError(
-        f"no adapter takes a model of type {type(model).__name__}; known are "
+        f"{name} is of type {type(model).__name__}, which no adapter takes; known are "
         f"{', '.join(ADAPTERS)}; give a function from inputs to posteriors"
     )
 

@@ -12,19 +12,19 @@ from mibench.adapters.torch_module import Torch
 from mibench.outputs import FloatArray
 
 
-class _Logits(torch.nn.Module):
+class _Classifier(torch.nn.Module):
     """A classifier as a module from tokens (n, L), whole numbers, or pixels (n, C, H, W)."""
 
     def __init__(self, model: Any):
         super().__init__()
         self.model = model
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward(self, inputs: torch.Tensor) -> Any:
         if inputs.is_floating_point():
-            return self.model(pixel_values=inputs).logits
+            return self.model(pixel_values=inputs)
         padding = self.model.config.pad_token_id
         mask = torch.ones_like(inputs) if padding is None else (inputs != padding).long()
-        return self.model(input_ids=inputs, attention_mask=mask).logits
+        return self.model(input_ids=inputs, attention_mask=mask)
 
 
 class HuggingFace(Adapter):
@@ -38,10 +38,7 @@ class HuggingFace(Adapter):
 
     def answer(self, model: Any, inputs: NDArray[Any], classes: int | None) -> FloatArray:
         """Ask it as a module."""
-        training = model.training
-        answers = Torch().answer(_Logits(model.eval()).eval(), inputs, classes)
-        model.train(training)
-        return answers
+        return Torch().answer(_Classifier(model), inputs, classes)
 
 
 ADAPTERS.add(HuggingFace.name, HuggingFace())

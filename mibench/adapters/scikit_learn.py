@@ -19,11 +19,14 @@ class ScikitLearn(Adapter):
     posteriors = True
 
     def takes(self, model: Any) -> bool:
-        """Return whether it tells posteriors and the classes that they are of."""
-        return hasattr(model, "predict_proba") and hasattr(model, "classes_")
+        """Return whether it tells posteriors and can be fitted, or has been."""
+        fitted = hasattr(model, "fit") or hasattr(model, "classes_")
+        return fitted and hasattr(model, "predict_proba")
 
     def answer(self, model: Any, inputs: NDArray[Any], classes: int | None) -> FloatArray:
         """Return the posteriors; 0 for a class that it was not fitted on."""
+        if not hasattr(model, "classes_"):
+            raise MIBenchError(f"this {type(model).__name__} has no classes_: fit it first")
         known = np.asarray(model.classes_)
         if known.dtype.kind not in "iu" or known.min() < 0:
             raise MIBenchError(

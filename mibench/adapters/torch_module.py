@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ _FIT = Recipe()
 
 
 class Torch(Adapter):
-    """A module that maps a tensor (n, ...) to one (n, C).
+    """A module that maps a tensor (n, ...) to one (n, C), or to what has such `logits`.
 
     One like it has the same layers with new initial weights and is trained by Adam on the cross
     entropy of its logits, as :class:`mibench.training.recipe.Recipe` has it by default.
@@ -37,13 +38,16 @@ class Torch(Adapter):
         return derives(model, "torch", "Module")
 
     def answer(self, model: Any, inputs: NDArray[Any], classes: int | None) -> FloatArray:
-        """Ask it in batches, in evaluation mode."""
-        training, given = model.training, _tensor(model, inputs)
-        with torch.inference_mode():
-            model.eval()
-            device = _like(model).device
-            answers = [model(part.to(device)).float().cpu() for part in given.split(_BATCH)]
-            model.train(training)
+        """Ask it in batches, in evaluation mode; each part is left in the mode it was in."""
+        modes = [(part, part.training) for part in model.modules()]
+        asked, device = _Answering(model).eval(), _like(model).device
+        try:
+            with torch.inference_mode():
+                parts = _tensor(model, inputs).split(_BATCH)
+                answers = [asked(part.to(device)).float().cpu() for part in parts]
+        finally:
+            for part, training in modes:
+                part.training = training
         return torch.cat(answers).numpy()
 
     def like(self, model: Any, inputs: NDArray[Any], labels: IntArray, seed: int) -> Any:
@@ -56,9 +60,9 @@ class Torch(Adapter):
         x, y = _tensor(made, inputs).to(device.type), torch.from_numpy(labels).to(device.type)
         bar = tqdm(total=_FIT.epochs * len(y), desc="training", unit="sample", leave=False, delay=1)
         with bar:
-            made.load_state_dict(
-                single.fit(_FIT, made.train(), x, y, torch.arange(len(y)), seed, device, bar)
-            )
+            asked = _Answering(made.train())
+            weights = single.fit(_FIT, asked, x, y, torch.arange(len(y)), seed, device, bar)
+            asked.load_state_dict(weights)
         return made
 
     def described(self, model: Any) -> str:
@@ -66,6 +70,25 @@ class Torch(Adapter):
         kinds = sorted({type(m) for m in model.modules()}, key=lambda kind: kind.__qualname__)
         own = [code.of(kind.forward) for kind in kinds if not kind.__module__.startswith("torch.")]
         return "\n".join([version_of(model), torch.__version__, repr(model), *own])
+
+
+class _Answering(nn.Module):
+    """A module that gives out a tensor, whatever its answer comes in."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        answer = self.model(inputs)
+        mapped = isinstance(answer, Mapping)
+        found = answer.get("logits") if mapped else getattr(answer, "logits", answer)
+        if isinstance(found, Tensor):
+            return found
+        raise MIBenchError(
+            f"this {type(self.model).__name__} returns a {type(answer).__name__} without logits; "
+            "wrap it in a module that returns a tensor (n, C)"
+        )
 
 
 def _like(module: nn.Module) -> Tensor:

@@ -6,9 +6,10 @@ A template of our own: nbconvert's smallest page is 277 kB with scripts that loa
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import matplotlib.pyplot as plt
@@ -87,6 +88,13 @@ def write(
     MIBenchError
         If the page cannot be written.
     """
+    sections = _sections(results, answers, pools)
+    title = "MIBench: results of membership inference attacks"
+    render(Path(path), "report.html.jinja", title=title, sections=sections)
+
+
+def render(path: Path, template: str, **values: Any) -> None:
+    """Write a page by a template of this folder, or raise MIBenchError where it cannot be."""
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mibench", "apps"),
         autoescape=True,
@@ -94,12 +102,7 @@ def write(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    template = environment.get_template("report.html.jinja")
-    page = template.render(
-        title="MIBench: results of membership inference attacks",
-        sections=_sections(results, answers, pools),
-    )
-    path = Path(path)
+    page = environment.get_template(template).render(values)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
@@ -128,9 +131,9 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame)
         for name, rows in settings
     ]
     further = {"Whole pools": figures.of_pools(pools), "Defences": figures.defended(results)}
-    drawn = [Section(head, pictures=tuple(_images(made))) for head, made in further.items()]
+    drawn = [Section(head, pictures=tuple(images(made))) for head, made in further.items()]
     drawn = [section for section in drawn if section.pictures]
-    return [lead, *use, *parts, *drawn, _made_with(results)]
+    return [lead, *use, *parts, *drawn, made_with(results)]
 
 
 def _trust(results: pd.DataFrame) -> Iterator[str]:
@@ -195,19 +198,19 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
 
 
 def _setting(name: str, rows: pd.DataFrame, answers: pd.DataFrame) -> Section:
-    pictures = _images(figures.all_figures(rows, answers))
+    pictures = images(figures.all_figures(rows, answers))
     return Section(name, (), tuple(_tables(name, rows)), tuple(pictures))
 
 
 def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
     bad = rows.loc[rows["status"] != "ok", ["scenario", "status", "error"]].drop_duplicates()
     if len(bad):
-        yield _as_table(f"{name}: scenarios without values, and why", bad)
+        yield as_table(f"{name}: scenarios without values, and why", bad)
     if not _has_values(rows):
         return
     measured = tables.factors(rows[rows["status"] == "ok"]).reset_index()
     measured = measured.drop(columns=["status", "error"])
-    yield _as_table(
+    yield as_table(
         f"{name}: scenarios as named, as wanted from this pool, and as measured",
         measured,
         folded=True,
@@ -216,17 +219,18 @@ def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
         values = pivot(rows, metric)
         values.columns = [titles(rows)[str(c)] for c in values.columns]
         caption = f"{name}: {METRICS[metric].label} of every attack in every scenario"
-        yield _as_table(caption, values.reset_index(), folded=True)
+        yield as_table(caption, values.reset_index(), folded=True)
 
 
-def _images(drawn: Iterator[tuple[str, figures.Picture]]) -> Iterator[Image]:
+def images(drawn: Iterable[tuple[str, figures.Picture]]) -> Iterator[Image]:
+    """Yield figures as they stand in a page."""
     for _, figure in drawn:
         data = base64.b64encode(png(figure, _DPI)).decode()
         plt.close(figure)
         yield Image(data, figure.caption, figure.alt)
 
 
-def _made_with(results: pd.DataFrame) -> Section:
+def made_with(results: pd.DataFrame) -> Section:
     """Return each setting's parameters and versions: what does not hang on scenario and attack."""
     known = {*tables.identity(results), "data_sha256"} - {"dataset", "scenario", "attack"}
     columns = [
@@ -244,7 +248,8 @@ def _made_with(results: pd.DataFrame) -> Section:
     return Section("Parameters and versions", (), (Table(caption, ["name", *settings], body),))
 
 
-def _as_table(caption: str, frame: pd.DataFrame, folded: bool = False) -> Table:
+def as_table(caption: str, frame: pd.DataFrame, folded: bool = False) -> Table:
+    """Return a frame's rows as texts."""
     body = [[_number(v) for v in row] for row in frame.itertuples(index=False)]
     return Table(caption, [str(c).replace("_", " ") for c in frame.columns], body, folded)
 

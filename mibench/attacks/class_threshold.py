@@ -1,12 +1,12 @@
 """Thresholds on a metric of the posteriors, one for each class."""
 
 from abc import abstractmethod
-from typing import Self
 
 import numpy as np
 from scipy.special import entr
 
-from mibench.attacks.base import Attack, Inference, Knowledge, register
+from mibench.attacks.base import Knowledge, register
+from mibench.attacks.shadow import ShadowAttack
 from mibench.attacks.thresholds import best_threshold
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs, scaled_logit
 
@@ -26,7 +26,7 @@ def class_thresholds(
     return thresholds
 
 
-class ClassThreshold(Attack):
+class ClassThreshold(ShadowAttack):
     """Compares a metric of the posteriors with the class's threshold.
 
     Score: the metric minus the threshold of highest MA among the shadow's samples of the class.
@@ -41,23 +41,21 @@ class ClassThreshold(Attack):
     """
 
     source = "Song & Mittal 2021"
-    needs = frozenset({"shadow"})
-    per_sample = True
 
     @abstractmethod
     def metric(self, outputs: Outputs) -> FloatArray:
         """Return the metric, higher for likelier members, (n,)."""
 
-    def fit(self, knowledge: Knowledge) -> Self:
+    def learn(self, knowledge: Knowledge) -> float:
         """Choose each class's threshold on the shadow model."""
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         classes = shadow.logits.shape[1]
         self.thresholds_ = class_thresholds(self.metric(shadow), shadow.labels, is_member, classes)
-        return self
+        return 0.0
 
-    def infer(self, target: Outputs) -> Inference:
-        """Score by the metric above the class's threshold."""
-        return Inference(self.metric(target) - self.thresholds_[target.labels], 0.0)
+    def score(self, outputs: Outputs) -> FloatArray:
+        """Return the metric above the class's threshold."""
+        return self.metric(outputs) - self.thresholds_[outputs.labels]
 
 
 @register

@@ -1,14 +1,15 @@
 """Attacks that see labels only."""
 
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from mibench.attacks.base import Attack, Inference, Knowledge, register
+from mibench.attacks.shadow import ShadowAttack
 from mibench.attacks.thresholds import best_threshold
 from mibench.outputs import FloatArray, Outputs
 
 
 @register
-class LabelOnly(Attack):
+class LabelOnly(ShadowAttack):
     """A sample is a member where the model keeps answering its label under perturbation.
 
     Score: the share of the sample and its perturbed copies that are given the label y.
@@ -24,20 +25,15 @@ class LabelOnly(Attack):
     title = "Label-only"
     source = "Choquette-Choo et al. 2021"
     needs = frozenset({"shadow", "perturbed"})
-    per_sample = True
     labels_only = True
 
-    def fit(self, knowledge: Knowledge) -> Self:
+    def learn(self, knowledge: Knowledge) -> float:
         """Choose the threshold on the shadow model."""
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
-        self.threshold_ = best_threshold(self._robustness(shadow), is_member, balanced=False)
-        return self
+        return best_threshold(self.score(shadow), is_member, balanced=False)
 
-    def infer(self, target: Outputs) -> Inference:
-        """Score by the share of copies given the label."""
-        return Inference(self._robustness(target), self.threshold_)
-
-    def _robustness(self, outputs: Outputs) -> FloatArray:
+    def score(self, outputs: Outputs) -> FloatArray:
+        """Return the share of the sample and its copies that are given the label."""
         answers = outputs.copies["perturbed"].predicted
         kept = (answers == outputs.labels).sum(axis=0) + (outputs.predicted == outputs.labels)
         share: FloatArray = kept / (len(answers) + 1)

@@ -1,13 +1,12 @@
 """Loss threshold attack."""
 
-from typing import Self
-
-from mibench.attacks.base import Attack, Inference, Knowledge, register
-from mibench.outputs import Outputs
+from mibench.attacks.base import Knowledge, register
+from mibench.attacks.shadow import ShadowAttack
+from mibench.outputs import FloatArray, Outputs
 
 
 @register
-class LossThreshold(Attack):
+class LossThreshold(ShadowAttack):
     """A sample is a member where its loss is at most the mean loss of members.
 
     Score: minus cross entropy. Threshold: minus the shadow members' mean cross entropy, which
@@ -22,15 +21,12 @@ class LossThreshold(Attack):
     name = "loss_threshold"
     title = "Loss-Threshold"
     source = "Yeom et al. 2018"
-    needs = frozenset({"shadow"})
-    per_sample = True
 
-    def fit(self, knowledge: Knowledge) -> Self:
+    def learn(self, knowledge: Knowledge) -> float:
         """Take the mean loss of the shadow's members."""
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
-        self.threshold_ = -float(shadow.loss[is_member].mean())
-        return self
+        return -float(shadow.loss[is_member].mean())
 
-    def infer(self, target: Outputs) -> Inference:
-        """Score by minus loss."""
-        return Inference(-target.loss, self.threshold_)
+    def score(self, outputs: Outputs) -> FloatArray:
+        """Return minus loss."""
+        return -outputs.loss

@@ -2,27 +2,24 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from mibench.attacks.base import Attack, Count, Inference, Knowledge, register
+from mibench.attacks.base import Count, Knowledge, register
+from mibench.attacks.shadow import ShadowAttack
 from mibench.outputs import BoolArray, FloatArray, Outputs
 
 
 @dataclass
-class AttackNetwork(Attack):
+class AttackNetwork(ShadowAttack):
     """A network that tells the shadows' members from nonmembers by a view of their posteriors.
 
     One hidden layer of 64 rectified units (Salem et al. 2019). Score: the
     probability it gives to member. Threshold: 0.5.
     """
-
-    needs = frozenset({"shadow"})
-    per_sample = True
 
     hidden: Count = 64
 
@@ -30,15 +27,16 @@ class AttackNetwork(Attack):
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the network's view of each sample, (n, d)."""
 
-    def fit(self, knowledge: Knowledge) -> Self:
+    def learn(self, knowledge: Knowledge) -> float:
         """Train the network on the shadow models' outputs."""
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         self.network_ = self._trained(self.features(shadow), is_member, knowledge.seed)
-        return self
+        return 0.5
 
-    def infer(self, target: Outputs) -> Inference:
-        """Score by the network's probability of member."""
-        return Inference(self.network_.predict_proba(self.features(target))[:, 1], 0.5)
+    def score(self, outputs: Outputs) -> FloatArray:
+        """Return the network's probability of member."""
+        probability: FloatArray = self.network_.predict_proba(self.features(outputs))[:, 1]
+        return probability
 
     def _trained(self, features: FloatArray, is_member: BoolArray, seed: int) -> Pipeline:
         network = MLPClassifier((self.hidden,), max_iter=100, tol=1e-3, random_state=seed)
@@ -71,24 +69,24 @@ class NNAttack(AttackNetwork):
 
     own_network_from: Count = 100
 
-    def fit(self, knowledge: Knowledge) -> Self:
+    def learn(self, knowledge: Knowledge) -> float:
         """Train the network of all classes and those of single classes."""
-        super().fit(knowledge)
+        threshold = super().learn(knowledge)
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         features, self.own_ = self.features(shadow), {}
         for label in np.unique(shadow.labels):
             own = shadow.labels == label
             if min((own & is_member).sum(), (own & ~is_member).sum()) >= self.own_network_from:
                 self.own_[label] = self._trained(features[own], is_member[own], knowledge.seed)
-        return self
+        return threshold
 
-    def infer(self, target: Outputs) -> Inference:
-        """Score by the probability of member that the network of the sample's class gives."""
-        features, scores = self.features(target), super().infer(target).scores
+    def score(self, outputs: Outputs) -> FloatArray:
+        """Return the probability of member that the network of the sample's class gives."""
+        features, scores = self.features(outputs), super().score(outputs)
         for label, network in self.own_.items():
-            if (own := target.labels == label).any():
+            if (own := outputs.labels == label).any():
                 scores[own] = network.predict_proba(features[own])[:, 1]
-        return Inference(scores, 0.5)
+        return scores
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the sorted posteriors, (n, C)."""

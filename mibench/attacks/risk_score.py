@@ -1,12 +1,12 @@
 """Privacy risk score."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
-from mibench.attacks.base import Attack, Count, Inference, Knowledge, register
+from mibench.attacks.base import Count, Knowledge, register
 from mibench.attacks.class_threshold import modified_entropy
+from mibench.attacks.shadow import ShadowAttack
 from mibench.outputs import FloatArray, IntArray, Outputs
 
 _LOWEST = 1e-10
@@ -14,7 +14,7 @@ _LOWEST = 1e-10
 
 @register
 @dataclass
-class RiskScore(Attack):
+class RiskScore(ShadowAttack):
     """The probability of being a member, given class and modified entropy.
 
     Score: P(bin | member) / (P(bin | member) + P(bin | nonmember)) with histograms of the shadow's
@@ -29,12 +29,10 @@ class RiskScore(Attack):
     name = "risk_score"
     title = "Risk score"
     source = "Song & Mittal 2021"
-    needs = frozenset({"shadow"})
-    per_sample = True
 
     bins: Count = 5
 
-    def fit(self, knowledge: Knowledge) -> Self:
+    def learn(self, knowledge: Knowledge) -> float:
         """Count the shadow's members and nonmembers in each class's bins."""
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         classes = shadow.logits.shape[1]
@@ -47,14 +45,13 @@ class RiskScore(Attack):
         counts = np.zeros((2, classes, self.bins))
         np.add.at(counts, (is_member.astype(int), shadow.labels, bins), 1)
         self.shares_ = counts / np.maximum(counts.sum(axis=2, keepdims=True), 1)
-        return self
+        return 0.5
 
-    def infer(self, target: Outputs) -> Inference:
-        """Score by the posterior probability of member; 0.5 in a bin that the shadow left empty."""
-        out, members = self.shares_[:, target.labels, self._bins(target)]
+    def score(self, outputs: Outputs) -> FloatArray:
+        """Return the posterior probability of member; 0.5 in a bin that the shadow left empty."""
+        out, members = self.shares_[:, outputs.labels, self._bins(outputs)]
         total = members + out
-        score = np.divide(members, total, out=np.full(len(total), 0.5), where=total > 0)
-        return Inference(score, 0.5)
+        return np.divide(members, total, out=np.full(len(total), 0.5), where=total > 0)
 
     def _log_entropy(self, outputs: Outputs) -> FloatArray:
         return np.log10(np.maximum(outputs.in_blocks(modified_entropy), _LOWEST))

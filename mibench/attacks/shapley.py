@@ -1,13 +1,13 @@
 """Shapley value attack."""
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from mibench.attacks.base import Attack, Count, Inference, Knowledge, register
+from mibench.attacks.base import Count, Knowledge, register
 from mibench.attacks.class_threshold import class_thresholds
+from mibench.attacks.shadow import ShadowAttack
 from mibench.outputs import FloatArray, IntArray, Outputs
 
 _AT_ONCE = 16
@@ -15,7 +15,7 @@ _AT_ONCE = 16
 
 @register
 @dataclass
-class ShapleyValues(Attack):
+class ShapleyValues(ShadowAttack):
     """A sample is a member where it is worth much to a nearest-neighbour classifier.
 
     Score: n times the KNN-Shapley value of the sample among the n attacked ones, for classifying
@@ -33,23 +33,28 @@ class ShapleyValues(Attack):
     title = "Shapley values"
     source = "Jia et al. 2019; Duddu et al. 2021"
     needs = frozenset({"shadow", "auxiliary"})
+    per_sample = False
 
     neighbours: Count = 5
 
-    def fit(self, knowledge: Knowledge) -> Self:
+    def learn(self, knowledge: Knowledge) -> float:
         """Choose each class's threshold on the shadow model."""
         shadow, is_member = knowledge.shadow.outputs, knowledge.shadow.is_member
         self.auxiliary_ = knowledge.given("auxiliary")
         pairs = zip(knowledge.shadows, knowledge.shadow_auxiliary, strict=True)
-        values = np.concatenate([self._values(own.outputs, other) for own, other in pairs])
+        self.values_ = np.concatenate([self._values(own.outputs, other) for own, other in pairs])
         classes = shadow.logits.shape[1]
-        self.thresholds_ = class_thresholds(values, shadow.labels, is_member, classes)
-        return self
+        self.thresholds_ = class_thresholds(self.values_, shadow.labels, is_member, classes)
+        return 0.0
 
-    def infer(self, target: Outputs) -> Inference:
-        """Score by the value above the class's threshold."""
-        values = self._values(target, self.auxiliary_)
-        return Inference(values - self.thresholds_[target.labels], 0.0)
+    def score(self, outputs: Outputs) -> FloatArray:
+        """Return the value above the class's threshold."""
+        values = self._values(outputs, self.auxiliary_)
+        return values - self.thresholds_[outputs.labels]
+
+    def known(self, knowledge: Knowledge) -> FloatArray:
+        """Score each shadow model's samples by what they are worth to its answers."""
+        return self.values_ - self.thresholds_[knowledge.shadow.outputs.labels]
 
     def _values(self, outputs: Outputs, auxiliary: Outputs) -> FloatArray:
         values = knn_shapley(

@@ -8,6 +8,7 @@ differences are significant after correction for the number of comparisons.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from itertools import combinations, product
 from typing import Any
 
@@ -35,6 +36,7 @@ _COLUMNS = (
     "factor",
     *(f"{lead}{bound}" for lead in ("lead", "other_lead") for bound in ("", "_low", "_high")),
     "strength",
+    "p",
 )
 
 
@@ -358,21 +360,30 @@ def unstable(results: pd.DataFrame, metric: str = "ma", times: float = 5) -> pd.
     return table.sort_values("ratio", ascending=False, ignore_index=True)
 
 
-def find(judged: pd.DataFrame) -> pd.DataFrame:
+def find(judged: pd.DataFrame, correction: str = "holm", alpha: float = 0.05) -> pd.DataFrame:
     """Find the pairs of scenarios, alike but for one or two factors, in which an order flips.
+
+    A conflict needs both differences, so that its p-value is the larger of theirs (Berger 1982).
+    Where no difference is false no conflict is, so with ``"holm"`` the differences' correction is
+    the conflicts' too. With ``"bh"`` it is not: few of the differences found are false, but
+    nearly every conflict would be if the order never turned. There the conflicts are a family of
+    their own, of all pairs of attacks and of scenarios that could have shown one.
 
     Parameters
     ----------
     judged : DataFrame
         Rows of :func:`significant`.
+    correction : str
+    alpha : float
+        What they were judged by.
 
     Returns
     -------
     DataFrame
         One row per conflict: `attack` leads `other` in `scenario` and `other` leads `attack` in
         `other_scenario`; `type` 1 where the scenarios differ in one factor, 2 where in two;
-        `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`; and
-        `strength`, the smaller of both leads. The strongest come first.
+        `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`;
+        `strength`, the smaller of both leads; and `p`. The strongest come first.
     """
     setting = setting_of(judged)
     sure = judged[judged["significant"]]
@@ -399,9 +410,16 @@ def find(judged: pd.DataFrame) -> pd.DataFrame:
                         "other_lead_low": -b["high"],
                         "other_lead_high": -b["low"],
                         "strength": min(a["difference"], -b["difference"]),
+                        "p": max(a["p"], b["p"]),
                     }
                 )
     found = pd.DataFrame(rows, columns=[*setting, *_COLUMNS])
+    if correction == "bh" and len(found):
+        each = judged.groupby([*setting, "attack", "other"], dropna=False)
+        possible = sum(_near(str(p["dataset"].iloc[0]), tuple(p["scenario"])) for _, p in each)
+        p = np.ones(possible)
+        p[: len(found)] = found["p"]
+        found = found[false_discovery_control(p)[: len(found)] <= alpha]
     return found.sort_values("strength", ascending=False, ignore_index=True, kind="stable")
 
 
@@ -409,6 +427,12 @@ def _changed(dataset: str, a: str, b: str) -> list[str]:
     """Return the factors in which two scenarios of a dataset differ."""
     one, two = scenarios.find(a, dataset), scenarios.find(b, dataset)
     return [factor for factor in scenarios.FACTORS if getattr(one, factor) != getattr(two, factor)]
+
+
+@cache
+def _near(dataset: str, among: tuple[str, ...]) -> int:
+    """Return how many pairs of scenarios differ in one factor or two."""
+    return sum(len(_changed(dataset, a, b)) in (1, 2) for a, b in combinations(among, 2))
 
 
 def counts(found: pd.DataFrame) -> pd.DataFrame:

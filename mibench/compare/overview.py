@@ -13,21 +13,23 @@ SHOWN = ("ma", "auc", "tpr_at_fpr_1")
 _NAMED = ("dataset", "model", "defence", "construction")
 
 
-def overview(results: pd.DataFrame) -> pd.DataFrame:
+def overview(results: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFrame:
     """Return MA, AUC and TPR at 1% FPR of every attack in every setting, the highest MA first.
 
-    A value is the mean over the scenarios run, then over seeds; its 95% interval is that of
-    Student's t over the seeds' means, and NaN where there is one seed.
+    A value is the mean over the scenarios run, or that of one scenario where they are told apart,
+    then over seeds; its 95% interval is that of Student's t over the seeds' means, and NaN where
+    there is one seed.
 
     Returns
     -------
     DataFrame
-        The setting as far as it varies, `title`, `seeds`, and of each metric the value and
-        `<metric>_low`, `<metric>_high`.
+        The setting as far as it varies, `scenario` where told apart, `title`, `seeds`, and of each
+        metric the value and `<metric>_low`, `<metric>_high`.
     """
     ok = results[results["status"] == "ok"]
     varied = [c for c in setting_of(ok) if c not in _NAMED and ok[c].nunique(dropna=False) > 1]
-    by = [*(c for c in _NAMED if c in ok), *varied, "title"]
+    apart = ["scenario"] if by_scenario else []
+    by = [*(c for c in _NAMED if c in ok), *varied, *apart, "title"]
     each = ok.groupby([*by, "seed"], sort=False, dropna=False)[list(SHOWN)].mean()
     grouped = each.groupby(level=by, sort=False, dropna=False)
     table, count = grouped.mean(), grouped.size()

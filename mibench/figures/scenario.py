@@ -273,6 +273,26 @@ def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
     )
 
 
+def draw_pr(axes: Axes, results: Sequence[Judged]) -> str:
+    """Draw precision against recall into axes, and return in words what is seen."""
+    for result in results:
+        is_member, look = result.is_member, attack_style(result.attack.name)
+        fpr, tpr, _ = metrics.roc(result.inference.scores, is_member)
+        recall, false = tpr[1:], fpr[1:] * (~is_member).sum()
+        found = recall * is_member.sum()
+        axes.plot(
+            recall,
+            found / (found + false),
+            color=look.colour,
+            ls=look.line,
+            lw=0.8,
+            label=result.attack.full_title,
+        )
+    axes.axhline(results[0].is_member.mean(), color="0.6", lw=0.8, ls=":")
+    axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision")
+    return "Precision against recall; the dotted line is the share of members."
+
+
 @drawn
 def class_thresholds(result: Judged, labels: IntArray, *, look: Look = PLAIN) -> Picture:
     """Draw each class's threshold of highest MA on a target dataset beside the attack's own.

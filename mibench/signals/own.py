@@ -8,10 +8,12 @@ answers on halves of those.
 
 from __future__ import annotations
 
+import inspect
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,6 +31,7 @@ from mibench.outputs import (
     IntArray,
     are_posteriors,
     check_labels,
+    check_numbering,
     check_outputs,
     cross_entropy,
 )
@@ -40,6 +43,8 @@ from mibench.store import Arrays, Store
 from mibench.streams import Streams
 
 LIKE_THE_TARGET = "like the target"
+# Of the population, and of members and nonmembers: halves and thirds of fewer train nothing.
+_FEWEST = 30
 # Other files say which samples a model is trained on and asked for, which the key says itself.
 _MAKERS = ("signals/own", "signals/perturbations", "adapters/", "training/", "outputs", "streams")
 Train = Callable[[NDArray[Any], IntArray, int], Any]
@@ -71,7 +76,7 @@ class _Space:
     @classmethod
     def of(cls, inputs: NDArray[Any]) -> _Space | None:
         """Return the space of inputs, or None where copies make no sense."""
-        axes, real = inputs.ndim, inputs.dtype.kind == "f"
+        axes, real = inputs.ndim, inputs.dtype.kind == "f" and np.isfinite(inputs).all()
         if axes == 2 and inputs.dtype.kind in "biuf" and np.isin(inputs, (0, 1)).all():
             return cls("binary", np.zeros(1), np.ones(1), False)
         if not real or axes not in (2, 4):
@@ -141,19 +146,24 @@ class Own:
             for (name, own), (_, labels) in zip(inputs.items(), samples.values(), strict=True)
         }
         sides = checked["members"], checked["nonmembers"]
+        # Refused before anything is trained; the caution comes with the arrays' own.
+        check_numbering(self.logits[: len(sides[0].labels)], sides[0].labels)
         self.pool = Samples(pool, np.concatenate([side.labels for side in sides]))
         self.is_member = np.arange(len(pool)) < len(sides[0].labels)
         self.population = checked.get("population", Samples(pool[:0], self.pool.labels[:0]))
         self.checksum = [checksum(*own) for own in checked.values()]
         self.streams = Streams(seed=setting.seed, data=self.checksum)
         self.notes += _shared(inputs)
+        self.numbers = _numbers(pool) and _numbers(self.population.inputs)
         self.space = _Space.of(pool)
         if self.space is None:
             self.notes.append(
                 "no perturbed, noisy, generated and random inputs were made, since inputs of "
                 f"{pool.dtype} and {pool.ndim} axes are neither records of bits or floats (2 axes) "
-                "nor images of floats (4)"
+                "nor images of floats (4), none of them NaN or infinite"
             )
+        if train is not None:
+            self.notes += _enough(self.pool.labels, self.population.labels)
         count = len(self.population.labels)
         size = 0 if train is None else min(len(sides[0].labels), count // 3)
         parts = np.split(self.streams("population").permutation(count), [2 * size])
@@ -167,8 +177,8 @@ class Own:
             "target_is_member": self.is_member,
             **self._copies(self.model, self.pool, ""),
         }
-        numbers, (inputs, labels) = self.pool.inputs.dtype.kind != "U", self.auxiliary
-        if numbers:
+        inputs, labels = self.auxiliary
+        if self.numbers:
             made["inputs"] = self.pool.inputs
         if self.space is not None:
             some, stream = self.space.unit(self.pool.inputs[:1]), self.streams("random")
@@ -176,7 +186,8 @@ class Own:
             made["random_logits"] = self._answer(self.model, self.space.back(points))
         if len(labels):
             made["auxiliary_logits"] = self._answer(self.model, inputs)
-            made |= {"auxiliary_labels": labels} | ({"auxiliary_inputs": inputs} if numbers else {})
+            made["auxiliary_labels"] = labels
+            made |= {"auxiliary_inputs": inputs} if self.numbers else {}
         if len(labels) and self.space is not None:
             unit, stream = self.space.unit(inputs), self.streams("generated")
             copies = perturbations.generated_nonmembers(unit, self.space.kind, stream)
@@ -185,7 +196,7 @@ class Own:
         return made | self._trained()
 
     def _answer(self, model: Any, inputs: NDArray[Any], name: str = "the model") -> FloatArray:
-        return _ask(model, inputs, name, self.logits.shape[1])
+        return _ask(model, inputs, name, self.logits.shape[1], diverges=model is not self.model)
 
     def _copies(self, model: Any, samples: Samples, owner: str) -> Arrays:
         """Return what a model answers on copies of samples."""
@@ -252,7 +263,15 @@ class Own:
 
         def make() -> Arrays:
             assert self.train is not None
-            model = self.train(*samples, seed)
+            try:
+                model = self.train(*samples, seed)
+            except MIBenchError:
+                raise
+            except Exception as error:  # whatever the library that trains raises
+                raise MIBenchError(
+                    f"train fails for {name}, of {len(samples.labels)} samples of "
+                    f"{len(np.unique(samples.labels))} classes: {_told(error)}"
+                ) from error
             if model is self.model:
                 raise MIBenchError("train returned the audited model; let it make a new one")
             found = {f"{n}_logits": self._answer(model, i, name) for n, i in asked.items()}
@@ -286,6 +305,14 @@ def _training(model: Any, train: Train | str | None, population: bool) -> tuple[
             f"train is {train!r}; give a function of inputs, labels and seed that returns a model, "
             f"or {LIKE_THE_TARGET!r}"
         )
+    try:
+        inspect.signature(train).bind("inputs", "labels", 0)
+    except TypeError:
+        raise MIBenchError(
+            "train cannot be called with inputs, labels and seed; let it take these"
+        ) from None
+    except ValueError:  # a function in C does not tell
+        pass
     return train, code.of(train)
 
 
@@ -304,13 +331,33 @@ def _ask(
     name: str,
     classes: int | None,
     say: Callable[[str], None] = lambda note: None,
+    diverges: bool = False,
 ) -> FloatArray:
-    """Return a model's logits (n, C), or the logarithms of its posteriors."""
-    adapter = adapter_of(model)
-    answers = np.asarray(adapter.answer(model, inputs, classes))
+    """Return a model's logits (n, C), or the logarithms of its posteriors.
+
+    All are NaN where the training `diverges` and some are.
+    """
+    adapter = adapter_of(model, name)
+    try:
+        answers = np.asarray(adapter.answer(model, inputs, classes))
+    except MIBenchError:
+        raise
+    except Exception as error:  # whatever the model's library raises
+        raise MIBenchError(
+            f"{name} cannot be asked for inputs of {inputs.dtype} and shape {inputs.shape}; give "
+            f"them as it takes them: {_told(error)}"
+        ) from error
     answers = answers[:, None] if answers.ndim == 1 else answers
+    if diverges and answers.dtype.kind == "f" and not np.isfinite(answers).all():
+        return np.full((len(inputs), classes or 1), np.nan)
     form = "posteriors" if adapter.posteriors or are_posteriors(answers) else "logits"
     return check_outputs(f"{name}'s {form}", answers, (len(inputs),), classes, say)
+
+
+def _told(error: Exception) -> str:
+    """Return an error of another library in one line."""
+    said = " ".join(str(error).split())
+    return f"{type(error).__name__} ({said[:200]})"
 
 
 def _inputs(name: str, pair: Any) -> NDArray[Any]:
@@ -330,8 +377,32 @@ def _inputs(name: str, pair: Any) -> NDArray[Any]:
 
 
 def _shared(inputs: Mapping[str, NDArray[Any]]) -> Iterator[str]:
-    """Yield a caution where inputs of members are those of others as well."""
+    """Yield a caution where inputs are those of another part as well."""
     rows = {name: {row.tobytes() for row in array} for name, array in inputs.items()}
-    for name, others in rows.items():
-        if name != "members" and (both := len(rows["members"] & others)):
-            yield f"caution: {both:,} inputs of {name} are inputs of members as well"
+    for name, other in combinations(rows, 2):
+        if both := len(rows[name] & rows[other]):
+            yield (
+                f"caution: {both:,} inputs of {other} are inputs of {name} as well, so that what "
+                "was found may be wrong"
+            )
+
+
+def _enough(pool: IntArray, population: IntArray) -> Iterator[str]:
+    """Yield a caution where the population lacks classes; refuse what is too small to train on."""
+    for name, labels in (("members and nonmembers", pool), ("population", population)):
+        if len(labels) < _FEWEST:
+            raise MIBenchError(
+                f"{len(labels)} samples are too few for {name} where train is given: give "
+                f"{_FEWEST} at least, better as many as the model was trained on"
+            )
+    if len(lacking := np.setdiff1d(pool, population)):
+        classes = ", ".join(map(str, lacking[:5])) + ", ..." * (len(lacking) > 5)
+        yield (
+            f"caution: population holds no sample of {len(lacking)} of the classes ({classes}), of "
+            "which shadow and distilled models learn nothing"
+        )
+
+
+def _numbers(inputs: NDArray[Any]) -> bool:
+    """Return whether inputs are finite numbers."""
+    return inputs.dtype.kind != "U" and bool(np.isfinite(inputs).all())

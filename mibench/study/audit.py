@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import html
-import math
 import textwrap
 import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,11 @@ from mibench.setting import Place, Setting
 from mibench.signals.own import Own, Train
 from mibench.store import Store, replacing
 from mibench.streams import Streams
-from mibench.study import metrics, results
+from mibench.study import epsilon, metrics, results, risk
 from mibench.study.given import Given, check, known
 from mibench.study.provenance import provenance
 
-_SHOWN = {"ma": "ma", "accuracy": "accuracy", "tpr_at_fpr_1": "tpr@1%"}
+_SHOWN = {"ma": "ma", "tpr_at_fpr_1": "tpr@1%", "epsilon_one_run": "epsilon"}
 _WIDTH = 80
 # What an attacker must have, beside the model's answers on whatever it asks.
 _MEANS = {
@@ -55,6 +55,9 @@ class Audited:
         Of these samples, as is `is_member`.
     is_member : bool array, (k,)
     metrics : dict of str to Estimate
+    epsilon : Bounds
+        What the answer proves of the training's epsilon at a delta of 1e-5: with 95% confidence
+        of all attacks at once.
     seconds : float
     """
 
@@ -63,6 +66,7 @@ class Audited:
     inference: Inference
     is_member: BoolArray
     metrics: dict[str, metrics.Estimate]
+    epsilon: epsilon.Bounds
     seconds: float
 
 
@@ -78,8 +82,8 @@ class AuditReport:
     described : dict
         The columns that all rows have alike: the target's accuracy on its members (train) and
         nonmembers (test), the models' numbers, the seed, a checksum of the arrays.
-    count : int
-        The target's samples.
+    target : Labelled
+        The target's outputs on the audited samples, in the order in which they were given.
     notes : tuple of str
         What was interpreted, left out, not read or seems wrong.
     """
@@ -87,7 +91,7 @@ class AuditReport:
     attacked: list[Audited]
     left_out: dict[str, str]
     described: dict[str, Any]
-    count: int
+    target: Labelled
     notes: tuple[str, ...]
 
     @property
@@ -105,70 +109,102 @@ class AuditReport:
                 **self.described,
                 "code": code.digest(__name__, type(a.attack).__module__),
                 "samples": len(a.samples),
-                "samples_left_out": self.count - len(a.samples),
+                "samples_left_out": len(self.target) - len(a.samples),
                 "threshold": a.inference.threshold,
                 **metrics.as_columns(a.metrics),
+                **{f"epsilon_{name}": bound for name, bound in a.epsilon._asdict().items()},
                 "seconds": a.seconds,
             }
             for a in self.attacked
         ]
         return pd.DataFrame(rows)
 
+    @cached_property
+    def ranked(self) -> list[Audited]:
+        """The attacks by TPR at 1% FPR, then AUC, the best first."""
+        by = [self.table[name].fillna(-1) for name in ("tpr_at_fpr_1", "auc")]
+        return [self.attacked[i] for i in np.lexsort([-values for values in reversed(by)])]
+
+    @cached_property
+    def risk(self) -> pd.DataFrame:
+        """The risk of each sample, as :func:`mibench.study.risk.per_sample` has it."""
+        rates = np.full((len(self.attacked), len(self.target)), np.nan)
+        for row, a in zip(rates, self.ranked, strict=True):
+            row[a.samples] = risk.false_alarms(a.inference.scores, a.is_member)
+        best = self.ranked[0]
+        scores = np.full(len(self.target), np.nan)
+        scores[best.samples] = best.inference.scores
+        return risk.per_sample(scores, rates, self.target.outputs.labels, self.target.is_member)
+
+    def slices(self, by: ArrayLike | None = None) -> pd.DataFrame:
+        """Return how exposed each class is, or each slice of :func:`mibench.study.risk.slices`."""
+        return risk.slices(self.risk, by)
+
     @property
     def answer(self) -> str:
-        """The share of members that the best attack finds, in one sentence.
+        """The share of members that the best attack finds, and what that says of epsilon.
 
-        Its interval is that of all attacks at once, since the best was chosen by the same samples.
+        The share's interval and the bound hold for all attacks at once, since the best were chosen
+        by the same samples.
         """
-        rate = "tpr_at_fpr_1"
-        tried = [a for a in self.attacked if not math.isnan(a.metrics[rate].value)]
-        if not tried:
-            return "What an attacker finds at 1% false alarms " + metrics.METRICS[rate].absent + "."
-        best = max(tried, key=lambda a: a.metrics[rate].value)
-        scores = best.inference.scores
-        found = metrics.tpr_at_fpr(scores, best.is_member, 0.01, among=len(tried))
+        if not self.attacked:
+            return "No attack could be run."
+        best = self.ranked[0]
+        proven = (
+            f"epsilon is at least {max(a.epsilon.one_run for a in self.attacked):.2f} (delta 1e-5, "
+            "95% confidence; 0 proves nothing). Another model trained alike may tell more or less."
+        )
+        rate = metrics.METRICS["tpr_at_fpr_1"]
+        if int((~best.is_member).sum()) < rate.needed:
+            return f"What an attacker finds at 1% false alarms {rate.absent}; {proven}"
+        found = metrics.tpr_at_fpr(
+            best.inference.scores, best.is_member, risk.FPR, among=len(self.attacked)
+        )
         means = [words for need, words in _MEANS.items() if need in best.attack.needs]
         return (
             f"An attacker with {' and '.join(means) or 'nothing but its answers'} finds "
             f"{found.value:.1%} of this model's members at 1% false alarms (95% interval "
             f"{found.low:.1%} to {found.high:.1%}; {best.attack.full_title}, the best of "
-            f"{len(tried)} attacks; guessing finds 1%). Another model trained alike may tell more "
-            "or less."
+            f"{len(self.attacked)} attacks; guessing finds 1%); {proven}"
         )
 
-    def _parts(self) -> tuple[pd.DataFrame, list[str]]:
-        """Return the table in short, and what is said below it."""
+    @property
+    def said(self) -> tuple[list[str], list[str]]:
+        """The answer and what makes it doubtful; what else there is to say."""
         right = [f"{self.described[f'target_{side}_accuracy']:.1%}" for side in ("train", "test")]
-        lines = [
+        cautions = [note for note in self.notes if note.startswith("caution")]
+        count = len(self.target)
+        return [self.answer, *cautions], [
             f"the target classifies {right[0]} of its members rightly and {right[1]} of its "
             "nonmembers",
-            *self.notes,
+            *(note for note in self.notes if note not in cautions),
             *(
-                f"{a.attack.label}: on {len(a.samples):,} of {self.count:,} samples; the others "
-                "lack reference models"
+                f"{a.attack.label}: on {len(a.samples):,} of {count:,} samples; the others lack "
+                "reference models"
                 for a in self.attacked
-                if len(a.samples) < self.count
+                if len(a.samples) < count
             ),
             *(f"left out: {name} ({reason})" for name, reason in self.left_out.items()),
         ]
+
+    @property
+    def short(self) -> pd.DataFrame:
+        """The columns of the table that are shown, by title."""
         if not self.attacked:
-            return pd.DataFrame({"no attacks": []}), lines
+            return pd.DataFrame({"no attacks": []})
         values = self.table.set_index("title")[list(_SHOWN)].rename(columns=_SHOWN).round(3)
-        return results.metrics_table(self.table)[["auc"]].join(values), lines
+        return results.metrics_table(self.table)[["auc"]].join(values)
 
     def __repr__(self) -> str:
         return str(self)
 
     def __str__(self) -> str:
-        table, lines = self._parts()
-        shown = table.to_string(na_rep="-", line_width=_WIDTH)
-        head, *said = (textwrap.fill(line, _WIDTH) for line in (self.answer, *lines))
-        return "\n".join([head, "", shown, *said])
+        above, below = ("\n".join(textwrap.fill(s, _WIDTH) for s in part) for part in self.said)
+        return f"{above}\n\n{self.short.to_string(na_rep='-', line_width=_WIDTH)}\n{below}"
 
     def _repr_html_(self) -> str:
-        table, lines = self._parts()
-        head, *said = (f"<p>{html.escape(line)}</p>" for line in (self.answer, *lines))
-        return head + table.to_html(na_rep="-") + "".join(said)
+        above, below = ("".join(f"<p>{html.escape(s)}</p>" for s in part) for part in self.said)
+        return above + self.short.to_html(na_rep="-") + below
 
     def save(self, path: str | Path) -> None:
         """Write the table as Parquet or JSON, by the ending of `path`.
@@ -178,7 +214,7 @@ class AuditReport:
         MIBenchError
             If the ending is neither, or `path` is a folder.
         """
-        path = check_out(path)
+        path = check_out(path, ".json", ".parquet")
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path) as temporary:
             if path.suffix == ".json":
@@ -187,11 +223,11 @@ class AuditReport:
                 self.table.to_parquet(temporary, index=False)
 
 
-def check_out(path: str | Path) -> Path:
-    """Return `path`, or raise MIBenchError where no table can be written there."""
+def check_out(path: str | Path, *endings: str) -> Path:
+    """Return `path`, or raise MIBenchError where no file of these endings can be written there."""
     path = Path(path)
-    if path.suffix not in (".json", ".parquet"):
-        raise MIBenchError(f"{path} ends neither in .json nor in .parquet; choose one of the two")
+    if path.suffix not in endings:
+        raise MIBenchError(f"{path} does not end in {' or '.join(endings)}; choose such a name")
     if path.is_dir():
         raise MIBenchError(f"{path} is a folder; give the name of a file")
     return path
@@ -313,6 +349,7 @@ def read(path: str | Path, probs: str | None = None) -> Given:
 def _run(given: Given, seed: int) -> AuditReport:
     Setting.read({"seed": seed})
     described = {"seed": seed, **_described(given), **provenance()}
+    attacks, outputs = parse("all"), given.target.outputs
     streams = Streams(seed=seed, data=given.sha256)
     knowledge = replace(given.knowledge, seed=streams.seed("attacks"))
     # Files often hold members first, and an attack that breaks ties by order would learn of it.
@@ -320,10 +357,11 @@ def _run(given: Given, seed: int) -> AuditReport:
     order = streams("order").permutation(len(truth))
     shuffled = given.target.outputs.take(order)
     # The reference models' outputs are large, and are not wanted twice.
-    given = replace(given, target=Labelled(Outputs(shuffled.logits, shuffled.labels), truth[order]))
+    plain = Labelled(Outputs(outputs.logits, outputs.labels), truth)
+    given, outputs = replace(given, target=plain), plain.outputs
     attacked, left_out = [], {}
     # Shown where it takes longer than a second.
-    for attack in tqdm(parse("all"), desc="attacks", unit="attack", leave=False, delay=1):
+    for attack in tqdm(attacks, desc="attacks", unit="attack", leave=False, delay=1):
         if lacking := given.lacking(attack):
             left_out[attack.label] = lacking
             continue
@@ -335,13 +373,16 @@ def _run(given: Given, seed: int) -> AuditReport:
             inference = replace(found, scores=found.scores[back])
             is_member = truth[samples]
             measured = metrics.evaluate(inference, is_member, seed=seed)
+            proven = epsilon.bounds(
+                inference.scores, is_member, confidence=1 - 0.05 / len(attacks), seed=seed
+            )
         # Scikit-learn raises ValueError, such as where samples are too few for it.
         except (MIBenchError, ValueError) as error:
             left_out[attack.label] = " ".join(str(error).split())
             continue
         seconds = time.perf_counter() - began
-        attacked.append(Audited(attack, samples, inference, is_member, measured, seconds))
-    return AuditReport(attacked, left_out, described, len(truth), given.notes)
+        attacked.append(Audited(attack, samples, inference, is_member, measured, proven, seconds))
+    return AuditReport(attacked, left_out, described, plain, given.notes)
 
 
 def _described(given: Given) -> dict[str, Any]:

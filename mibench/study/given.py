@@ -23,6 +23,7 @@ from mibench.outputs import (
     check_labels,
     check_mask,
     check_membership,
+    check_numbering,
     check_numbers,
     check_outputs,
     check_values,
@@ -123,8 +124,8 @@ def check(arrays: Mapping[str, Any], probs: str | None = None, source: str = "th
         shadows = reader.shadows(twin)
     if reader.has("reference", "in"):
         target = reader.references(target)
+    reader.drop_diverged("distilled_logits", "distilled_probs")
     if reader.has("distilled"):
-        reader.drop_diverged("distilled_logits", "distilled_probs")
         logits = reader.outputs("distilled", ("models", count))
         target = replace(target, distilled_logits=logits)
     if "inputs" in reader.left:
@@ -196,6 +197,14 @@ class _Reader:
     def shadows(self, name: str | None) -> tuple[Labelled, ...]:
         name = name if name in self.left else self._named("shadow")
         several = name in self.left and check_numbers(name, self.left[name]).ndim == 3
+        if several:
+            own = [n for n in self.left if n == name or (n.startswith("shadow_") and known(n))]
+            # One row of labels or membership is that of all shadows.
+            self.drop_diverged(*(n for n in own if check_numbers(n, self.left[n]).ndim > 1))
+            if name not in self.left:
+                for n in own:
+                    self.left.pop(n, None)
+                return ()
         logits = self.outputs("shadow", ("shadows", "samples") if several else ("samples",), name)
         self.axis, count = logits.shape[:-2], logits.shape[-2]
 
@@ -217,6 +226,8 @@ class _Reader:
     def references(self, target: Outputs) -> Outputs:
         stems = ("reference_logits", "reference_probs")
         self.drop_diverged(*stems, *(f"auxiliary_{stem}" for stem in stems), "reference_in")
+        if not self.has("reference", "in"):
+            return target
         logits = self.outputs("reference", ("models", len(target)))
         trained_on = self.checked("reference_in", check_mask, logits.shape[:2])
         for k, model in enumerate(logits):
@@ -234,8 +245,11 @@ class _Reader:
         if len(sizes := {stack.shape[:1] for stack in stacks.values()}) > 1 or () in sizes:
             return  # which is told where their shapes are checked
         bad = np.any([[not np.isfinite(m).all() for m in s] for s in stacks.values()], axis=0)
-        if bad.any() and not bad.all():
-            self.left |= {name: stack[~bad] for name, stack in stacks.items()}
+        if bad.any():
+            for name, stack in stacks.items():
+                self.left[name] = stack[~bad]
+                if bad.all():
+                    del self.left[name]
             first = next(iter(stacks))
             self.notes.append(
                 f"{first} has NaN or infinity in {bad.sum()} of {len(bad)} models, left out"
@@ -292,6 +306,9 @@ class _Reader:
 def _cautions(target: Labelled, shadows: tuple[Labelled, ...]) -> Iterator[str]:
     """Yield what makes labels or membership doubtful."""
     outputs, shadow = target.outputs, Labelled.joined(shadows) if shadows else None
+    members = target.is_member
+    if said := check_numbering(outputs.logits[members], outputs.labels[members]):
+        yield said
     sides = [("target_is_member", outputs.loss, target.is_member)]
     if shadow is not None:
         sides.append(("shadow_is_member", shadow.outputs.loss, shadow.is_member))

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from mibench.apps.cli.base import main
+from mibench.apps.cli.base import echo_table, echo_wrapped, main, many
 
 # Needs that cost the auditor something; inputs made up by himself he always has.
-_OWNED = {
+OWNED = {
     "shadow": "You can train a shadow model: you have samples like the target's.",
     "references": "You can train reference models on the samples to be attacked.",
     "distilled": "You can distil models from the target.",
@@ -39,7 +39,7 @@ correction_option = click.option(
 
 
 def _owned_options(command: Any) -> Any:
-    for name, meaning in reversed(_OWNED.items()):
+    for name, meaning in reversed(OWNED.items()):
         command = click.option(f"--{name}", is_flag=True, help=meaning)(command)
     return command
 
@@ -63,8 +63,9 @@ def advise_attack(
     as_json: bool,
     **owned: bool,
 ) -> None:
-    """Tell which attack to use, given what you have, by the results at hand.
+    """Tell which attack to use, given what you have.
 
+    By the results at hand.
     An attack is beaten in a scenario where another that you can run is significantly better on
     the same samples, after correction for the number of comparisons.
     """
@@ -72,7 +73,7 @@ def advise_attack(
     from mibench.compare import advice
     from mibench.study import results
 
-    given = [need for need in attacks.NEEDS if need not in _OWNED or owned[need]]
+    given = [need for need in attacks.NEEDS if need not in OWNED or owned[need]]
     names = advice.allowed(given, labels_only, queries)
     table = advice.advise(
         *results.load(folder, dataset), given, labels_only, queries, metric, correction
@@ -82,16 +83,22 @@ def advise_attack(
         return
     click.echo(f"{len(names)} of {len(attacks.ATTACKS)} attacks run on what you have")
     if absent := sorted(set(names) - set(table["attack"])):
-        click.echo(f"without results: {', '.join(absent)}")
-    click.echo(advice.sentence(table))
-    click.echo(f"\n{'attack':28}{'beaten in':>12}{'mean ' + metric:>12}{'worst':>9}{'queries':>9}")
-    for row in table.to_dict("records"):
-        beaten = f"{row['beaten']} of {row['scenarios']}"
-        by = f"  most often by {row['beaten_by'][0]}" if row["beaten_by"] else "  never beaten"
-        click.echo(
-            f"{row['title']:28}{beaten:>12}{row['mean']:12.3f}{row['worst']:9.3f}"
-            f"{row['queries']:9}{by}"
+        echo_wrapped(f"without results: {', '.join(absent)}")
+    echo_wrapped(advice.sentence(table))
+    click.echo()
+    rows = [
+        (
+            row["title"],
+            f"{row['beaten']} of {row['scenarios']}",
+            f"{row['mean']:.3f}",
+            f"{row['worst']:.3f}",
+            f"{row['queries']}",
+            (row["beaten_by"] or ["nobody"])[0],
         )
+        for row in table.to_dict("records")
+    ]
+    head = ("attack", "beaten in", f"mean {metric}", "worst", "queries", "most often by")
+    echo_table([head, *rows], "<>>>>")
 
 
 @main.command("conflicts")
@@ -104,7 +111,7 @@ def advise_attack(
 def list_conflicts(
     folder: Path, dataset: str, count: int, metric: str, correction: str, as_json: bool
 ) -> None:
-    """Tell in which scenarios the order of two attacks flips, and which factor turns it.
+    """Tell where the order of two attacks flips, and by which factor.
 
     Both differences are significant after correction for the number of comparisons. Type 1:
     the scenarios differ in one factor; type 2: in two.
@@ -115,14 +122,16 @@ def list_conflicts(
     _, answers = results.load(folder, dataset)
     compared = conflicts.differences(answers, metric)
     judged = conflicts.significant(compared, correction)
-    found = conflicts.find(judged)
+    found = conflicts.find(judged, correction)
     if as_json:
         click.echo(results.to_json(found))
         return
-    click.echo(f"{len(found)} conflicts among {compared['scenario'].nunique()} scenarios")
-    click.echo(conflicts.power_sentence(judged, metric))
+    among = many(compared["scenario"].nunique(), "scenario")
+    click.echo(f"{many(len(found), 'conflict')} among {among}")
+    echo_wrapped(conflicts.power_sentence(judged, metric))
     for row in conflicts.counts(found).reset_index().to_dict("records"):
         click.echo(f"  type {row['type']}  {row['factor']:44}{row['conflicts']:7}")
     for kind in (1, 2):
         for conflict in conflicts.strongest(found, count, kind).to_dict("records"):
-            click.echo(f"\n{conflicts.sentence(conflict, metric)}")
+            click.echo()
+            echo_wrapped(conflicts.sentence(conflict, metric))

@@ -69,9 +69,12 @@ def _echo_metrics(row: dict[Any, Any]) -> None:
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write .parquet or .json as well.")
+@click.option("--html", type=click.Path(path_type=Path), help="Write a page with figures as well.")
 @place_options("plugins")
-def audit_outputs(file: Path, probs: str | None, seed: int, out: Path | None, place: Place) -> None:
-    """Attack a model that was trained elsewhere, from its outputs in FILE (.npz).
+def audit_outputs(
+    file: Path, probs: str | None, seed: int, out: Path | None, html: Path | None, place: Place
+) -> None:
+    """Attack a model trained elsewhere, from its outputs in FILE.
 
     FILE holds target_probs or target_logits (n, C), target_labels (n,) and target_is_member (n,),
     which is used for scoring only. Outputs of shadow, reference and distilled models, on auxiliary
@@ -83,9 +86,16 @@ def audit_outputs(file: Path, probs: str | None, seed: int, out: Path | None, pl
 
     place.load_plugins()
     if out is not None:
-        check_out(out)
+        check_out(out, ".json", ".parquet")
+    if html is not None:
+        check_out(html, ".html")
     report = audit_file(file, probs, seed)
     click.echo(str(report))
     if out is not None:
         report.save(out)
         click.echo(f"written to {out}")
+    if html is not None:
+        from mibench.apps import audit_page
+
+        audit_page.write(report, html)
+        click.echo(f"written to {html}")

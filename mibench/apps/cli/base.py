@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import shutil
 import sys
+import textwrap
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import click
@@ -46,6 +49,48 @@ class _Commands(click.Group):
                 raise
             click.echo(f"mibench: {error.filename} cannot be used: {error.strerror}", err=True)
             sys.exit(2)
+
+
+def many(count: int, what: str) -> str:
+    """Return a number with what is counted, such as "1 notebook" and "2 notebooks"."""
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
+def echo_table(rows: Iterable[Iterable[str]], align: str) -> None:
+    """Print rows in columns; the last is wrapped to what is left of the line.
+
+    With textwrap, because rich would be one more dependency for four tables.
+
+    Parameters
+    ----------
+    rows : iterable of iterable of str
+        The first has the columns' names.
+    align : str
+        ``<`` or ``>`` for each column but the last, which stands to the left.
+    """
+    listed = [[*row] for row in rows]
+    widths = [max(len(row[i]) for row in listed) for i in range(len(align))]
+    for row in listed:
+        cells = "".join(
+            f"{cell:{side}{width}}  " for cell, side, width in zip(row, align, widths, strict=False)
+        )
+        echo_wrapped(row[-1], cells, " " * len(cells))
+
+
+def echo_wrapped(text: str, first: str = "", rest: str = "", err: bool = False) -> None:
+    """Print a text in lines as wide as the terminal, or 80 columns, behind what indents them."""
+    width = shutil.get_terminal_size().columns
+    click.echo(
+        textwrap.fill(
+            text,
+            width,
+            initial_indent=first,
+            subsequent_indent=rest,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ),
+        err=err,
+    )
 
 
 def _warn(message: Warning | str, *where: Any, **rest: Any) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mibench.apps.cli.base import main
+from mibench.apps.cli.base import main, many
 from mibench.apps.cli.settings import pairs, place_options
 from mibench.setting import Place
 
@@ -61,10 +61,10 @@ def _plan(
 )
 @click.option("--dry-run", is_flag=True, help="Only show what is done, what will run, how long.")
 def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) -> None:
-    """Execute the notebooks named in PARAMETERS (a YAML file) through papermill.
+    """Execute the notebooks that PARAMETERS, a YAML file, names.
 
-    What must be trained is trained first, once. Executed notebooks and their results go to
-    executed/DATASET/, figures to figures/, a report with one row per job to
+    Through papermill. What must be trained is trained first, once. Executed notebooks and their
+    results go to executed/DATASET/, figures to figures/, a report with one row per job to
     executed/PARAMETERS-report.csv. What is done already, with the same values and the same code,
     is skipped; a failing notebook is kept with its error and the others go on. Exit code 1 says
     that some failed. Stopped in whatever way, the same command continues.
@@ -96,8 +96,8 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     names, outcomes = {task.name for task in tasks}, report.outcomes
     states = Counter(outcome.state for outcome in outcomes if outcome.name in names)
     click.echo(
-        f"{states['done'] + states['failed']} notebooks run, {states['skipped']} already done, "
-        f"{states['failed']} failed; {len(outcomes) - states.total()} trainings"
+        f"{many(states['done'] + states['failed'], 'notebook')} run, {states['skipped']} already "
+        f"done, {states['failed']} failed; {many(len(outcomes) - states.total(), 'training')}"
     )
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
@@ -181,8 +181,9 @@ def _measured(tasks: list[Task]) -> Any:
 @main.command("status")
 @_parameter_file
 def batch_status(**named: Any) -> None:
-    """Show what of a batch is done, running, failed, stale and waiting, also from another shell.
+    """Show what of a batch is done, stale, waiting or failed.
 
+    Also what is running, from another shell.
     Stale is what was made from something that has changed since, which is named. The options must
     be those of the run: other values are another batch.
     """
@@ -221,7 +222,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
 @click.option("--retrain", is_flag=True, help="Train the models anew, too, in an empty cache.")
 @place_options("data_dir")
 def verify_results(paths: tuple[Path, ...], retrain: bool, place: Place) -> None:
-    """Execute executed notebooks again and say whether their numbers are the same.
+    """Run executed notebooks again, and compare their numbers.
 
     PATHS are executed notebooks, the tables beside them, or folders of them. Every number must be
     equal, to the last bit; only times may differ. Exit code 1 says that some are not.

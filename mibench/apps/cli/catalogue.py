@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mibench import scenarios
-from mibench.apps.cli.base import main
+from mibench.apps.cli.base import echo_table, echo_wrapped, main
 from mibench.apps.cli.settings import place_options, setting_options
 from mibench.setting import Place, Setting
 
@@ -26,7 +26,7 @@ from mibench.setting import Place, Setting
 def list_scenarios(
     rq: str | None, as_json: bool, check: bool, setting: Setting, place: Place
 ) -> None:
-    """List a dataset's 84 scenarios, or one research question's panel.
+    """List a dataset's 84 scenarios, or a research question's.
 
     With --check the target and reference models are trained, where they have not been, and each
     target dataset is described: accuracy and loss of members and of nonmembers, number of classes,
@@ -84,7 +84,7 @@ def _scenario_dataset(name: str, place: Place) -> str:
 @click.argument("path", required=False)
 @place_options("data_dir", "cache_dir", "plugins")
 def list_datasets(path: str | None, place: Place) -> None:
-    """List the datasets: samples, shape, classes, split sizes, and where the files are.
+    """List the datasets, their split sizes and where their files are.
 
     With a PATH, or a dataset's name, say what is made of its files and what is left out.
     """
@@ -93,13 +93,15 @@ def list_datasets(path: str | None, place: Place) -> None:
 
     place.load_plugins()
     if path:
-        click.echo("\n".join(describe(path, place)))
+        for sentence in describe(path, place):
+            echo_wrapped(sentence)
         return
     for name, known in DATASETS.items():
         shapes = " or ".join(map(str, known.shapes))
         roles = ", ".join(f"{role} {count}" for role, count in asdict(known.sizes).items())
-        click.echo(f"{name:14}{known.rows} of {shapes}, {known.classes} classes")
-        click.echo(f"{'':14}{roles}\n{'':14}{whereabouts(name, place)}")
+        what = f"{known.rows} of {shapes}, {known.classes} classes"
+        # The longest address of a file leaves room for one space.
+        echo_wrapped(f"{name}: {what}; {roles}; {whereabouts(name, place)}", rest=" ")
 
 
 @main.command("attacks")
@@ -133,11 +135,7 @@ def list_attacks(as_json: bool, setting: Setting, place: Place) -> None:
         return
     columns = ("name", "queries", "models", "needs", "source")
     shown = [item | {"needs": ", ".join(item["needs"]) or "nothing"} for item in listed]
-    rows = [columns, *(tuple(str(item[c]) for c in columns) for item in shown)]
-    widths = [max(len(row[i]) for row in rows) for i in range(4)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        click.echo("  ".join([*cells, row[4]]))
+    echo_table([columns, *([str(item[c]) for c in columns] for item in shown)], "<>><")
     click.echo()
     for need, meaning in attacks.NEEDS.items():
-        click.echo(f"{need:11} {meaning}")
+        echo_wrapped(meaning, f"{need:12}", " " * 12)

@@ -14,7 +14,7 @@ from mibench.errors import MIBenchError
 @main.command("check")
 @click.argument("file", type=click.Path(path_type=Path))
 def check_attacks(file: Path) -> None:
-    """Run the checks that every attack must pass on those that FILE registers.
+    """Run the checks that an attack must pass on those of FILE.
 
     They run on simulated models and take seconds. Exits with 1 where a check fails.
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import main
+from mibench.apps.cli.base import echo_wrapped, main, many
 from mibench.apps.cli.settings import look_options
 from mibench.look import Look
 
@@ -30,7 +30,7 @@ dataset_option = click.option("--dataset", help="Only this dataset's (default: a
 @dataset_option
 @look_options
 def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> None:
-    """Draw every figure that the results fill, from panels to defences.
+    """Draw every figure that the results fill.
 
     Each has its caption and alternative text in a text file beside it. Equal results make equal
     files. Groups of attacks are published13, published15, shadow-only (a shadow model is enough)
@@ -50,7 +50,7 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> No
         plt.close(figure)
         click.echo(name)
         drawn += 1
-    click.echo(f"{drawn} figures are in {out}")
+    click.echo(f"{many(drawn, 'figure')} in {out}")
 
 
 @main.command("report")
@@ -62,17 +62,30 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> No
     type=click.Path(path_type=Path, dir_okay=False),
     help="The page to write.",
 )
+@click.option(
+    "--site",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a leaderboard to sort and filter there instead.",
+)
 @dataset_option
-def write_report(folder: Path, out: Path, dataset: str | None) -> None:
-    """Write one HTML page of all results that needs nothing beside it and can be mailed.
+def write_report(folder: Path, out: Path, site: Path | None, dataset: str | None) -> None:
+    """Write one HTML page of all results, which can be mailed.
 
-    Tables, figures with captions and alternative texts, parameters and versions.
+    It needs nothing beside it. Tables, figures with captions and alternative texts, parameters
+    and versions. With --site a leaderboard: attacks by scenario and by what the attacker has, the
+    published numbers beside ours, and the command that makes each number again.
     """
     import matplotlib.pyplot as plt
 
     from mibench.apps import report
     from mibench.study import results
 
+    if site is not None:
+        from mibench.apps.site import write
+
+        click.echo(f"the site is {write(results.load(folder, dataset)[0], site)}")
+        return
     plt.switch_backend("agg")
     report.write(*results.load(folder, dataset), results.load_pool(folder, dataset), out)
     click.echo(f"the report is {out}")
@@ -87,16 +100,21 @@ _FORMATS = click.Choice(["markdown", "latex", "csv", "json"])
 @click.option("--attacks", default="all", show_default=True, help="As of mibench figures.")
 @click.option("--format", "kind", default="markdown", show_default=True, type=_FORMATS)
 def write_table(folder: Path, dataset: str | None, attacks: str, kind: str) -> None:
-    """Print MA, AUC and TPR at 1% FPR of every attack, the highest MA first.
+    """Print MA, AUC and TPR at 1% FPR of every attack.
 
+    The highest MA first.
     Means over the scenarios run. With several seeds each has the 95% interval of the mean over the
     trained models; with one it has none.
     """
     from mibench import figures
+    from mibench.attacks import parse
     from mibench.compare import overview
     from mibench.study import results
 
     rows = figures.chosen(results.load(folder, dataset)[0], Look(attacks=attacks))
+    asked = [] if attacks == "all" else parse(attacks.split(","))
+    if absent := [a.label for a in asked if a.label not in set(rows["attack"])]:
+        echo_wrapped(f"without results: {', '.join(absent)}", err=True)
     table = overview.overview(rows)
     if kind == "csv":
         click.echo(table.to_csv(index=False), nl=False)

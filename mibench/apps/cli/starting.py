@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import main
+from mibench.apps.cli.base import main, many
 from mibench.apps.cli.batch import run_batch
 from mibench.errors import MIBenchError
 
@@ -19,8 +20,9 @@ _folder = click.argument("folder", default=".", type=click.Path(path_type=Path))
 @main.command("init")
 @click.argument("folder", type=click.Path(path_type=Path))
 def init(folder: Path) -> None:
-    """Write the notebooks and parameter files into FOLDER, to be run and changed there.
+    """Write the notebooks and parameter files into FOLDER.
 
+    They are to be run and changed there.
     FOLDER/notebooks and FOLDER/parameters are written, and nothing that is there already is.
     What is run from FOLDER/parameters goes to FOLDER/executed and FOLDER/figures.
     """
@@ -32,8 +34,9 @@ def init(folder: Path) -> None:
 @click.option("--dry-run", is_flag=True, help="Only show what will run.")
 @click.pass_context
 def demo(context: click.Context, folder: Path, dry_run: bool) -> None:
-    """Run FOLDER/parameters/demo.yaml: the four research questions on embedded data.
+    """Run the four research questions on embedded data.
 
+    By FOLDER/parameters/demo.yaml.
     Notebooks and parameter files that FOLDER lacks are written there first (mibench init).
     """
     parameters = _begun(folder) / "parameters" / "demo.yaml"
@@ -51,6 +54,8 @@ def lab(folder: Path) -> None:
         from jupyterlab.labapp import LabApp
     except ModuleNotFoundError:
         raise MIBenchError("the explorer needs JupyterLab: pip install 'mibench[lab]'") from None
+    # The notebooks' progress bars go to their pages, not to this command's log.
+    os.environ.pop("TQDM_DISABLE", None)
     LabApp.launch_instance([str(_begun(folder) / "notebooks" / "explore.ipynb")])
 
 
@@ -76,4 +81,4 @@ def _lay_out(folder: Path) -> None:
             shutil.copytree(source / name, Path(begun) / name, ignore=hidden)
         for name in _LAID_OUT:
             made = (Path(begun) / name).rename(folder / name)
-            click.echo(f"wrote {made}: {len(list(made.iterdir()))} files")
+            click.echo(f"wrote {made}: {many(len(list(made.iterdir())), 'file')}")

@@ -8,15 +8,18 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import ipywidgets as widgets
+import matplotlib.pyplot as plt
 import yaml
 from IPython.core.getipython import get_ipython
 
-from mibench import scenarios
+from mibench import figures, scenarios
 from mibench.apps.cli.settings import arguments
 from mibench.apps.explorer.controls import Controls
+from mibench.apps.explorer.levels import QUESTIONS, compare
 from mibench.apps.explorer.page import Head, Part, still
 from mibench.apps.explorer.panel import AttackPanel
 from mibench.apps.explorer.pictures import Picture, drawing
@@ -24,11 +27,11 @@ from mibench.apps.explorer.preparation import Training
 from mibench.attacks import Attack, parse
 from mibench.data import loading
 from mibench.errors import MIBenchError
-from mibench.figures.scenario import draw_distances, draw_roc
+from mibench.figures.scenario import draw_distances, draw_pr, draw_roc
 from mibench.figures.style import attack_style
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
-from mibench.store import NotMade, digest
+from mibench.store import NotMade, digest, safe
 from mibench.study.study import Attacked, Study, check
 
 _SHOWN: list[Explorer] = []
@@ -87,12 +90,17 @@ class Explorer:
         self._trained: _Need | None = None
         self._study: Study | None = None
         self._ahead: threading.Thread | None = None
+        self._comparing: threading.Thread | None = None
+        self._wanted = ""
         self._visible: tuple[AttackPanel, ...] = ()
         self.status, self.shown = "", False
         self.controls = Controls(setting, place, scenario, chosen, self._refresh)
         self.panels = (AttackPanel(self._moved), AttackPanel(self._moved))
-        self.roc, self.distances, self.again = Part("picture"), Part("picture"), Part("again")
-        self._roc, self._distances = Picture(260), Picture(200)
+        self.curves, self.distances, self.again = Part("curves"), Part("picture"), Part("again")
+        self._roc, self._pr, self._distances = Picture(260), Picture(200), Picture(200)
+        self.levels, self.question = Part("levels"), widgets.Dropdown(options=QUESTIONS)
+        self.question.description, self.question.value = "over", "RQ4"
+        self.question.observe(lambda _: self._compare(), "value")
         self._progress, self.button = widgets.FloatProgress(max=1.0), widgets.Button()
         self.button.on_click(lambda _: self._pressed())
         self._body = widgets.Box()
@@ -101,7 +109,13 @@ class Explorer:
         self._head = Head(self.widget)
         line = widgets.HBox([self._head.widget, self._progress, self.button])
         line.add_class("mibench-line")
-        self.widget.children = [self.controls.box, line, self._body, self.again.widget]
+        overview = widgets.VBox([self.question, self.levels.widget])
+        self.tabs = widgets.Tab([self._body, overview], titles=("This scenario", "All attacks"))
+        self.tabs.observe(lambda _: self._compare(), "selected_index")
+        self._saves = widgets.Button(description="Save pictures")
+        self._saves.on_click(lambda _: self._saved())
+        below = [self._saves, self.again.widget]
+        self.widget.children = [self.controls.box, line, self.tabs, *below]
         atexit.register(self._end)
         self._refresh()
 
@@ -109,6 +123,8 @@ class Explorer:
         """Wait until nothing is being prepared."""
         while (job := self._job) is not None:
             job.thread.join()
+        if self._comparing is not None:
+            self._comparing.join()
 
     def stop(self) -> None:
         """End what is being prepared."""
@@ -126,9 +142,9 @@ class Explorer:
     def _end(self) -> None:
         """End with the process: a thread cut off within PyTorch would abort it."""
         with self._lock:
-            threads = [self._ahead, self._job and self._job.thread]
+            threads = [self._ahead, self._comparing, self._job and self._job.thread]
             self._abandon()
-            self._study = None
+            self._study, self._wanted = None, ""
         for thread in threads:
             if thread is not None:
                 thread.join(_PATIENCE)
@@ -186,7 +202,7 @@ class Explorer:
                 said = draw_distances(axes, target)
             self.distances.show(key, self._distances.image(said))
         self._visible, self._trained = visible, None
-        self._draw_roc(digest(of | {"attacks": [r.attack.label for r in results]}))
+        self._draw_curves(digest(of | {"attacks": [r.attack.label for r in results]}))
         self._show_again(study, target.scenario, results)
         self._arrange(visible)
         (distance, near), (differential, far) = target.distance, target.differential_distance
@@ -201,6 +217,7 @@ class Explorer:
             work = partial(self._work_ahead, study, target.scenario)
             self._ahead = threading.Thread(target=work, daemon=True)
             self._ahead.start()
+        self._compare()
 
     def _work_ahead(self, study: Study, shown: Scenario) -> None:
         """Construct all target datasets and fit all attacks, so that a change finds its own."""
@@ -213,32 +230,85 @@ class Explorer:
             with suppress(MIBenchError, NotMade):  # told, or made, when it is chosen
                 task()
 
-    def _draw_roc(self, of: str) -> None:
-        if of != self.roc.of:
+    def _compare(self) -> None:
+        """Begin to compare all attacks over the levels asked for, where this is looked at."""
+        with self._lock:
+            study, question = self._study, self.question.value
+            if study is None or not self.shown or self.tabs.selected_index != 1:
+                return
+            scenario = self.controls.scenario
+            of = digest({"setting": _key(study.setting), "id": scenario.id, "over": question})
+            if of == self._wanted:
+                return
+            self._wanted = of
+            work = partial(self._work_levels, study, scenario, question, of)
+            self._comparing = threading.Thread(target=work, daemon=True)
+            self._comparing.start()
+
+    def _work_levels(self, study: Study, scenario: Scenario, question: str, of: str) -> None:
+        def goes_on(share: float) -> bool:
+            with self._lock:
+                if going := self._wanted == of and self.shown:
+                    self._say(self.status, share=share)
+                return going
+
+        with suppress(MIBenchError):  # told by the other tab
+            compared = compare(study, scenario, question, goes_on)
+            with self._lock:
+                if compared is not None and goes_on(1.0):
+                    self.levels.show(of, compared)
+                    self._say(self.status)
+
+    def _draw_curves(self, of: str) -> None:
+        if of != self.curves.of:
             judged = [panel.judged for panel in self._visible]
             styles = [attack_style(result.attack.name) for result in judged]
-            with self._roc.scene() as axes:
-                self._roc_said = draw_roc(axes, judged)
-                for line in axes.lines:
-                    line.set_linewidth(1.5)
-                mark: dict[str, Any] = {"ms": 8, "mec": "black", "clip_on": False, "animated": True}
-                self._points = [
-                    axes.plot([], [], look.marker, color=look.face, **mark)[0] for look in styles
-                ]
-            self._show_roc(of)
+            mark: dict[str, Any] = {"ms": 8, "mec": "black", "clip_on": False, "animated": True}
+            self._said, self._points = [], []
+            for picture, draw in ((self._roc, draw_roc), (self._pr, draw_pr)):
+                with picture.scene() as axes:
+                    self._said.append(draw(axes, judged))
+                    for line in axes.lines:
+                        line.set_linewidth(1.5)
+                    self._points += [
+                        axes.plot([], [], at.marker, color=at.face, **mark)[0] for at in styles
+                    ]
+            self._show_curves(of)
 
-    def _show_roc(self, of: str) -> None:
-        """Show the ROC curves with each attack's threshold."""
+    def _show_curves(self, of: str) -> None:
+        """Show the curves with each attack's threshold."""
         # A rate of zero has no place on a log axis; it is drawn at the lower edge.
         floor = self._roc.axes.get_xlim()[0]
-        for mark, panel in zip(self._points, self._visible, strict=True):
-            mark.set_data([[max(rate, floor)] for rate in panel.point])
-        self.roc.show(of, self._roc.image(self._roc_said))
+        places = [[max(rate, floor) for rate in panel.point] for panel in self._visible]
+        places += [[*panel.recalled] for panel in self._visible]
+        for mark, place in zip(self._points, places, strict=True):
+            mark.set_data([[value] for value in place])
+        pictures = zip((self._roc, self._pr), self._said, strict=True)
+        self.curves.show(of, [picture.image(said) for picture, said in pictures])
 
     def _moved(self, panel: AttackPanel) -> None:
         with self._lock:
             panel.judge()
-            self._show_roc(self.roc.of)
+            self._show_curves(self.curves.of)
+
+    def _saved(self) -> None:
+        """Write what is seen as figures for a paper, with captions, and say where."""
+        with self._lock:
+            if not self.shown:
+                return
+            judged = [panel.judged for panel in self._visible]
+            target = judged[0].target
+            made = {
+                "scores": figures.scores(*judged),
+                "roc": figures.roc(judged),
+                "distances": figures.distances(target),
+            }
+            scenario, folder = target.scenario, Path("figures").resolve()
+            labels = [scenario.dataset, scenario.id, *(r.attack.label for r in judged)]
+            for name, figure in made.items():
+                figures.save(figure, folder / safe("_".join([*labels, name])))
+                plt.close(figure)
+            self._say(f"pictures saved to {folder}")
 
     def _show_again(self, study: Study, scenario: Scenario, results: list[Attacked]) -> None:
         """Say how the same numbers are had from the command line and a parameter file."""
@@ -251,12 +321,15 @@ class Explorer:
         defaults = {"dataset": study.setting.dataset, **fields, "attacks": labels}
         notebook = {"notebook": "scenario", "parameters": {"scenario": scenario.id}}
         file = yaml.safe_dump({"defaults": defaults, "notebooks": [notebook]}, sort_keys=False)
+        place = self._place.model_dump(mode="json", exclude_defaults=True)
+        given = ", ".join(map(repr, [fields, place, scenario.id, *labels]))
+        cell = f"from mibench.apps.explorer import explore\n\nexplore({given})"
         if (key := digest({"said": command})) != self.again.of:
-            self.again.show(key, command, file)
+            self.again.show(key, command, file, cell)
 
     def _arrange(self, visible: tuple[AttackPanel, ...]) -> None:
         """Put two attacks beside each other, or one beside what concerns both."""
-        shared = [self.roc.widget, self.distances.widget]
+        shared = [self.curves.widget, self.distances.widget]
         beside = [widgets.VBox(shared)] if len(visible) == 1 else shared
         if len(self._body.children) != len(visible) + len(beside):
             self._body.children = [*(panel.box for panel in visible), *beside]
@@ -264,7 +337,9 @@ class Explorer:
     @property
     def _parts(self) -> list[Part]:
         panels = [part for panel in self._visible for part in (panel.scores, panel.outcome)]
-        return [*panels, self.roc, self.distances, self.again]
+        # The comparison of an earlier choice is dim until that of this one is there.
+        compared = [self.levels] if self.levels.of and self.levels.of == self._wanted else []
+        return [*panels, self.curves, self.distances, *compared, self.again]
 
     def _prepare(self, need: _Need) -> None:
         if self._job is not None and self._job.need == need:

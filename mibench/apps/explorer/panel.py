@@ -112,6 +112,14 @@ class AttackPanel:
         called = result.inference.scores >= self.threshold
         return float(called[~result.is_member].mean()), float(called[result.is_member].mean())
 
+    @property
+    def recalled(self) -> tuple[float, float]:
+        """Recall and precision of all samples at the threshold; without a positive NaN."""
+        result = self.result
+        called = result.inference.scores >= self.threshold
+        found = result.is_member[called]
+        return self.point[1], float(found.mean()) if len(found) else np.nan
+
     def show(self, of: str, study: Study, result: Attacked) -> None:
         """Show an attack's answer; the threshold stays where it was if only the ratio changed.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -48,6 +49,7 @@ class Training:
             if not self.stopped:
                 self._process = subprocess.Popen(
                     [*command, *arguments],
+                    env=os.environ | {"TQDM_DISABLE": ""},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.PIPE,
