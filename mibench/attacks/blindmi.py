@@ -5,7 +5,6 @@ from itertools import product
 from typing import Self
 
 import numpy as np
-from sklearn.svm import OneClassSVM
 
 from mibench.attacks.base import Attack, Count, Inference, Knowledge, Rate, register
 from mibench.construction.kernels import blindmi_features, gaussians
@@ -152,6 +151,8 @@ class BlindMIOneClass(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Train the SVM on the generated nonmembers' three largest posteriors."""
+        from sklearn.svm import OneClassSVM  # which takes long; attacks are listed without
+
         generated = knowledge.given("generated").top_probs(3)
         self.svm_ = OneClassSVM(nu=self.nu, kernel="sigmoid", gamma="scale").fit(generated)
         return self

@@ -2,11 +2,9 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from mibench.attacks.base import Count, Knowledge, register
 from mibench.attacks.shadow import ShadowAttack
@@ -38,7 +36,12 @@ class AttackNetwork(ShadowAttack):
         probability: FloatArray = self.network_.predict_proba(self.features(outputs))[:, 1]
         return probability
 
-    def _trained(self, features: FloatArray, is_member: BoolArray, seed: int) -> Pipeline:
+    def _trained(self, features: FloatArray, is_member: BoolArray, seed: int) -> Any:
+        # Scikit-learn is imported where attacks learn, so that they can be listed at once.
+        from sklearn.neural_network import MLPClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         network = MLPClassifier((self.hidden,), max_iter=100, tol=1e-3, random_state=seed)
         return make_pipeline(StandardScaler(), network).fit(features, is_member)
 

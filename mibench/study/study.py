@@ -22,7 +22,8 @@ from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, IntArray
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
-from mibench.signals.signals import COPIES, Signals
+from mibench.signals.perturbations import COPIES
+from mibench.signals.signals import Signals
 from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
