@@ -249,8 +249,8 @@ def references(n: int = 50_000, models: int = 64, classes: int = 100, runs: int 
 def growth(largest: int = 51_200, smallest: int = 600) -> str:
     """CPU seconds and memory of twice the samples, references, scenarios.
 
-    Samples and references: simulated, all attacks by references, with their metrics. Scenarios:
-    the attacks by references, and all of per-sample scores, on digits, whose models are trained.
+    The attacks by references and their metrics: samples and references are simulated, scenarios
+    those of digits, whose models are trained.
     """
     names = (
         "lira_online",
@@ -283,8 +283,8 @@ def growth(largest: int = 51_200, smallest: int = 600) -> str:
     with tempfile.TemporaryDirectory() as folder:
         study = Study(Setting(references=8), Place.read({"cache_dir": folder}))
         ids = [s.id for s in catalogue(study.dataset.name)]
-        study.run(ids[:1])
-        runs["scenarios"] = [(k, partial(study.run, ids[:k])) for k in (10, 20, 40, 80)]
+        study.run(ids[:1], names)
+        runs["scenarios"] = [(k, partial(study.run, ids[:k], names)) for k in (10, 20, 40, 80)]
         for what, each in runs.items():
             seconds = [_timed(f, time.process_time)[1] for _, f in each]
             peaks = [_peak(f) / 1e6 for _, f in each]
