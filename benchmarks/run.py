@@ -246,7 +246,7 @@ def references(n: int = 50_000, models: int = 64, classes: int = 100, runs: int 
     return "\n    ".join(lines)
 
 
-def growth(largest: int = 51_200, smallest: int = 600) -> str:
+def growth(largest: int = 38_400, smallest: int = 600) -> str:
     """CPU seconds and memory of twice the samples, references, scenarios.
 
     The attacks by references and their metrics: samples and references are simulated, scenarios
