@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mibench.attacks.base import Attack, parse, register
     from mibench.setting import Place, Setting
     from mibench.study.audit import audit, audit_model
+    from mibench.study.own import study_model
     from mibench.study.study import Study
 
 # OpenMP reads it once, when PyTorch or another library loads it: threads that wait spin by default,
@@ -27,6 +28,7 @@ __all__ = [
     "parse",
     "register",
     "scenarios",
+    "study_model",
 ]
 
 _HOMES = {
@@ -37,6 +39,7 @@ _HOMES = {
     "Setting": "setting",
     "audit": "study.audit",
     "audit_model": "study.audit",
+    "study_model": "study.own",
     "Study": "study.study",
 }
 

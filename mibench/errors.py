@@ -11,6 +11,10 @@ class MIBenchError(Exception):
     def __str__(self) -> str:
         return "".join(c if c.isprintable() else repr(c)[1:-1] for c in super().__str__())
 
+    def _render_traceback_(self) -> list[str]:
+        # IPython asks for it: a notebook shows the sentence, too, without a traceback.
+        return [f"{type(self).__name__}: {self}"]
+
 
 class ScenarioInfeasible(MIBenchError):
     """A pool of samples cannot meet a level of a scenario.

@@ -1,5 +1,6 @@
 import json
 import zipfile
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -89,15 +90,17 @@ def test_what_was_left_out_is_told(natural: AuditReport) -> None:
 
 
 def test_json_and_parquet(peer: Path, natural: AuditReport, tmp_path: Path) -> None:
-    result = CliRunner().invoke(main, ["audit", str(peer), "--out", str(tmp_path / "a.json")])
+    written = ["--out", str(tmp_path / "a.json"), "--html", str(tmp_path / "a.html")]
+    result = CliRunner().invoke(main, ["audit", str(peer), *written])
     assert result.exit_code == 0 and "Loss-Threshold" in result.stdout
+    assert f"<p>{natural.answer}</p>" in unescape((tmp_path / "a.html").read_text())
     natural.save(tmp_path / "a.parquet")
     rows = json.loads((tmp_path / "a.json").read_text())
     table = pd.read_parquet(tmp_path / "a.parquet")
     assert [r["attack"] for r in rows] == list(table["attack"])
     assert rows[0]["auc"] == pytest.approx(table["auc"][0])
     assert {"attack", "precision", "recall", "f1", "fpr", "fnr", "ma", "accuracy"} <= rows[0].keys()
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_without_shadow_and_with_references(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import html
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
+from scipy.special import softmax
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from torch import nn
@@ -27,6 +29,7 @@ from mibench.signals.own import Own, _Space
 from mibench.store import Store
 from mibench.study.audit import AuditReport
 from mibench.study.epsilon import bounds
+from mibench.study.given import Given, check
 from mibench.study.metrics import auc
 
 FEW = {"references": 6, "distilled": 2}
@@ -194,9 +197,9 @@ def test_a_gradient_boosting_runs_and_is_trained_anew(tmp_path: Path) -> None:
     assert (posteriors[:, 9] == 0).all() and posteriors.sum(axis=1) == pytest.approx(np.ones(200))
 
 
-def own(train: Any, folder: Path, population: Any = POPULATION) -> Own:
+def own(train: Any, folder: Path, population: Any = POPULATION, **numbers: int) -> Own:
     samples = {"members": MEMBERS, "nonmembers": NONMEMBERS, "population": population}
-    return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW), Store(folder))
+    return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW | numbers), Store(folder))
 
 
 def test_a_killed_audit_continues_and_trains_only_what_is_missing(tmp_path: Path) -> None:
@@ -251,6 +254,84 @@ def test_another_training_is_not_taken_for_the_one_before() -> None:
 
     assert code.of(made(1)) == code.of(made(1)) != code.of(made(2))
     assert code.of(forest) != code.of(part)
+
+
+def test_a_model_of_ones_own_is_studied_in_scenarios(full: AuditReport, cache_dir: Path) -> None:
+    samples = {"members": MEMBERS, "nonmembers": NONMEMBERS, "population": POPULATION}
+    given: dict[str, Any] = samples | {"train": LIKE, "cache_dir": cache_dir} | FEW
+    study = mibench.study_model(forest(*MEMBERS, 0), **given)
+    rows, answers = study.run([*study.panel("RQ2"), "pool"], ["rmia", "attack_p", "gap"])
+    assert set(rows["model"]) == {"RandomForestClassifier"} and (rows["status"] == "ok").sum() > 6
+    assert not [c for c in rows if c.startswith("train_")] and set(rows["references"]) == {6}
+    # The whole pool is what an audit attacks.
+    pool = rows[rows["scenario"] == "pool"].set_index("attack")["auc"]
+    audited_alike = full.table.set_index("attack").loc[pool.index, "auc"]
+    assert pool.to_numpy() == pytest.approx(audited_alike.to_numpy())
+    # Members are given first.
+    assert np.array_equal(answers["is_member"], answers["sample"] < 200)
+    chosen = rows[(rows["attack"] == "gap") & (rows["status"] == "ok")][:-1]
+    assert chosen["distance_measured"].to_numpy() == pytest.approx(
+        chosen["distance_wanted"].to_numpy(), rel=0.02
+    )
+    with tempfile.TemporaryDirectory() as empty:
+        few = mibench.study_model(forest(*MEMBERS, 0), **samples, cache_dir=empty)
+        every, _ = few.run(["pool"])
+        assert {"attack_p", "label_only"} & set(every["attack"]) == {"attack_p"}
+        with pytest.raises(MIBenchError, match="RMIA lacks outputs of reference models"):
+            few.run(["pool"], ["rmia"])
+        of_texts = {n: (x.astype(str), y) for n, (x, y) in samples.items()}
+        texts = mibench.study_model(posteriors, **of_texts, cache_dir=empty)
+        with pytest.raises(MIBenchError, match=r"scenarios need .* generated nonmembers"):
+            texts.run(["ES01"], ["gap"])
+
+
+@pytest.mark.parametrize("library", ["xgboost", "lightgbm"])
+def test_boosting_libraries_are_asked_and_trained_anew(library: str, tmp_path: Path) -> None:
+    # Their wheels are large, so that the development environment is without them.
+    made = pytest.importorskip(library, reason=f"{library} is not installed")
+    kind = made.XGBClassifier if library == "xgboost" else made.LGBMClassifier
+    model = kind(n_estimators=3, max_depth=2, random_state=0, n_jobs=1, subsample=0.5)
+    model.fit(*MEMBERS)
+    adapter = adapter_of(model)
+    assert adapter.name == "scikit-learn"
+    answered = adapter.answer(model, NONMEMBERS[0], None)
+    assert answered == pytest.approx(model.predict_proba(NONMEMBERS[0]))
+    other = adapter.like(model, *POPULATION, 5)
+    assert other.random_state == 5
+    same = kind(n_estimators=3, max_depth=2, random_state=5, n_jobs=1, subsample=0.5)
+    wanted = same.fit(*POPULATION).predict_proba(NONMEMBERS[0])
+    assert adapter.answer(other, NONMEMBERS[0], 10) == pytest.approx(wanted)
+    assert len(audited(model, tmp_path).attacked) >= 8
+
+
+def test_a_keras_model_is_asked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    keras = pytest.importorskip("keras", reason="keras is not installed")
+    model = keras.Sequential([keras.Input((64,)), keras.layers.Dense(10, "softmax")])
+    kernel, bias = (np.asarray(w.detach().cpu()) for w in (v.value for v in model.weights))
+    answered = adapter_of(model).answer(model, X[:50], None)
+    assert adapter_of(model).name == "keras"
+    assert answered == pytest.approx(softmax(X[:50] @ kernel + bias, axis=1), abs=1e-5)
+    assert len(audited(model, tmp_path).attacked) >= 8
+
+
+def test_a_transformer_is_asked_for_tokens_without_their_padding(tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    torch.manual_seed(0)
+    small = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    shape = {"vocab_size": 30, "intermediate_size": 16, "num_labels": 2, "pad_token_id": 0}
+    model = transformers.BertForSequenceClassification(transformers.BertConfig(**small | shape))
+    assert adapter_of(model).name == "hugging-face"
+    tokens = np.random.default_rng(0).integers(1, 30, (90, 8))
+    padded = np.pad(tokens, ((0, 0), (0, 4)))
+    with torch.no_grad():
+        wanted = model.eval()(torch.from_numpy(tokens)).logits.numpy()
+    model.train()
+    answered = adapter_of(model).answer(model, padded, None)
+    assert answered == pytest.approx(wanted, abs=1e-5) and model.training
+    sides = [(padded[i : i + 30], Y[i : i + 30] % 2) for i in (0, 30, 60)]
+    report = mibench.audit_model(model, *sides, cache_dir=tmp_path)
+    assert {"attack_p", "gap"} <= set(report.table["attack"])
 
 
 def test_nonmembers_posing_as_members_are_not_told_from_others(cache_dir: Path) -> None:
@@ -342,18 +423,25 @@ def test_models_whose_training_diverged_are_left_out_and_counted(tmp_path: Path)
 
         return train
 
+    def checked(folder: str, train: Any, **numbers: int) -> Given:
+        return check(own(train, tmp_path / folder, **numbers).arrays())
+
     # A shadow of two, a reference of eight, both distilled models.
-    given = {"shadows": 2, "references": 8, "distilled": 2}
-    report = audited(forest(*MEMBERS, 0), tmp_path, train=diverging(1, 4, 10, 11), **given)
+    numbers = {"shadows": 2, "references": 8, "distilled": 2}
+    given = checked("several", diverging(1, 4, 10, 11), **numbers)
     assert {
         f"{name}_logits has NaN or infinity in {count} models, left out"
         for name, count in (("shadow", "1 of 2"), ("reference", "1 of 8"), ("distilled", "2 of 2"))
-    } <= set(report.notes)
-    assert set(report.left_out) == {a for a in ATTACKS if "distilled" in ATTACKS[a].needs}
-    assert set(report.table["references"]) == {7} and set(report.table["shadows"]) == {1}
-    alone = audited(forest(*MEMBERS, 0), tmp_path / "alone", train=diverging(0))
+    } <= set(given.notes)
+    outputs, auxiliary = given.target.outputs, given.knowledge.auxiliary
+    assert outputs.reference_logits is not None and len(outputs.reference_logits) == 7
+    assert auxiliary is not None and auxiliary.reference_logits is not None
+    assert len(auxiliary.reference_logits) == 7 and outputs.distilled_logits is None
+    assert len(given.knowledge.shadows) == len(given.knowledge.shadow_auxiliary) == 1
+    alone = checked("alone", diverging(0))
     assert "shadow_logits has NaN or infinity in 1 of 1 models, left out" in alone.notes
-    assert set(alone.left_out) == {a for a in ATTACKS if "shadow" in ATTACKS[a].needs}
+    lacking = {name for name, kind in ATTACKS.items() if alone.lacking(kind())}
+    assert lacking == {name for name, kind in ATTACKS.items() if "shadow" in kind.needs}
 
 
 def test_what_makes_an_audit_doubtful_is_said(tmp_path: Path) -> None:

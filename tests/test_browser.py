@@ -14,11 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect, sync_playwright
 
 from mibench import scenarios
+from mibench.apps import report, site
 from mibench.apps.cli import main
 from mibench.apps.explorer.panel import SHOWN
 from mibench.errors import ScenarioInfeasible
@@ -265,6 +267,57 @@ def test_numbers_are_those_of_the_label_at_every_moment(
             assert study.scenario(scenario).label in moment["status"]
     assert dimmed > 0 and all(part["lit"] for part in seen[-1]["parts"])
     assert len({part["named"] for moment in seen for part in moment["parts"] if part["lit"]}) > 3
+
+
+def _faults(page: Page, within: str = "body") -> list[str]:
+    """Return what axe-core calls serious or critical."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="no axe-core").Axe()
+    found = axe.run(page, context=within).response["violations"]
+    # What ipywidgets calls its sliders' handles is beyond a widget's reach.
+    return [
+        f"{fault['id']}: {fault['nodes'][0]['html']}"
+        for fault in found
+        if fault["impact"] in ("serious", "critical")
+        and not all("noUi-handle" in node["html"] for node in fault["nodes"])
+    ]
+
+
+def test_the_explorer_has_no_serious_fault_for_those_who_do_not_see_it(
+    page: Page, lab: str
+) -> None:
+    """Goes on where the test before stopped."""
+    assert _faults(page, ".mibench-explorer") == []
+    page.get_by_role("tab", name="All attacks").click()
+    page.locator(".mibench-levels").wait_for()
+    assert _faults(page, ".mibench-explorer") == []
+    page.get_by_role("tab", name="This scenario").click()
+
+
+def test_report_and_site_are_readable_by_all(page: Page, digits: Study, tmp_path: Path) -> None:
+    table, _ = digits.run(["ES01", "ES29"], ["gap", "loss_threshold", "top1_threshold"])
+    # Of one scenario, of which few figures are drawn.
+    one = table[table["scenario"] == "ES01"]
+    report.write(one, pd.DataFrame(), pd.DataFrame(), tmp_path / "report.html")
+    site.write(table, tmp_path)
+    assert page.context.browser is not None
+    read = page.context.browser.new_page()
+    read.set_viewport_size({"width": 400, "height": 900})
+    for name in ("report.html", "index.html"):
+        read.goto((tmp_path / name).as_uri())
+        assert not read.evaluate("document.documentElement.scrollWidth > innerWidth")
+        for scheme in ("light", "dark"):
+            read.emulate_media(color_scheme=scheme)
+            assert _faults(read) == []
+    rows = read.locator("#board tbody tr")
+    expect(rows).to_have_count(3)
+    best = rows.first.inner_text().split()[0]
+    read.get_by_role("button", name="MA", exact=True).click()
+    expect(rows.last).to_have_text(re.compile(best))
+    read.get_by_label("You can train a shadow model").uncheck()
+    expect(rows).to_have_count(2)
+    read.get_by_role("button", name="Gap attack").click()
+    expect(read.locator("#made")).to_contain_text("mibench attack 'gap' --scenario ES01 --seed 0")
+    read.close()
 
 
 @pytest.mark.parametrize(("width", "columns"), [(900, 1), (1280, 2), (1440, 2)])

@@ -148,7 +148,7 @@ def test_a_batch_stopped_again_and_again_ends_with_the_same_results(
     # Interrupted as its training begins, killed when it has stored something, and as a notebook is
     # being executed.
     code, err = stop("cache/trainings/*.lock", signal.SIGINT)
-    assert code == 130 and "the same command continues" in err and "Traceback" not in err
+    assert code == 130 and "run the same command to resume" in err and "Traceback" not in err
     stop("cache/*/*.npz", signal.SIGKILL)
     stop("executed/digits/.*.running.ipynb", signal.SIGKILL)
     outcomes = on_this_machine(batch.plan(file))

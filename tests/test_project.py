@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from IPython.core.interactiveshell import InteractiveShell
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
@@ -42,7 +43,9 @@ def locked() -> list[Requirement]:
 
 def test_conda_installs_what_pip_installs() -> None:
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    lines = [Requirement(line) for line in environment if isinstance(line, str)]
+    # What a channel may lack stands in the list of pip, beside its options.
+    listed = [*environment, *environment[-1]["pip"]]
+    lines = [Requirement(line) for line in listed if isinstance(line, str) and line[0] != "-"]
     conda = {r.name: str(r.specifier) for r in lines if r.name != "pip"}
     pip = {CONDA_NAMES.get(name, name): str(r.specifier) for name, r in wanted().items()}
     assert conda == {"python": project()["requires-python"], **pip}
@@ -103,3 +106,10 @@ def test_the_reference_names_modules_that_exist() -> None:
     assert "mibench.setting" in named
     files = [ROOT / name.replace(".", "/") for name in named]
     assert [f for f in files if not (f.with_suffix(".py").is_file() or f.is_dir())] == []
+
+
+def test_a_notebook_shows_an_error_as_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    shell = InteractiveShell()
+    shell.run_cell("import mibench; mibench.Setting.read({'colour': 'red'})")
+    [line] = capsys.readouterr().out.strip().splitlines()
+    assert line.startswith("MIBenchError: there is no setting 'colour'")

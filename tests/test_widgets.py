@@ -185,6 +185,12 @@ def test_all_attacks_over_the_levels_of_a_factor(explorer: Explorer, digits: Stu
     assert explorer.levels not in explorer._parts
     explorer.wait()
     assert "uniform (ES41)" in explorer.levels.html
+    explorer.question.value = "RQ3"
+    explorer.stop()  # hides everything, and with it gives up the comparison
+    explorer.wait()
+    explorer.button.click()
+    explorer.wait()
+    assert explorer.shown and explorer.levels in explorer._parts
 
 
 def test_pictures_are_saved_as_figures(

@@ -143,8 +143,8 @@ def _trust(results: pd.DataFrame) -> Iterator[str]:
     for row in conflicts.unstable(results).to_dict("records"):
         reason = f": {row['reason']}" if row["reason"] else ""
         yield (
-            f"{row['title']} ({row['dataset']}) hangs on the trained model: the variance of its MA "
-            f"between seeds is {row['ratio']:.1f} times the sampling variance{reason}."
+            f"{row['title']} ({row['dataset']}) depends on the trained model: the variance of its "
+            f"MA between seeds is {row['ratio']:.1f} times the sampling variance{reason}."
         )
 
 
@@ -191,8 +191,8 @@ def _lead(rows: pd.DataFrame, name: str) -> Table:
         body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
     caption = (
         f"{name}: means over {len(ma)} scenario{'s' if len(ma) > 1 else ''}; rank and lead by MA, "
-        "ties share both. Models are those trained beside the target, queries those to it for "
-        "each attacked sample."
+        "ties share both. models: extra models trained; queries: target queries per attacked "
+        "sample."
     )
     return Table(caption, head, body)
 
@@ -231,7 +231,7 @@ def images(drawn: Iterable[tuple[str, figures.Picture]]) -> Iterator[Image]:
 
 
 def made_with(results: pd.DataFrame) -> Section:
-    """Return each setting's parameters and versions: what does not hang on scenario and attack."""
+    """Return each setting's parameters and versions, which no scenario or attack changes."""
     known = {*tables.identity(results), "data_sha256"} - {"dataset", "scenario", "attack"}
     columns = [
         c for c in map(str, results.columns) if c in known or c.endswith(("_version", "_commit"))

@@ -100,7 +100,7 @@ def _setting(name: str, rows: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, A
     means = by.mean()[by.size() == len(named)].reset_index().assign(scenario=ALL)
     said = pd.concat([means, theirs])
     columns = [c for c in map(str, ok.columns) if c.endswith("_version") or c == "data_sha256"]
-    codes = ok.groupby("attack")["code"].unique() if "code" in ok else {}
+    codes = ok.groupby("attack")["code"].unique().to_dict() if "code" in ok else {}
     return {
         "name": name,
         "seeds": sorted({int(seed) for seed in rows["seed"]}),

@@ -85,7 +85,9 @@ def _continue(url: str, part: Path) -> None:
         total = int(answer.headers.get("Content-Length", 0)) + have
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, desc=part.stem) as bar,
+            tqdm(
+                total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, leave=False
+            ) as bar,
         ):
             for chunk in answer.iter_content(1 << 16):
                 bar.update(file.write(chunk))

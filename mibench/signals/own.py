@@ -210,7 +210,8 @@ class Own:
             bar = tqdm(copies, f"asking {kind} copies", count, leave=False, delay=1)
             answers = [self._answer(model, self.space.back(copy)) for copy in bar]
             found[f"{owner}{kind}_predicted"] = np.stack([a.argmax(axis=1) for a in answers])
-            losses = [cross_entropy(a, samples.labels) for a in answers]
+            with np.errstate(invalid="ignore"):  # of a model that diverged
+                losses = [cross_entropy(a, samples.labels) for a in answers]
             found[f"{owner}{kind}_loss"] = np.stack(losses)
         return found
 

@@ -38,6 +38,7 @@ _MEANS = {
     "references": "reference models",
     "distilled": "distilled models",
     "auxiliary": "nonmembers of its own",
+    "generated": "nonmembers generated from its own",
 }
 _DEFAULT = Setting()
 
@@ -82,8 +83,8 @@ class AuditReport:
     described : dict
         The columns that all rows have alike: the target's accuracy on its members (train) and
         nonmembers (test), the models' numbers, the seed, a checksum of the arrays.
-    target : Labelled
-        The target's outputs on the audited samples, in the order in which they were given.
+    labels, is_member : int and bool array, (n,)
+        Of the audited samples, in the order in which they were given.
     notes : tuple of str
         What was interpreted, left out, not read or seems wrong.
     """
@@ -91,7 +92,8 @@ class AuditReport:
     attacked: list[Audited]
     left_out: dict[str, str]
     described: dict[str, Any]
-    target: Labelled
+    labels: IntArray
+    is_member: BoolArray
     notes: tuple[str, ...]
 
     @property
@@ -109,7 +111,7 @@ class AuditReport:
                 **self.described,
                 "code": code.digest(__name__, type(a.attack).__module__),
                 "samples": len(a.samples),
-                "samples_left_out": len(self.target) - len(a.samples),
+                "samples_left_out": len(self.labels) - len(a.samples),
                 "threshold": a.inference.threshold,
                 **metrics.as_columns(a.metrics),
                 **{f"epsilon_{name}": bound for name, bound in a.epsilon._asdict().items()},
@@ -128,13 +130,13 @@ class AuditReport:
     @cached_property
     def risk(self) -> pd.DataFrame:
         """The risk of each sample, as :func:`mibench.study.risk.per_sample` has it."""
-        rates = np.full((len(self.attacked), len(self.target)), np.nan)
+        rates = np.full((len(self.attacked), len(self.labels)), np.nan)
         for row, a in zip(rates, self.ranked, strict=True):
             row[a.samples] = risk.false_alarms(a.inference.scores, a.is_member)
         best = self.ranked[0]
-        scores = np.full(len(self.target), np.nan)
+        scores = np.full(len(self.labels), np.nan)
         scores[best.samples] = best.inference.scores
-        return risk.per_sample(scores, rates, self.target.outputs.labels, self.target.is_member)
+        return risk.per_sample(scores, rates, self.labels, self.is_member)
 
     def slices(self, by: ArrayLike | None = None) -> pd.DataFrame:
         """Return how exposed each class is, or each slice of :func:`mibench.study.risk.slices`."""
@@ -173,7 +175,7 @@ class AuditReport:
         """The answer and what makes it doubtful; what else there is to say."""
         right = [f"{self.described[f'target_{side}_accuracy']:.1%}" for side in ("train", "test")]
         cautions = [note for note in self.notes if note.startswith("caution")]
-        count = len(self.target)
+        count = len(self.labels)
         return [self.answer, *cautions], [
             f"the target classifies {right[0]} of its members rightly and {right[1]} of its "
             "nonmembers",
@@ -308,14 +310,27 @@ def audit_model(
     MIBenchError
         If anything is not what it should be; the sentence names it.
     """
-    numbers = {"shadows": shadows, "references": references, "distilled": distilled}
-    setting = Setting.read({"seed": seed, **numbers})
+    numbers = {"shadows": shadows, "references": references, "distilled": distilled, "seed": seed}
+    return _run(asked(model, members, nonmembers, population, train, cache_dir, **numbers), seed)
+
+
+def asked(
+    model: Any,
+    members: tuple[Any, Any],
+    nonmembers: tuple[Any, Any],
+    population: tuple[Any, Any] | None,
+    train: Train | str | None,
+    cache_dir: str | Path | None,
+    **numbers: int,
+) -> Given:
+    """Return what :func:`audit_model` has from a model before any attack."""
+    setting = Setting.read(numbers)
     store = Store(Place.read({"cache_dir": cache_dir}).cache_dir)
     samples = {"members": members, "nonmembers": nonmembers}
     samples |= {} if population is None else {"population": population}
     own = Own(model, samples, train, setting, store)
     given = check(own.arrays())
-    return _run(replace(given, notes=(*own.notes, *given.notes)), seed)
+    return replace(given, notes=(*own.notes, *given.notes))
 
 
 def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> AuditReport:
@@ -348,8 +363,8 @@ def read(path: str | Path, probs: str | None = None) -> Given:
 
 def _run(given: Given, seed: int) -> AuditReport:
     Setting.read({"seed": seed})
-    described = {"seed": seed, **_described(given), **provenance()}
-    attacks, outputs = parse("all"), given.target.outputs
+    about = {"seed": seed, **described(given), **provenance()}
+    attacks, labels = parse("all"), given.target.outputs.labels
     streams = Streams(seed=seed, data=given.sha256)
     knowledge = replace(given.knowledge, seed=streams.seed("attacks"))
     # Files often hold members first, and an attack that breaks ties by order would learn of it.
@@ -357,8 +372,7 @@ def _run(given: Given, seed: int) -> AuditReport:
     order = streams("order").permutation(len(truth))
     shuffled = given.target.outputs.take(order)
     # The reference models' outputs are large, and are not wanted twice.
-    plain = Labelled(Outputs(outputs.logits, outputs.labels), truth)
-    given, outputs = replace(given, target=plain), plain.outputs
+    given = replace(given, target=Labelled(Outputs(shuffled.logits, shuffled.labels), truth[order]))
     attacked, left_out = [], {}
     # Shown where it takes longer than a second.
     for attack in tqdm(attacks, desc="attacks", unit="attack", leave=False, delay=1):
@@ -382,10 +396,10 @@ def _run(given: Given, seed: int) -> AuditReport:
             continue
         seconds = time.perf_counter() - began
         attacked.append(Audited(attack, samples, inference, is_member, measured, proven, seconds))
-    return AuditReport(attacked, left_out, described, plain, given.notes)
+    return AuditReport(attacked, left_out, about, labels, truth, given.notes)
 
 
-def _described(given: Given) -> dict[str, Any]:
+def described(given: Given) -> dict[str, Any]:
     """Return what a study's rows say of its models, by the same names."""
     outputs, is_member = given.target.outputs, given.target.is_member
     right = outputs.predicted == outputs.labels

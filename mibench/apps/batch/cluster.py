@@ -68,7 +68,7 @@ class Cluster:
         """Raise the error of a scheduler that is gone: Dask gives up all its jobs."""
         raise MIBenchError(
             f"the Dask scheduler at {self.address} is gone; start it and its workers again, then "
-            "the same command continues"
+            "run the same command to resume"
         )
 
 

@@ -265,6 +265,7 @@ class Task:
         outcome = jobs.attempt(self.name, tell, lambda: execute(*given, self.time_limit))
         if self._running.exists():
             made = nbformat.read(self._running, as_version=4)
+            _drop_bars(made)
             if outcome.error:
                 _show_error(made, outcome.error)
             made.metadata["mibench"] = {
@@ -309,6 +310,17 @@ def execute(
         except Exception as problem:  # one failing notebook never takes the others down
             return jobs.sentence(problem), False
     return "", False
+
+
+def _drop_bars(made: nbformat.NotebookNode) -> None:
+    """Take away what is left of progress bars that have ended: a widget that shows nothing."""
+    bar = re.compile(r"\d%\|.*\| \d+/\d+ \[")
+    for cell in (cell for cell in made.cells if cell.cell_type == "code"):
+        cell.outputs = [
+            output
+            for output in cell.outputs
+            if not bar.search(str(output.get("data", {}).get("text/plain", "")))
+        ]
 
 
 def _show_error(made: nbformat.NotebookNode, error: str) -> None:

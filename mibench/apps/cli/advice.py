@@ -7,34 +7,35 @@ from typing import Any
 
 import click
 
-from mibench.apps.cli.base import echo_table, echo_wrapped, main, many
+from mibench.apps.cli.base import (
+    dataset_option,
+    echo_table,
+    echo_wrapped,
+    main,
+    many,
+    results_option,
+)
 
 # Needs that cost the auditor something; inputs made up by himself he always has.
 OWNED = {
-    "shadow": "You can train a shadow model: you have samples like the target's.",
+    "shadow": "You can train a shadow model: you have samples from the target's distribution.",
     "references": "You can train reference models on the samples to be attacked.",
     "distilled": "You can distil models from the target.",
-    "auxiliary": "You have labelled samples that are surely nonmembers.",
+    "auxiliary": "You have labelled samples that are known nonmembers.",
 }
 
-results_option = click.option(
-    "--results",
-    "folder",
-    type=click.Path(path_type=Path),
-    default=Path("executed"),
-    show_default=True,
-    help="Folder of the executed notebooks and their result tables.",
-)
-dataset_option = click.option("--dataset", help="Only this dataset's results.")
 metric_option = click.option(
-    "--metric", default="ma", show_default=True, help="Of the answers, such as ma or precision."
+    "--metric",
+    default="ma",
+    show_default=True,
+    help="Metric computed on answered samples, such as ma or precision.",
 )
 correction_option = click.option(
     "--correction",
     type=click.Choice(["holm", "bh"]),
     default="holm",
     show_default=True,
-    help="For the number of comparisons: no false one among all, or few among those found.",
+    help="Multiple-testing correction: no false one among all, or few among those found.",
 )
 
 
@@ -67,7 +68,7 @@ def advise_attack(
 
     By the results at hand.
     An attack is beaten in a scenario where another that you can run is significantly better on
-    the same samples, after correction for the number of comparisons.
+    the same samples, after multiple-testing correction.
     """
     from mibench import attacks
     from mibench.compare import advice
@@ -111,10 +112,10 @@ def advise_attack(
 def list_conflicts(
     folder: Path, dataset: str, count: int, metric: str, correction: str, as_json: bool
 ) -> None:
-    """Tell where the order of two attacks flips, and by which factor.
+    """Tell which factor causes the order of two attacks to flip.
 
-    Both differences are significant after correction for the number of comparisons. Type 1:
-    the scenarios differ in one factor; type 2: in two.
+    And in which scenarios. Both differences are significant after multiple-testing correction.
+    Type 1: the scenarios differ in one factor; type 2: in two.
     """
     from mibench.compare import conflicts
     from mibench.study import results

@@ -8,12 +8,23 @@ import sys
 import textwrap
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mibench import __version__
 from mibench.errors import MIBenchError
+
+results_option = click.option(
+    "--results",
+    "folder",
+    default="executed",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="Folder of executed notebooks and their result tables.",
+)
+dataset_option = click.option("--dataset", help="Only this dataset's (default: all).")
 
 
 class _Commands(click.Group):

@@ -67,7 +67,7 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     results go to executed/DATASET/, figures to figures/, a report with one row per job to
     executed/PARAMETERS-report.csv. What is done already, with the same values and the same code,
     is skipped; a failing notebook is kept with its error and the others go on. Exit code 1 says
-    that some failed. Stopped in whatever way, the same command continues.
+    that some failed. However it was interrupted, run the same command to resume.
 
     Paths, here and in PARAMETERS: ~ is the home folder; relative ones are those of the working
     directory.
@@ -89,7 +89,7 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
                 progress.end(outcome)
         results.collect(report.path.parent)
     except KeyboardInterrupt:
-        _leave("stopped; the same command continues", 130)
+        _leave("stopped; run the same command to resume", 130)
     except DiskFull as error:
         _leave(f"mibench: {error}", 2)
     progress.close()
@@ -222,7 +222,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
 @click.option("--retrain", is_flag=True, help="Train the models anew, too, in an empty cache.")
 @place_options("data_dir")
 def verify_results(paths: tuple[Path, ...], retrain: bool, place: Place) -> None:
-    """Run executed notebooks again, and compare their numbers.
+    """Re-run finished notebooks and compare their numbers.
 
     PATHS are executed notebooks, the tables beside them, or folders of them. Every number must be
     equal, to the last bit; only times may differ. Exit code 1 says that some are not.

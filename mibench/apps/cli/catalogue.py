@@ -111,8 +111,8 @@ def list_datasets(path: str | None, place: Place) -> None:
 def list_attacks(as_json: bool, setting: Setting, place: Place) -> None:
     """List every attack: its source, what it needs, what it costs.
 
-    Queries are those to the target for each attacked sample, beside those that a need of its own
-    takes; models are those trained beside the target.
+    models: extra models trained; queries: target queries per attacked sample, beside those that a
+    need of its own takes.
     """
     from mibench import attacks
     from mibench.attacks import costs

@@ -7,19 +7,9 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import echo_wrapped, main, many
+from mibench.apps.cli.base import dataset_option, echo_wrapped, main, many, results_option
 from mibench.apps.cli.settings import look_options
 from mibench.look import Look
-
-results_option = click.option(
-    "--results",
-    "folder",
-    default="executed",
-    show_default=True,
-    type=click.Path(path_type=Path),
-    help="Folder of executed notebooks and their result tables.",
-)
-dataset_option = click.option("--dataset", help="Only this dataset's (default: all).")
 
 
 @main.command("figures")

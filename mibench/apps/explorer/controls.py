@@ -34,9 +34,8 @@ _ATTACKS = {"attack": "attack", "second_attack": "compare"}
 class Controls:
     """Choice of a setting, a scenario and one or two attacks; ``controls["seed"]`` is a control.
 
-    A scenario's id and its four factors follow each other: of the withheld ratios only those are
-    offered that exist with the other three factors, and a ratio that ceases to exist gives way to
-    the nearest that does.
+    A scenario's id and its four factors follow each other. Only withheld ratios that exist for the
+    other three factors are offered; one that ceases to exist gives way to the nearest that does.
 
     Parameters
     ----------

@@ -258,6 +258,9 @@ class Explorer:
                 if compared is not None and goes_on(1.0):
                     self.levels.show(of, compared)
                     self._say(self.status)
+        with self._lock:
+            if self._wanted == of != self.levels.of:  # given up; another time it begins anew
+                self._wanted = ""
 
     def _draw_curves(self, of: str) -> None:
         if of != self.curves.of:
