@@ -1,16 +1,22 @@
 """Each fast algorithm beside its plain version, in one run: python benchmarks/run.py [NAME ...].
 
 The plain versions stand here, not in the package. Times are medians of alternating runs in this
-process; the ratio is what to quote. Location30 is read from MIBENCH_DATA.
+process, CPU seconds where nothing else is said; the ratio is what to quote. Location30 is read from
+MIBENCH_DATA. What is measured is kept in benchmarks/measured, a file per machine and version, and
+docs/performance.md takes its tables and its figure from there.
 """
 
 from __future__ import annotations
 
 import io
 import json
+import os
+import platform
+import re
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from functools import partial
@@ -18,6 +24,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
 import papermill
@@ -26,14 +33,22 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch import nn
 
+from mibench import Setting, Study, __version__, models
 from mibench import data as datasets
-from mibench import models
 from mibench.apps.batch import plan as batches
 from mibench.apps.batch import running
 from mibench.apps.batch.notebooks import Task
+from mibench.attacks.base import Knowledge, parse
 from mibench.attacks.blindmi import differential_moves, gaussians
+from mibench.attacks.lira import OnlineLiRA
+from mibench.attacks.rmia import RMIA
 from mibench.attacks.shapley import knn_shapley
 from mibench.errors import MIBenchError
+from mibench.outputs import Outputs
+from mibench.scenarios import catalogue
+from mibench.setting import Place
+from mibench.store import replacing
+from mibench.study import metrics
 from mibench.training import Device, Recipe, find, recipe, train
 
 
@@ -43,16 +58,27 @@ def compare(fast: Callable[[], Any], plain: Callable[[], Any], runs: int) -> tup
     results: list[Any] = [None, None]
     for _ in range(runs):
         for i, function in enumerate((fast, plain)):
-            results[i], seconds = _timed(function)
+            results[i], seconds = _timed(function, time.process_time)
             times[i].append(seconds)
     a, b = map(median, times)
     return results[0], results[1], f"fast {a:.3f} s, plain {b:.3f} s, {b / a:.1f} times as fast"
 
 
-def _timed(function: Callable[[], Any]) -> tuple[Any, float]:
-    began = time.perf_counter()
+def _timed(
+    function: Callable[[], Any], clock: Callable[[], float] = time.perf_counter
+) -> tuple[Any, float]:
+    began = clock()
     result = function()
-    return result, time.perf_counter() - began
+    return result, clock() - began
+
+
+def _peak(function: Callable[[], Any]) -> int:
+    """Return how many bytes a function holds at most beside what was there before."""
+    tracemalloc.start()
+    function()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak
 
 
 def training() -> str:
@@ -148,6 +174,136 @@ def shapley() -> str:
     return f"{line}; values differ by at most {np.abs(fast - plain).max():.1e}"
 
 
+def simulated(n: int, models: int, classes: int, seed: int = 0) -> tuple[Outputs, Knowledge]:
+    """Return drawn logits of a target and of references on n samples and on a tenth as many."""
+    rng = np.random.default_rng(seed)
+
+    def drawn(count: int, seen: np.ndarray[Any, Any]) -> Outputs:
+        labels = rng.integers(0, classes, count)
+        logits = rng.standard_normal((models + 1, count, classes), dtype=np.float32)
+        logits[:, np.arange(count), labels] += 2
+        return Outputs(logits[0], labels, logits[1:], seen)
+
+    half = np.argsort(rng.random((models, n)), axis=0) < models // 2
+    population = drawn(n // 10, np.zeros((models, n // 10), dtype=bool))
+    return drawn(n, half), Knowledge(auxiliary=population)
+
+
+def references(n: int = 50_000, models: int = 64, classes: int = 100, runs: int = 3) -> str:
+    """LiRA and RMIA, with the threshold from stand-ins, against their scores alone as defined.
+
+    The plain versions read one model at a time: the logit scaling as the authors of LiRA write it,
+    the softmax at RMIA's temperature, and every pair of a sample and one of the population.
+    """
+    target, known = simulated(n, models, classes)
+    population = known.given("auxiliary")
+    seen, lines = target.reference_in, []
+    assert target.reference_logits is not None and seen is not None
+
+    def posterior(logits: Any, labels: Any, temperature: float) -> tuple[Any, Any]:
+        probs = np.exp((logits - logits.max(axis=1, keepdims=True)) / temperature)
+        probs = probs.astype(np.float64)
+        probs /= probs.sum(axis=1, keepdims=True)
+        true = probs[np.arange(len(labels)), labels].copy()
+        probs[np.arange(len(labels)), labels] = 0
+        return true, probs.sum(axis=1)
+
+    def logit(logits: Any) -> Any:
+        return np.log(np.divide(*posterior(logits, target.labels, 1.0)))
+
+    def lira() -> Any:
+        confidences = np.stack([logit(model) for model in target.reference_logits])
+        score, own = np.zeros(n), logit(target.logits)
+        for sign, side in ((1, seen), (-1, ~seen)):
+            chosen = np.where(side, confidences, np.nan)
+            mean, deviation = np.nanmean(chosen, axis=0), np.nanstd(chosen, axis=0)
+            score -= sign * (((own - mean) / deviation) ** 2 / 2 + np.log(deviation))
+        return score
+
+    def rmia() -> Any:
+        def ratio(outputs: Outputs, mask: Any) -> Any:
+            own, *each = (
+                posterior(model, outputs.labels, 2.0)[0]
+                for model in (outputs.logits, *outputs.reference_logits)
+            )
+            sides = [np.where(side, each, np.nan) for side in (mask, ~mask) if side.any()]
+            return own / np.mean([np.nanmean(side, axis=0) for side in sides], axis=0)
+
+        of_z = ratio(population, population.reference_in)
+        blocks = np.array_split(ratio(target, seen), n // 500 + 1)
+        return np.concatenate([(b[:, None] / of_z >= 2.0).mean(axis=1) for b in blocks])
+
+    for attack, plain in ((OnlineLiRA(pooled=0.0), lira), (RMIA(), rmia)):
+        inferred = partial(lambda a: a.fit(known).infer(target).scores, attack)
+        found, wanted, line = compare(inferred, plain, runs)
+        size = target.reference_logits.nbytes
+        beside = (f"{_peak(f) / size:.2f}" for f in (inferred, plain))
+        worst = np.abs(found - wanted).max()
+        lines.append(
+            f"{attack.title}: {line}; memory beside the input, in inputs: {', '.join(beside)}; "
+            f"scores differ by at most {worst:.1e}"
+        )
+    return "\n    ".join(lines)
+
+
+def growth(largest: int = 38_400, smallest: int = 600) -> str:
+    """CPU seconds and memory of twice the samples, references, scenarios.
+
+    The attacks by references and their metrics: samples and references are simulated, scenarios
+    those of digits, whose models are trained.
+    """
+    names = (
+        "lira_online",
+        "lira_offline",
+        "rmia",
+        "rmia_offline",
+        "base",
+        "calibrated",
+        "attack_r",
+    )
+
+    def attacked(n: int, count: int) -> Callable[[], None]:
+        target, known = simulated(n, count, 10)
+        is_member = np.arange(n) % 2 == 0
+
+        def run() -> None:
+            for attack in parse(names):
+                metrics.evaluate(attack.fit(known).infer(target), is_member)
+
+        return run
+
+    doubled = range(1 + round(np.log2(largest / smallest)))
+    samples = [smallest * 2**i for i in doubled]
+    runs = {
+        "samples": [(n, attacked(n, 16)) for n in samples],
+        "references": [(k, attacked(max(smallest, 3000), k)) for k in (8, 16, 32, 64)],
+    }
+    lines, figure = [], plt.figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots(1, 2, sharex=True)
+    with tempfile.TemporaryDirectory() as folder:
+        study = Study(Setting(references=8), Place.read({"cache_dir": folder}))
+        ids = [s.id for s in catalogue(study.dataset.name)]
+        study.run(ids[:1], names)
+        runs["scenarios"] = [(k, partial(study.run, ids[:k], names)) for k in (10, 20, 40, 80)]
+        for what, each in runs.items():
+            seconds = [_timed(f, time.process_time)[1] for _, f in each]
+            peaks = [_peak(f) / 1e6 for _, f in each]
+            ratios = [(np.array(v[1:]) / v[:-1]).max() for v in (seconds, peaks)]
+            lines.append(
+                f"{what}, {each[0][0]:,} to {each[-1][0]:,}: twice as many take at most "
+                f"{ratios[0]:.2f} times the CPU seconds and {ratios[1]:.2f} times the memory"
+            )
+            for ax, values in zip(axes, (seconds, peaks), strict=True):
+                ax.loglog([size for size, _ in each], values, "o-", label=what)
+    axes[0].set_ylabel("CPU seconds")
+    axes[1].set_ylabel("memory beside the input, MB")
+    for ax in axes:
+        ax.set_xlabel("samples, references, scenarios")
+    axes[0].legend()
+    figure.savefig(_DOCS / "pictures" / "growth.png", dpi=150)
+    return "\n    ".join(lines)
+
+
 def batch() -> str:
     """Notebooks of digits, all trained: a batch of one worker against a fresh kernel for each.
 
@@ -239,7 +395,44 @@ def _device_name(kind: str) -> str:
     return f"a CPU, {Recipe().threads} threads"
 
 
-BENCHMARKS = {f.__name__: f for f in (training, blindmi, shapley, batch, networks)}
+_DOCS = Path(__file__).parents[1] / "docs"
+_MEASURED = Path(__file__).parent / "measured"
+_MARKS = "<!-- measured -->", "<!-- end of measured -->"
+
+
+def keep(name: str, said: str, folder: Path = _MEASURED) -> None:
+    """Keep what was measured in the file of this machine and version."""
+    file = folder / re.sub(r"\W+", "_", _machine()) / f"{__version__}.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    found = json.loads(file.read_text()) if file.exists() else {"machine": _machine()}
+    with replacing(file) as temporary:
+        temporary.write_text(json.dumps({**found, name: said}, indent=2) + "\n")
+
+
+def tables(folder: Path = _MEASURED) -> str:
+    """Return all that is kept, a table for each machine and version."""
+    parts = []
+    for file in sorted(folder.glob("*/*.json")):
+        found = json.loads(file.read_text())
+        rows = [
+            f"| `{name}` | {line.strip()} |"
+            for name, said in found.items()
+            if name != "machine"
+            for line in said.splitlines()
+        ]
+        head = [f"{found['machine']}, MIBench {file.stem}:", "", "| benchmark | measured |"]
+        parts += [*head, "| --- | --- |", *rows, ""]
+    return "\n".join(parts)
+
+
+def _machine() -> str:
+    info = Path("/proc/cpuinfo")
+    named = re.search(r"model name\s*: (.+)", info.read_text() if info.exists() else "")
+    return f"{named[1] if named else platform.machine()}, {os.cpu_count()} cores"
+
+
+_ALL = (training, references, growth, blindmi, shapley, batch, networks)
+BENCHMARKS: dict[str, Callable[[], str]] = {f.__name__: f for f in _ALL}
 
 if __name__ == "__main__":
     chosen = sys.argv[1:] or list(BENCHMARKS)
@@ -248,6 +441,11 @@ if __name__ == "__main__":
     for name in chosen:
         print(f"{name}: {(BENCHMARKS[name].__doc__ or '').splitlines()[0]}")
         try:
-            print(f"    {BENCHMARKS[name]()}")
+            keep(name, said := BENCHMARKS[name]())
         except MIBenchError as error:
             sys.exit(f"    {error}")
+        print(f"    {said}")
+    page = _DOCS / "performance.md"
+    before, rest = page.read_text().split(_MARKS[0])
+    after = rest.split(_MARKS[1])[1]
+    page.write_text(f"{before}{_MARKS[0]}\n{tables()}{_MARKS[1]}{after}")

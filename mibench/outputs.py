@@ -92,11 +92,6 @@ class Outputs:
         return softmax(self.logits.astype(np.float64), axis=1)
 
     @cached_property
-    def sorted_probs(self) -> FloatArray:
-        """The posteriors of each sample in descending order, (n, C)."""
-        return -np.sort(-self.probs, axis=1)
-
-    @cached_property
     def true_probs(self) -> FloatArray:
         """The posterior of the true class, (n,)."""
         return np.exp(-self.loss)
@@ -110,6 +105,19 @@ class Outputs:
     def predicted(self) -> IntArray:
         """The most probable class, (n,)."""
         return self.logits.argmax(axis=1)
+
+    def top_probs(self, count: int) -> FloatArray:
+        """Return the largest posteriors of each sample in descending order, (n, count)."""
+        return self.in_blocks(lambda some: -np.sort(-some.probs, axis=1)[:, :count])
+
+    def in_blocks(self, measure: Callable[[Outputs], FloatArray]) -> FloatArray:
+        """Return what is measured of each sample's own logits, some samples at a time.
+
+        All posteriors, in double precision, would be twice as large as the logits or more.
+        """
+        starts = range(0, len(self), _AT_ONCE)
+        blocks = [slice(start, start + _AT_ONCE) for start in starts]
+        return np.concatenate([measure(Outputs(self.logits[b], self.labels[b])) for b in blocks])
 
     def take(self, samples: IntArray) -> Outputs:
         """Return the outputs on a selection of the samples."""

@@ -11,7 +11,7 @@ from mibench.apps.cli import main
 from mibench.compare import advice, published
 from mibench.errors import MIBenchError
 from mibench.outputs import Outputs
-from mibench.signals import COPIES
+from mibench.signals.perturbations import COPIES
 from mibench.study import Study, results
 
 NAMES = ["gap", "nn_attack", "lira_online"]

@@ -278,7 +278,7 @@ def test_seeds_are_the_unit_and_each_must_agree() -> None:
 def test_models_that_differ_give_few_false_alarms() -> None:
     """Equal attacks whose variance between models is ten times the sampling variance.
 
-    The long run is in benchmarks/statistics.py; sampling variance alone gives false alarms in a
+    The long run is in benchmarks/simulations.py; sampling variance alone gives false alarms in a
     quarter of the tables.
     """
     rng = np.random.default_rng(0)

@@ -215,7 +215,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 @pytest.mark.parametrize("n", [40, 80, 300])
 @pytest.mark.parametrize("area", [0.5, 0.7, 0.9, 0.999])
 def test_intervals_at_low_fpr_and_of_the_best_threshold_cover(n: int, area: float) -> None:
-    """Of 150 simulations of two Gaussians; the long run is in benchmarks/statistics.py."""
+    """Of 150 simulations of two Gaussians; the long run is in benchmarks/simulations.py."""
     shift = math.sqrt(2) * norm.ppf(area)
     rng = np.random.default_rng([n, round(1000 * area)])
     truth, bound = np.arange(2 * n) < n, 1 / n

@@ -17,14 +17,13 @@ from mibench import scenarios
 from mibench.apps.cli.advice import OWNED
 from mibench.apps.cli.settings import arguments
 from mibench.apps.report import made_with, render
-from mibench.attacks import kind_of
+from mibench.attacks import costs, kind_of
 from mibench.compare import published
 from mibench.compare.overview import SHOWN, overview
 from mibench.data.base import DATASETS
 from mibench.figures.rows import by_setting, titles
 from mibench.models import MODELS
 from mibench.setting import Setting
-from mibench.study import costs
 from mibench.study.metrics import METRICS
 from mibench.training.recipe import DEFENCES, Recipe, recipe
 

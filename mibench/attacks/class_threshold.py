@@ -79,7 +79,7 @@ class ClassEntropy(ClassThreshold):
 
     def metric(self, outputs: Outputs) -> FloatArray:
         """Return minus the log of the entropy in nats."""
-        return -_log(entr(outputs.probs).sum(axis=1))
+        return -_log(outputs.in_blocks(lambda some: entr(some.probs).sum(axis=1)))
 
 
 @register
@@ -94,7 +94,7 @@ class ClassModifiedEntropy(ClassThreshold):
 
     def metric(self, outputs: Outputs) -> FloatArray:
         """Return minus the log of the modified entropy in nats."""
-        return -_log(modified_entropy(outputs))
+        return -_log(outputs.in_blocks(modified_entropy))
 
 
 def modified_entropy(outputs: Outputs) -> FloatArray:

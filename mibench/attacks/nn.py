@@ -2,11 +2,9 @@
 
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import Pipeline, make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from mibench.attacks.base import Count, Knowledge, register
 from mibench.attacks.shadow import ShadowAttack
@@ -38,7 +36,12 @@ class AttackNetwork(ShadowAttack):
         probability: FloatArray = self.network_.predict_proba(self.features(outputs))[:, 1]
         return probability
 
-    def _trained(self, features: FloatArray, is_member: BoolArray, seed: int) -> Pipeline:
+    def _trained(self, features: FloatArray, is_member: BoolArray, seed: int) -> Any:
+        # Scikit-learn is imported where attacks learn, so that they can be listed at once.
+        from sklearn.neural_network import MLPClassifier
+        from sklearn.pipeline import make_pipeline
+        from sklearn.preprocessing import StandardScaler
+
         network = MLPClassifier((self.hidden,), max_iter=100, tol=1e-3, random_state=seed)
         return make_pipeline(StandardScaler(), network).fit(features, is_member)
 
@@ -90,7 +93,7 @@ class NNAttack(AttackNetwork):
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the sorted posteriors, (n, C)."""
-        return outputs.sorted_probs
+        return outputs.top_probs(outputs.logits.shape[1])
 
     def own_features(self, outputs: Outputs) -> FloatArray:
         """Return what a class's own network sees: p_y and the sorted posteriors, (n, 1 + C)."""
@@ -113,7 +116,7 @@ class Top3NN(AttackNetwork):
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return the three largest posteriors, (n, 3); of two classes, both."""
-        return outputs.sorted_probs[:, :3]
+        return outputs.top_probs(3)
 
 
 @register
@@ -132,4 +135,4 @@ class Top2True(AttackNetwork):
 
     def features(self, outputs: Outputs) -> FloatArray:
         """Return p_y and the two largest posteriors, (n, 3)."""
-        return np.column_stack([outputs.true_probs, outputs.sorted_probs[:, :2]])
+        return np.column_stack([outputs.true_probs, outputs.top_probs(2)])

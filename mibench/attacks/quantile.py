@@ -1,12 +1,10 @@
 """Attacks that bound their false positive rate by a quantile of nonmembers' or models' losses."""
 
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.stats import norm
-from sklearn.ensemble import HistGradientBoostingRegressor
-from sklearn.model_selection import cross_val_predict
+from scipy.special import ndtri
 
 from mibench.attacks.base import Attack, Inference, Knowledge, Rate, register
 from mibench.attacks.reference import Others, references_of
@@ -79,7 +77,7 @@ class OtherModels(Attack):
             others = Others(scaled_logit(logits, labels), ~unseen)
             mean, deviation = others.gaussian(unseen)
             own = scaled_logit(target.logits, labels)
-            return Inference((own - mean) / deviation, float(norm.ppf(1 - self.fpr)))
+            return Inference((own - mean) / deviation, float(ndtri(1 - self.fpr)))
         losses = np.where(unseen, cross_entropy(logits, labels), np.inf)
         if self.smoothing == "share":
             higher = (losses > target.loss) & unseen
@@ -169,10 +167,14 @@ class QuantileRegression(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Regress on inputs and labels of the auxiliary nonmembers."""
+        # These take long to import, and attacks are listed without.
+        from sklearn.ensemble import HistGradientBoostingRegressor
+        from sklearn.model_selection import cross_val_predict
+
         own = knowledge.given("auxiliary")
         known, confidence = self._features(own), scaled_logit(own.logits, own.labels)
 
-        def trees(loss: str, leaf: int = _GAUSSIAN_LEAF) -> HistGradientBoostingRegressor:
+        def trees(loss: str, leaf: int = _GAUSSIAN_LEAF) -> Any:
             return HistGradientBoostingRegressor(
                 loss=loss,
                 quantile=1 - self.fpr,
@@ -196,7 +198,7 @@ class QuantileRegression(Attack):
         if self.form == "quantile":
             return Inference(above, 0.0)
         deviation = np.sqrt(self.variance_.predict(known))
-        return Inference(above / deviation, float(norm.ppf(1 - self.fpr)))
+        return Inference(above / deviation, float(ndtri(1 - self.fpr)))
 
     def _features(self, outputs: Outputs) -> FloatArray:
         if outputs.inputs is None:

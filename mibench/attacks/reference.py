@@ -47,7 +47,10 @@ class Others:
         return self._mean(~self.trained_on)
 
     def _mean(self, side: BoolArray) -> FloatArray:
-        return self.total(np.where(side, self.values, 0)) / self.total(side.astype(float))
+        return self.total(np.where(side, self.values, 0)) / self._count(side)
+
+    def _count(self, side: BoolArray) -> IntArray:
+        return side.sum(axis=0) - (side if self.each else 0)
 
     def gaussian(self, side: BoolArray, pooled: float = 0.0) -> tuple[FloatArray, FloatArray]:
         """Return mean and deviation over the models of a side.
@@ -55,14 +58,15 @@ class Others:
         The variance is the mean squared deviation of a sample's models and of `pooled` further ones
         that deviate as all samples' models do on average.
         """
-        count, mean = self.total(side.astype(float)), self._mean(side)
+        count = self._count(side)
         centre = np.where(side, self.values, 0).sum(axis=0) / side.sum(axis=0)
-        squares = self.total(np.where(side, (self.values - centre) ** 2, 0))
-        if self.each:  # whose mean is not the centre; rounding must not make it negative
-            squares = np.maximum(squares - count * (mean - centre) ** 2, 0)
+        # About the mean of all models, from which that of the others is not far.
+        apart = np.where(side, self.values - centre, 0)
+        off = self.total(apart) / count
+        squares = np.maximum(self.total(apart**2) - count * off**2, 0)
         shared = squares.sum(axis=-1, keepdims=True) / count.sum(axis=-1, keepdims=True)
         # A deviation of zero would make every other value impossible.
-        return mean, np.sqrt((squares + pooled * shared) / (count + pooled)) + 1e-12
+        return centre + off, np.sqrt((squares + pooled * shared) / (count + pooled)) + 1e-12
 
     def total(self, parts: FloatArray, add: np.ufunc = np.add) -> FloatArray:
         """Return the sum of (K, n) over models, or for each model over all others.
@@ -73,9 +77,9 @@ class Others:
         if not self.each:
             whole: FloatArray = add.reduce(parts, axis=0)
             return whole
-        before = add.accumulate(parts, axis=0)
-        after = add.accumulate(parts[::-1], axis=0)[::-1]
-        return np.concatenate([after[1:2], add(before[:-2], after[2:]), before[-2:-1]])
+        before = add.accumulate(parts[:-1], axis=0)
+        after = add.accumulate(parts[:0:-1], axis=0)[::-1]
+        return np.concatenate([after[:1], add(before[:-1], after[1:]), before[-1:]])
 
 
 @dataclass

@@ -54,7 +54,7 @@ class RiskScore(ShadowAttack):
         return np.divide(members, total, out=np.full(len(total), 0.5), where=total > 0)
 
     def _log_entropy(self, outputs: Outputs) -> FloatArray:
-        return np.log10(np.maximum(modified_entropy(outputs), _LOWEST))
+        return np.log10(np.maximum(outputs.in_blocks(modified_entropy), _LOWEST))
 
     def _bins(self, outputs: Outputs) -> IntArray:
         inner = self.edges_[outputs.labels, 1:-1]

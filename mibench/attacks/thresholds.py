@@ -22,7 +22,7 @@ def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = Tru
         True for max MA = TPR - FPR, False for max accuracy.
     """
     values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values, kind="stable")
+    order = np.argsort(-values)
     descending, members = values[order], is_member[order]
     gain = np.where(members, 1.0, -1.0)
     if balanced:

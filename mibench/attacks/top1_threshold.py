@@ -29,9 +29,9 @@ class Top1Threshold(Attack):
     def fit(self, knowledge: Knowledge) -> Self:
         """Take the 90th percentile over random inputs."""
         random = knowledge.given("random")
-        self.threshold_ = float(np.percentile(random.probs.max(axis=1), 90))
+        self.threshold_ = float(np.percentile(random.top_probs(1), 90))
         return self
 
     def infer(self, target: Outputs) -> Inference:
         """Score by the largest posterior."""
-        return Inference(target.probs.max(axis=1), self.threshold_)
+        return Inference(target.top_probs(1)[:, 0], self.threshold_)

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from mibench import attacks
+from mibench.attacks import costs
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.study import costs
 from mibench.study.metrics import METRICS
 from mibench.study.results import setting_of
 

@@ -20,7 +20,7 @@ _BANDWIDTHS = np.array([0.25, 0.5, 1.0, 2.0, 4.0])
 
 def blindmi_features(outputs: Outputs) -> FloatArray:
     """Return true-class probability and the two largest, (n, 3) (Hui et al. 2021, III-B)."""
-    return np.column_stack([outputs.true_probs, outputs.sorted_probs[:, :2]])
+    return np.column_stack([outputs.true_probs, outputs.top_probs(2)])
 
 
 def nineteen_gaussians(squares: FloatArray) -> FloatArray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mibench.attacks import kind_of
+from mibench.attacks import costs, kind_of
 from mibench.figures.rows import (
     counted,
     only_setting,
@@ -16,7 +16,6 @@ from mibench.figures.rows import (
 )
 from mibench.figures.style import Picture, attack_style, drawn, picture
 from mibench.look import PLAIN, Look
-from mibench.study import costs
 from mibench.study.metrics import METRICS
 
 SHOWN = ("ma", "auc", "tpr_at_fpr_1")
@@ -91,7 +90,7 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
 def costed(results: pd.DataFrame) -> pd.DataFrame:
     """Return each attack's cost and mean metrics, cheapest first, then by mean AUC.
 
-    `models` and `queries` are those of :mod:`mibench.study.costs`; `unbeaten_<metric>` says
+    `models` and `queries` are those of :mod:`mibench.attacks.costs`; `unbeaten_<metric>` says
     whether no attack that costs at most as much has a higher mean. Attacks that are no longer
     registered have no known cost and are left out.
     """

@@ -1,5 +1,1 @@
 """What models answer: the only room that trains, each model once, and keeps all answers on disk."""
-
-from mibench.signals.signals import COPIES, Signals
-
-__all__ = ["COPIES", "Signals"]

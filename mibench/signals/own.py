@@ -38,7 +38,8 @@ from mibench.outputs import (
 from mibench.setting import Setting
 from mibench.signals import perturbations
 from mibench.signals.owner import sha256
-from mibench.signals.signals import COPIES, RANDOM_POINTS, halves
+from mibench.signals.perturbations import COPIES
+from mibench.signals.signals import RANDOM_POINTS, halves
 from mibench.store import Arrays, Store
 from mibench.streams import Streams
 

@@ -10,6 +10,9 @@ from scipy import ndimage
 
 Inputs = NDArray[np.float32]
 
+# How many copies of each kind a sample has.
+COPIES = {"perturbed": 20, "noisy": 100}
+
 BIT_FLIP_RATE = 0.05
 # The paper's 0.01 moves no bit of a binary record far enough to tell minima from slopes.
 NOISE = {"binary": 0.3, "image": 0.01, "real": 0.01}

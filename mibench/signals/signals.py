@@ -19,11 +19,11 @@ from mibench.outputs import BoolArray, Copies, IntArray, Labelled, Outputs, cros
 from mibench.setting import Setting
 from mibench.signals import perturbations
 from mibench.signals.owner import AT_ONCE, Owner, sha256
+from mibench.signals.perturbations import COPIES
 from mibench.store import Arrays, Store
 from mibench.streams import Streams
 from mibench.training import Device, Recipe
 
-COPIES = {"perturbed": 20, "noisy": 100}
 RANDOM_POINTS = 1000
 
 FloatArray = NDArray[np.float32]

@@ -115,7 +115,7 @@ def list_attacks(as_json: bool, setting: Setting, place: Place) -> None:
     need of its own takes.
     """
     from mibench import attacks
-    from mibench.study import costs
+    from mibench.attacks import costs
 
     place.load_plugins()
 

@@ -1,4 +1,4 @@
-"""Simulations of known truth behind docs/statistics.md: python benchmarks/statistics.py [REPEATS].
+"""Simulations of known truth behind docs/statistics.md: python benchmarks/simulations.py [REPEATS].
 
 All data here is simulated: scores are drawn from Gaussians, answers with given rates. `REPEATS`
 (default 1000) is how often each case is drawn; the tables of equal attacks are half as many.

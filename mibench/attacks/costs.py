@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mibench.attacks.base import Attack
-from mibench.signals.signals import COPIES
+from mibench.signals.perturbations import COPIES
 
 
 def queries(attack: Attack | type[Attack]) -> int:
