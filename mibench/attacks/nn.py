@@ -98,7 +98,7 @@ class NNAttack(AttackNetwork):
     def own_features(self, outputs: Outputs) -> FloatArray:
         """Return what a class's own network sees: p_y and the sorted posteriors, (n, 1 + C)."""
         # The paper's vector is unsorted, in which p_y has the same place in all samples of a class.
-        return np.column_stack([outputs.true_probs, outputs.sorted_probs])
+        return np.column_stack([outputs.true_probs, self.features(outputs)])
 
 
 @register
