@@ -84,7 +84,7 @@ def six_panels(results: pd.DataFrame, question: str, *, look: Look = PLAIN) -> P
 
 def _letters(look: Look, abreast: int, names: int) -> float:
     """Return the points of letters with which names stand below a panel without touching."""
-    return 0.82 * 72 * (WIDTHS[look.columns] / abreast - 0.4) / names
+    return 0.84 * 72 * (WIDTHS[look.columns] / abreast - 0.4) / names
 
 
 def _arranged(look: Look, names: int) -> tuple[Look, int]:
