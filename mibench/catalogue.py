@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
@@ -101,7 +102,7 @@ def load_plugins(files: Iterable[str | Path]) -> None:
         If a file is missing or fails.
     """
     for file in files:
-        path = Path(file).expanduser().resolve()
+        path = Path(os.path.expanduser(file)).resolve()
         try:
             source = path.read_bytes()
         except OSError as error:

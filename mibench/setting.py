@@ -34,9 +34,12 @@ def _whole_pairs(count: int) -> int:
 
 
 def _absolute(path: Any) -> Any:
-    if isinstance(path, (str, Path)) and str(path):
+    if not isinstance(path, (str, Path)) or not str(path):
+        return path
+    try:
         return Path(path).expanduser().absolute()
-    return path
+    except RuntimeError:
+        raise ValueError("it names the home folder of nobody; write the folder's path") from None
 
 
 def _folder(variable: str) -> Path | None:
@@ -97,10 +100,12 @@ class Setting(Fields):
     seed: int = Field(
         default=0, ge=0, lt=2**32, description="Of splits, training and construction."
     )
-    epochs: int = Field(default=50, ge=1, description="Passes of every training.")
-    references: Even = Field(default=16, ge=6, description="Reference models; even.")
-    shadows: int = Field(default=1, ge=1, description="Shadow models.")
-    distilled: Even = Field(default=16, ge=2, description="Models distilled from the target; even.")
+    epochs: int = Field(default=50, ge=1, le=10**6, description="Passes of every training.")
+    references: Even = Field(default=16, ge=6, le=10**4, description="Reference models; even.")
+    shadows: int = Field(default=1, ge=1, le=10**4, description="Shadow models.")
+    distilled: Even = Field(
+        default=16, ge=2, le=10**4, description="Models distilled from the target; even."
+    )
     recipe: dict[str, bool | int | float | str | None] = Field(
         default={}, description="Changes to the network's recipe."
     )

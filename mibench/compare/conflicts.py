@@ -320,7 +320,7 @@ def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05
     if not has["found"] and not has["least"] <= len(of.ratios):
         return f"{tested}none is significant; none, however large, would have been with 80% chance."
     smallest = (
-        f"half of them would have shown a difference of {has['smallest']:.3f} {of.label}"
+        f"half of them would have shown a lone difference of {has['smallest']:.3f} {of.label}"
         if has["smallest"] <= len(of.ratios)
         else "in half of them no difference, however large, would have been found"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -30,7 +31,8 @@ _ALWAYS_CLASSES = 20
 def split_column(text: str) -> tuple[Path, str]:
     """Return path and label column of `PATH` or `PATH::COLUMN`."""
     path, _, column = text.partition("::")
-    return Path(path).expanduser(), column or "label"
+    # Of a user who is not here it leaves the name, which no file has.
+    return Path(os.path.expanduser(path)), column or "label"
 
 
 def own_name(text: str) -> str:
