@@ -19,6 +19,8 @@ from mibench.errors import MIBenchError
 LOWEST_PROBABILITY = 1e-7
 # Samples whose logits are worked on at a time, so that they stay in a processor's cache.
 _AT_ONCE = 1024
+# Arrays whose second axis is that of the samples.
+_BY_MODEL = ("reference_logits", "reference_in", "distilled_logits", "trajectory_logits")
 
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.int64]
@@ -123,9 +125,7 @@ class Outputs:
         """Return the outputs on a selection of the samples."""
         optional: dict[str, Any] = {
             name: array[:, samples]
-            for name in (
-                *("reference_logits", "reference_in", "distilled_logits", "trajectory_logits"),
-            )
+            for name in _BY_MODEL
             if (array := getattr(self, name)) is not None
         }
         if self.inputs is not None:

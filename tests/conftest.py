@@ -1,6 +1,7 @@
 """Data and studies that tests share."""
 
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,25 @@ from hypothesis import HealthCheck, settings
 if parallel := "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+# A job in the background ignores interrupts, and so would all programs that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 from mibench import Study
 from mibench.adapters.base import ADAPTERS
 from mibench.attacks import ATTACKS
 from mibench.data.base import DATASETS
 from mibench.models import MODELS
+
+# Few samples of digits in every role, so that training takes next to no time.
+TINY = {
+    "members": 40,
+    "nonmembers": 40,
+    "shadow_members": 40,
+    "shadow_nonmembers": 40,
+    "auxiliary": 30,
+    "pairs": 10,
+}
 
 # A case that takes longer than five seconds fails.
 PROPERTIES: dict[str, Any] = {

@@ -9,16 +9,8 @@ import pytest
 
 from mibench import training
 from mibench.signals import perturbations, signals
-from tests.conftest import study
+from tests.conftest import TINY, study
 
-TINY = {
-    "members": 40,
-    "nonmembers": 40,
-    "shadow_members": 40,
-    "shadow_nonmembers": 40,
-    "auxiliary": 30,
-    "pairs": 10,
-}
 OWNERS = ("target", "shadows", "references", "distilled")
 
 

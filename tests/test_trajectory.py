@@ -18,16 +18,7 @@ from mibench.signals.signals import checkpoints
 from mibench.study.metrics import auc
 from mibench.training import single
 from mibench.training.parts import network
-from tests.conftest import study
-
-TINY = {
-    "members": 40,
-    "nonmembers": 40,
-    "shadow_members": 40,
-    "shadow_nonmembers": 40,
-    "auxiliary": 30,
-    "pairs": 10,
-}
+from tests.conftest import TINY, study
 
 
 def late(seed: int, n: int = 600) -> Labelled:

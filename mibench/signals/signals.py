@@ -181,8 +181,7 @@ class Signals:
         """The same of all samples of the dataset, NaN of those outside the pool."""
         pool, found = self.pool, np.full(len(self.dataset.labels), np.nan)
         losses = cross_entropy(self.references.logits(pool), self.dataset.labels[pool])
-        unseen = ~self.reference_in(pool)
-        found[pool] = np.where(unseen, losses, 0).sum(axis=0) / unseen.sum(axis=0)
+        found[pool] = mean_unseen(losses, self.reference_in(pool))
         return found
 
     def outputs(self, samples: IntArray, needs: Collection[str] = ()) -> Outputs:
@@ -324,6 +323,13 @@ def _place(pool: IntArray, samples: IntArray) -> IntArray:
     order = np.argsort(pool)
     place: IntArray = order[np.searchsorted(pool, samples, sorter=order)]
     return place
+
+
+def mean_unseen(losses: NDArray[np.floating[Any]], seen: BoolArray) -> NDArray[np.float64]:
+    """Return the mean of losses (K, n) over models that did not see a sample, NaN without any."""
+    count = (~seen).sum(axis=0)
+    none = np.full(count.shape, np.nan)
+    return np.divide(np.where(seen, 0, losses).sum(axis=0), count, out=none, where=count > 0)
 
 
 def checkpoints(epochs: int) -> list[int]:

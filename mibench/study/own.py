@@ -21,7 +21,7 @@ from mibench.outputs import IntArray, Outputs, cross_entropy
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
 from mibench.signals.own import Train
-from mibench.signals.signals import Signals
+from mibench.signals.signals import Signals, mean_unseen
 from mibench.store import Store
 from mibench.streams import Streams
 from mibench.study.audit import asked, described
@@ -104,7 +104,7 @@ class Asked(Signals):
         outputs = self.outputs(samples, {"references"})
         assert outputs.reference_logits is not None and outputs.reference_in is not None
         losses = cross_entropy(outputs.reference_logits, outputs.labels)
-        return np.ma.masked_array(losses, outputs.reference_in).mean(axis=0).filled(np.nan)
+        return mean_unseen(losses, outputs.reference_in)
 
 
 class OwnStudy(Study):
