@@ -18,9 +18,11 @@ from mibench.construction.pool import equal_halves
 from mibench.construction.pool import pool as pool_of
 from mibench.construction.shapes import draw_distances
 from mibench.construction.target import Candidates, TargetDataset
+from mibench.data.base import Dataset, SplitSizes
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import Labelled, Outputs
 from mibench.scenarios import DISTRIBUTIONS, catalogue, find
+from mibench.setting import Setting
 from mibench.signals.signals import Signals
 from mibench.streams import Streams
 from mibench.study.study import Study
@@ -313,10 +315,9 @@ def test_too_few_pairs_of_one_class_are_refused() -> None:
         pool(is_member.astype(int), is_member, 3)
 
 
-@pytest.mark.parametrize("pairs", [0, 1, 51])
-def test_a_number_of_pairs_out_of_range_is_refused(pairs: int) -> None:
-    with pytest.raises(MIBenchError, match="pairs cannot be drawn from 50 members"):
-        pool(np.zeros(120, dtype=int), np.arange(120) < 50, pairs)
+def test_more_pairs_than_members_are_refused() -> None:
+    with pytest.raises(MIBenchError, match="51 pairs of one class each cannot be drawn"):
+        pool(np.zeros(120, dtype=int), np.arange(120) < 50, 51)
 
 
 @pytest.mark.parametrize(("scale", "says"), [(0, "are equal"), (np.nan, "NaN or infinite")])
@@ -325,24 +326,13 @@ def test_outputs_without_distances_are_refused(scale: float, says: str) -> None:
         pool(np.arange(200) % 2, np.arange(200) < 100, 20, scale)
 
 
-def test_wrong_settings_are_named() -> None:
-    outputs = Outputs(np.random.default_rng(0).normal(size=(40, 2)), np.arange(40) % 2)
-    own = Candidates(Labelled(outputs, np.arange(40) < 20), outputs, np.arange(40))
-    for setting, says in (
-        ({"space": "losses"}, "unknown space 'losses'"),
-        ({"levels": "rank"}, "unknown levels 'rank'"),
-        ({"space": "inputs"}, "needs the pool's inputs"),
-    ):
-        with pytest.raises(MIBenchError, match=says):
-            Pairs(own, 5, Streams(seed=0), **setting)
-
-
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells peak memory there")
 def test_a_pool_of_19732_pairs_fits_in_two_gigabytes() -> None:
     """Purchase100's size, simulated, in a process of its own that reports its peak memory."""
     script = """
 import re, numpy as np
-from mibench.construction.pool import pool
+from mibench.construction.pairs import Pairs
+from mibench.construction.target import Candidates
 from mibench.outputs import Labelled, Outputs
 from mibench.scenarios import find
 from mibench.streams import Streams
@@ -352,8 +342,7 @@ logits = rng.normal(0, 2, (len(labels), 100)).astype(np.float32)
 logits[np.arange(len(labels)), labels] += rng.normal(np.repeat([14, 9, 4], [n, n, n // 4]), 3)
 own = Labelled(Outputs(logits[: 2 * n], labels[: 2 * n]), np.arange(2 * n) < n)
 generated = Outputs(logits[2 * n :], labels[2 * n :])
-made = pool("pairs", own, generated, Streams(seed=0), samples=np.arange(2 * n), kind="binary",
-            pairs=300)
+made = Pairs(Candidates(own, generated, np.arange(2 * n)), 300, Streams(seed=0))
 made.construct(find("ES40", "Purchase100"))
 # Of this program alone: ru_maxrss would count what started it.
 print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
@@ -367,16 +356,11 @@ def test_named_streams_draw_pairs_from_equal_halves() -> None:
     labels, is_member = rng.integers(0, 3, 900), np.arange(900) < 300
     own = Labelled(Outputs(3 * rng.normal(size=(900, 3)), labels), is_member)
     generated = Outputs(rng.normal(size=(50, 3)), labels[:50])
-    made = pool_of(
-        "pairs",
-        own,
-        generated,
-        Streams(seed=0),
-        samples=7000 + np.arange(900),
-        kind="real",
-        pairs=60,
-    )
-    held = made.candidates
+    sizes = replace(SplitSizes.equal(300), pairs=60)
+    dataset = Dataset("mine", np.empty((7900, 1)), np.arange(7900) % 3, "real", "", sizes)
+    candidates = Candidates(own, generated, 7000 + np.arange(900))
+    setting = Setting(construction="pairs")
+    held = pool_of(candidates, dataset, setting, Streams(seed=0)).candidates
     assert held.labelled.is_member.sum() == (~held.labelled.is_member).sum() == 300
     assert (held.labelled.outputs.labels == labels[held.samples - 7000]).all()
     kept = equal_halves(is_member, Streams(seed=0)("equal halves"))

@@ -44,9 +44,10 @@ from mibench.attacks.shapley import knn_shapley
 from mibench.attacks.thresholds import best_threshold, precise_threshold, rate_threshold, sure_ppv
 from mibench.construction.kernels import blindmi_features, mean_kernel
 from mibench.construction.pool import pool
-from mibench.construction.target import TargetDataset
+from mibench.construction.target import Candidates, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import Copies, Labelled, Outputs
+from mibench.setting import Setting
 from mibench.store import Store
 from mibench.streams import Streams
 from mibench.study import Study
@@ -727,17 +728,14 @@ def posing(location30: Study) -> list[TargetDataset]:
     outputs = location30.signals.outputs(nonmembers)
     scenario = scenarios.find("ES10", "Location30")
     rng, found = np.random.default_rng(0), []
+    dataset = location30.dataset
+    dataset = replace(dataset, sizes=replace(dataset.sizes, pairs=60))
     for seed in range(20):
-        posed = pool(
-            ("groups", "pairs")[seed % 2],
-            Labelled(outputs, rng.permutation(len(nonmembers)) < len(nonmembers) // 2),
-            location30.signals.generated(),
-            Streams(seed=seed),
-            samples=np.arange(len(nonmembers)),
-            kind="binary",
-            pairs=60,
-            levels_of="Location30",
-        )
+        side = Labelled(outputs, rng.permutation(len(nonmembers)) < len(nonmembers) // 2)
+        generated = location30.signals.generated()
+        candidates = Candidates(side, generated, np.arange(len(nonmembers)))
+        setting = Setting(construction=("groups", "pairs")[seed % 2])
+        posed = pool(candidates, dataset, setting, Streams(seed=seed))
         with suppress(ScenarioInfeasible):  # half a pool does not reach every level
             found.append(posed.construct(scenario))
         if len(found) == 12:

@@ -14,8 +14,8 @@ from mibench.construction.described import describe, difficulty_auc, warnings
 from mibench.construction.groups import Groups, published_differential
 from mibench.construction.groups import group_distances as distances_of
 from mibench.construction.kernels import VARIANCES, five_gaussians, nineteen_gaussians
-from mibench.construction.pool import pool
 from mibench.construction.published import differential_ratio, published_groups
+from mibench.construction.shapes import Asked
 from mibench.construction.target import Candidates, TargetDataset
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import Labelled, Outputs
@@ -46,19 +46,8 @@ def simulated(
 def groups(  # type: ignore[no-untyped-def]
     labelled: Labelled, generated: Outputs, seed: int = 0, kind: str = "real", **changed
 ) -> Groups:
-    samples = 1000 + np.arange(len(labelled))
-    made = pool(
-        "groups",
-        labelled,
-        generated,
-        Streams(seed=seed),
-        samples=samples,
-        kind=kind,
-        pairs=10,
-        **changed,
-    )
-    assert isinstance(made, Groups)
-    return made
+    candidates = Candidates(labelled, generated, 1000 + np.arange(len(labelled)))
+    return Groups(candidates, kind, Streams(seed=seed), **changed)
 
 
 @pytest.fixture(scope="module")
@@ -316,19 +305,8 @@ def test_levels_out_of_reach_say_what_is_reached(made: Groups) -> None:
     assert caught.value.factor == "distance" and low < high < 40
 
 
-def test_wrong_settings_are_named() -> None:
+def test_a_pool_without_distances_is_refused() -> None:
     material = simulated(400, 400)
-    with pytest.raises(MIBenchError, match="unknown levels 'rank'"):
-        groups(*material, levels="rank")
-    with pytest.raises(MIBenchError, match="unknown construction 'triples'"):
-        pool(
-            "triples",
-            *material,
-            Streams(seed=0),
-            samples=np.arange(800),
-            kind="real",
-            pairs=10,
-        )
     flat = Outputs(np.zeros((800, 3)), np.zeros(800, dtype=int))
     with pytest.raises(MIBenchError, match="are equal"):
         groups(Labelled(flat, np.arange(800) < 400), material[1])
@@ -339,12 +317,12 @@ def test_leaving_one_after_the_other_is_brute_force() -> None:
     rng = np.random.default_rng(5)
     d, g = rng.normal(2, 0.5, 30), rng.gamma(2, 0.1, 30)
     chosen = rng.permutation(30)[:12]
-    order = choice.leaving_order(d, g, chosen, "uniform", 2.0, 0.4, 0.2)
+    order = choice.leaving_order(d, g, chosen, Asked("uniform", 2.0, 0.4, 0.2))
     assert set(order) == set(chosen)
 
     def cost(left_out: int) -> float:
         stay = [i for i in chosen if i != left_out]
-        wanted = choice.draw_distances("uniform", 2.0, 0.4, 11)
+        wanted = Asked("uniform", 2.0, 0.4).distances(11)
         return float(
             ((d[stay].mean() - 2) / 0.04) ** 2
             + ((d[stay].std() - 0.4) / 0.06) ** 2
@@ -425,7 +403,8 @@ def test_a_pool_of_19732_a_side_is_quick_and_small() -> None:
     """Purchase100's size, simulated, in a process of its own that reports time and memory."""
     script = """
 import re, time, numpy as np
-from mibench.construction.pool import pool
+from mibench.construction.groups import Groups
+from mibench.construction.target import Candidates
 from mibench.outputs import Labelled, Outputs
 from mibench.scenarios import catalogue
 from mibench.streams import Streams
@@ -435,8 +414,8 @@ logits = rng.normal(0, 2, (len(labels), 100)).astype(np.float32)
 logits[np.arange(len(labels)), labels] += rng.normal(np.repeat([14, 9, 4], [n, n, n // 4]), 3)
 own = Labelled(Outputs(logits[: 2 * n], labels[: 2 * n]), np.arange(2 * n) < n)
 began = time.process_time()
-made = pool("groups", own, Outputs(logits[2 * n :], labels[2 * n :]), Streams(seed=0),
-            samples=np.arange(2 * n), kind="binary", pairs=300, levels_of="Purchase100")
+candidates = Candidates(own, Outputs(logits[2 * n :], labels[2 * n :]), np.arange(2 * n))
+made = Groups(candidates, "binary", Streams(seed=0), levels_of="Purchase100")
 for scenario in catalogue("Purchase100"):
     assert len(made.construct(scenario).distances) >= 88
 # Of this program alone: ru_maxrss would count what started it.

@@ -1,31 +1,18 @@
 """The published record: target datasets, results and figures as numbers, each file read once.
 
-``mibench/data/facts/README.md`` names the source of every file. Nothing here is corrected but by
-:func:`counted`.
+Nothing here is corrected but by :func:`counted`.
 """
 
 from __future__ import annotations
 
 from functools import cache
-from importlib.resources import files
 
 import pandas as pd
 
+from mibench.data.record import table as table
 from mibench.errors import MIBenchError
 
 GROUP = 10  # members, and as many nonmembers, in a published group
-
-
-@cache
-def table(name: str) -> pd.DataFrame:
-    """Return a file of the record, such as "figures"; not to be written to."""
-    folder = files("mibench").joinpath("data", "facts")
-    for ending in (".csv", ".csv.gz"):
-        file = folder.joinpath(f"published_{name}{ending}")
-        if file.is_file():
-            with file.open("rb") as content:
-                return pd.read_csv(content, compression="gzip" if ending == ".csv.gz" else None)
-    raise FileNotFoundError(f"published_{name}")
 
 
 def groups(dataset: str) -> pd.DataFrame:

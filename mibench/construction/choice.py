@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from mibench.construction.shapes import draw_distances
+from mibench.construction.shapes import Asked
 from mibench.outputs import FloatArray, IntArray
 
 DIFFERENTIAL_TOLERANCE = 0.12
@@ -29,29 +29,24 @@ def tolerances(distribution: str) -> tuple[float, float]:
     return (0.05, 0.25) if distribution == "bernoulli" else (0.02, 0.15)
 
 
-def misses(
-    distances: FloatArray, distribution: str, mean: float, deviation: float, share: float = 1.0
-) -> tuple[bool, bool]:
+def misses(distances: FloatArray, asked: Asked, share: float = 1.0) -> tuple[bool, bool]:
     """Return whether mean and whether deviation miss by more than a share of the tolerance."""
-    of_mean, of_deviation = tolerances(distribution)
+    of_mean, of_deviation = tolerances(asked.distribution)
     return (
-        bool(abs(distances.mean() - mean) > share * of_mean * mean),
-        bool(abs(distances.std() - deviation) > share * of_deviation * deviation),
+        bool(abs(distances.mean() - asked.mean) > share * of_mean * asked.mean),
+        bool(abs(distances.std() - asked.deviation) > share * of_deviation * asked.deviation),
     )
 
 
-def aim(
-    distances: FloatArray, distribution: str, mean: float, deviation: float, count: int
-) -> tuple[FloatArray, IntArray] | None:
+def aim(distances: FloatArray, asked: Asked, count: int) -> tuple[FloatArray, IntArray] | None:
     """Choose the groups whose distances are nearest to those wanted, whatever else they are.
 
     Parameters
     ----------
     distances : float array, (G,)
         Of each group of the pool.
-    distribution : str
-    mean, deviation : float
-        Of the wanted distances.
+    asked : Asked
+        The differential distance does not matter.
     count : int
 
     Returns
@@ -61,27 +56,22 @@ def aim(
     chosen : int array, (count,)
         Different groups. None where they leave no room to the tolerances of mean and deviation.
     """
-    aimed = mean, deviation
+    aimed = asked
     for _ in range(_CORRECTIONS):
-        wanted = draw_distances(distribution, *aimed, count)
-        cost = np.abs(distances - wanted[:, None]) / deviation
+        cost = np.abs(distances - aimed.distances(count)[:, None]) / asked.deviation
         chosen = _assigned(cost)
         found = distances[chosen]
-        if not any(misses(found, distribution, mean, deviation, _ROOM)):
+        if not any(misses(found, asked, _ROOM)):
             return cost, chosen
         # A pool thinner on one side gives too much on the other: aim off by as much.
-        aimed = aimed[0] + mean - found.mean(), aimed[1] * deviation / (found.std() or deviation)
+        mean = aimed.mean + asked.mean - found.mean()
+        deviation = aimed.deviation * asked.deviation / (found.std() or asked.deviation)
+        aimed = Asked(asked.distribution, mean, deviation)
     return None
 
 
 def choose(
-    distances: FloatArray,
-    differential: FloatArray,
-    distribution: str,
-    mean: float,
-    deviation: float,
-    level: float,
-    count: int,
+    distances: FloatArray, differential: FloatArray, asked: Asked, count: int
 ) -> IntArray | None:
     """Choose the groups of a whole target dataset.
 
@@ -89,10 +79,9 @@ def choose(
     ----------
     distances, differential : float array, (G,)
         Of each group of the pool.
-    distribution, mean, deviation, count
-        As for :func:`aim`.
-    level : float
-        Wanted mean of the differential distances; infinite ones ask for the farthest reachable.
+    asked : Asked
+        An infinite differential distance asks for the farthest reachable.
+    count : int
 
     Returns
     -------
@@ -100,11 +89,11 @@ def choose(
         Of the choices tried that meet mean and deviation the one nearest to the level; None where
         :func:`aim` finds none.
     """
-    aimed = aim(distances, distribution, mean, deviation, count)
+    aimed = aim(distances, asked, count)
     if aimed is None:
         return None
     cost, best = aimed
-    level = float(np.clip(level, differential.min(), differential.max()))
+    level = float(np.clip(asked.differential, differential.min(), differential.max()))
     side = np.sign(differential[best].mean() - level)
     pull = side * (differential - differential.mean()) / (differential.std() or 1.0)
     # The stronger the weight, the farther the mean differential distance moves.
@@ -115,7 +104,7 @@ def choose(
         if low >= _STRONGEST_WEIGHT or high - low < 0.02 * high < np.inf:
             break
         tried = _assigned(cost + weight * pull)
-        matched = not any(misses(distances[tried], distribution, mean, deviation))
+        matched = not any(misses(distances[tried], asked))
         if matched:
             best = min(best, tried, key=lambda chosen: abs(differential[chosen].mean() - level))
         if matched and side * (differential[tried].mean() - level) > 0:
@@ -138,13 +127,7 @@ def _assigned(cost: FloatArray) -> IntArray:
 
 
 def leaving_order(
-    distances: FloatArray,
-    differential: FloatArray,
-    chosen: IntArray,
-    distribution: str,
-    mean: float,
-    deviation: float,
-    level: float,
+    distances: FloatArray, differential: FloatArray, chosen: IntArray, asked: Asked
 ) -> IntArray:
     """Return a choice's groups in the order in which they are left out, (count,).
 
@@ -154,7 +137,8 @@ def leaving_order(
     """
     stay = chosen[np.argsort(distances[chosen], kind="stable")]
     gone: list[int] = []
-    of_mean, of_deviation = tolerances(distribution)
+    mean, deviation, level = asked.mean, asked.deviation, asked.differential
+    of_mean, of_deviation = tolerances(asked.distribution)
     while len(stay) > 2:
         count = len(stay) - 1
         d, g = distances[stay], differential[stay]
@@ -162,7 +146,7 @@ def leaving_order(
         deviations = np.sqrt(np.maximum(((d**2).sum() - d**2) / count - means**2, 0))
         levels = (g.sum() - g) / count
         # Those below the one that leaves keep their rank, those above lose one.
-        wanted = draw_distances(distribution, mean, deviation, count)
+        wanted = asked.distances(count)
         below = np.concatenate([[0], np.abs(d[:-1] - wanted).cumsum()])
         above = np.concatenate([[0], np.abs(d[1:] - wanted)[::-1].cumsum()])[::-1]
         # Squares, so that no one of the four is bought with another; the differential distance

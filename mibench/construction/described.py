@@ -6,16 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import roc_auc_score
 
 from mibench.outputs import BoolArray, FloatArray, Labelled
+from mibench.scenarios import FACTORS
 
-FACTORS = {
-    "distribution": "the distribution of the distances",
-    "distance": "the distance",
-    "differential_distance": "the differential distance",
-    "withheld_ratio": "the withheld ratio",
-}
 DESCRIBED = (
     "member_loss",
     "nonmember_loss",
@@ -83,32 +79,26 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         accuracy, where its levels differ by more than a tenth; and one for the target datasets
         whose difficulty AUC is off one half by more than 0.05.
     """
-    said = []
-    accuracy = np.array([row["nonmember_accuracy"] for row in rows], dtype=float)
-    for factor, words in FACTORS.items():
-        levels = sorted({row[factor] for row in rows})
-        masks = [np.array([row[factor] == level for row in rows]) for level in levels]
-        means = np.array([accuracy[mask].mean() for mask in masks])
-        if len(levels) < 2 or np.ptp(means) <= _LEAST_SPREAD:
-            continue
-        within = sum(mask.sum() * accuracy[mask].var() for mask in masks)
-        share = 1 - within / (len(accuracy) * accuracy.var())
-        if share > 0.5:
-            listed = ", ".join(
-                f"{100 * m:.0f}% at {level}" for level, m in zip(levels, means, strict=True)
-            )
+    if not rows:
+        return []
+    said, table = [], pd.DataFrame(rows)
+    accuracy = table["nonmember_accuracy"].astype(float)
+    for factor in FACTORS:
+        by = accuracy.groupby(table[factor])
+        means, share = by.mean(), by.transform("mean").var() / accuracy.var()
+        if means.max() - means.min() > _LEAST_SPREAD and share > 0.5:
+            listed = ", ".join(f"{m:.0%} at {level}" for level, m in means.items())
             said.append(
-                f"{words[0].upper()}{words[1:]} explains {100 * share:.0f}% of the variance of the "
+                f"The {factor.replace('_', ' ')} explains {share:.0%} of the variance of the "
                 f"nonmembers' accuracy ({listed}): what an attack gains or loses with it may come "
                 "from that accuracy"
             )
-    auc = np.array([row["difficulty_auc"] for row in rows], dtype=float)
-    off = np.abs(auc - 0.5) > _DIFFICULTY_TOLERANCE
-    if off.any():
-        worst = int(np.nanargmax(np.abs(auc - 0.5)))
+    off = (table["difficulty_auc"].astype(float) - 0.5).abs()
+    if count := (off > _DIFFICULTY_TOLERANCE).sum():
         said.append(
-            f"In {off.sum()} of {len(rows)} target datasets members and nonmembers are not equally "
-            f"difficult for models that saw neither: the AUC of difficulty is {auc[worst]:.2f} "
+            f"In {count} of {len(rows)} target datasets members and nonmembers are not equally "
+            "difficult for models that saw neither: the AUC of difficulty is "
+            f"{table['difficulty_auc'][off.idxmax()]:.2f} "
             "where it is farthest from 0.50, so that part of an attack's success is no membership"
         )
     return said

@@ -7,6 +7,7 @@ the record to seven digits, images' features and kernel are inferred.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeVar
 
 import numpy as np
@@ -21,7 +22,8 @@ from mibench.construction.kernels import (
     squared_distances,
 )
 from mibench.construction.published import WHOLE, differential_ratio, published_groups
-from mibench.construction.target import Asked, Candidates, Choice, Pool, Streams, checked
+from mibench.construction.shapes import Asked
+from mibench.construction.target import Candidates, Choice, Pool, Streams, checked
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 from mibench.scenarios import Scenario
@@ -115,18 +117,14 @@ class Groups(Pool):
         level = ratio * float(self.differential_distances.mean())
         return float(np.clip(level, low / (1 + _SLACK), high / (1 - _SLACK)))
 
-    def _matches_at(self, distribution: str, mean: float, deviation: float) -> bool:
-        return choice.aim(self.distances, distribution, mean, deviation, self.size) is not None
+    def _matches(self, asked: Asked) -> bool:
+        return choice.aim(self.distances, asked, self.size) is not None
 
     def _extremes(self, scenario: Scenario) -> tuple[float, float]:
-        mean = self.distance_of(scenario)
-        deviation = self.deviation_at(mean, scenario)
-        near, far = (
-            self._chosen(Asked(scenario.distribution, mean, deviation, level))
-            for level in (-np.inf, np.inf)
-        )
-        g = self.differential_distances
-        return float(g[near].mean()), float(g[far].mean())
+        asked, g = self._asked(scenario), self.differential_distances
+        levels = (replace(asked, differential=level) for level in (-np.inf, np.inf))
+        near, far = (float(g[self._chosen(level)].mean()) for level in levels)
+        return near, far
 
     def _reached(self, dataset: str) -> dict[Scenario, tuple[float, float]]:
         """Return those intervals that have something in common.
@@ -142,57 +140,38 @@ class Groups(Pool):
         return ends
 
     def _chosen(self, asked: Asked) -> IntArray:
-        d, g = self.distances, self.differential_distances
-        found = choice.choose(
-            d, g, asked.distribution, asked.mean, asked.deviation, asked.differential, self.size
-        )
-        if found is None:
-            # deviation_at has seen that there is one.
-            raise AssertionError(asked)
+        found = choice.choose(self.distances, self.differential_distances, asked, self.size)
+        # deviation_at has seen that there is one.
+        assert found is not None, asked
         return found
 
     def _choose(self, scenario: Scenario, asked: Asked) -> Choice:
         d, g = self.distances, self.differential_distances
         if asked not in self._found:
-            self._found[asked] = choice.leaving_order(
-                d,
-                g,
-                self._chosen(asked),
-                asked.distribution,
-                asked.mean,
-                asked.deviation,
-                asked.differential,
-            )
+            self._found[asked] = choice.leaving_order(d, g, self._chosen(asked), asked)
         kept = self.size
         if self.withholding == "groups":
             kept = max(2, round((1 - scenario.withheld_ratio) * self.size))
         chosen = self._found[asked][-kept:]
-        self._check(scenario, asked, d[chosen], float(g[chosen].mean()))
-        return Choice(
-            self._members[chosen],
-            self._nonmembers[chosen],
-            chosen,
-            d[chosen],
-            float(g[chosen].mean()),
-        )
+        members, nonmembers = self._members[chosen], self._nonmembers[chosen]
+        found = Choice(members, nonmembers, chosen, d[chosen], float(g[chosen].mean()))
+        self._check(scenario, asked, found)
+        return found
 
-    def _check(
-        self, scenario: Scenario, asked: Asked, distances: FloatArray, differential: float
-    ) -> None:
+    def _check(self, scenario: Scenario, asked: Asked, found: Choice) -> None:
         """Raise ScenarioInfeasible if a level is not met."""
-        level = asked.differential
+        level, differential = asked.differential, found.differential_distance
         if abs(differential - level) > choice.DIFFERENTIAL_TOLERANCE * level:
             near, far = self._extremes(scenario)
             if near < level < far:
                 near, far = (near, differential) if differential < level else (differential, far)
             raise ScenarioInfeasible(scenario.label, "differential distance", level, (near, far))
-        wanted = {"distance": asked.mean, "deviation of the distances": asked.deviation}
-        found = (distances.mean(), distances.std())
-        missed = choice.misses(distances, asked.distribution, asked.mean, asked.deviation)
-        for (factor, level), measured, miss in zip(wanted.items(), found, missed, strict=True):
-            if miss:
-                ends = (float(measured), float(measured))
-                raise ScenarioInfeasible(scenario.label, factor, level, ends)
+        of_mean, of_deviation = choice.misses(found.distances, asked)
+        if of_mean or of_deviation:
+            factor = "distance" if of_mean else "deviation of the distances"
+            wanted = asked.mean if of_mean else asked.deviation
+            measured = found.distances.mean() if of_mean else found.distances.std()
+            raise ScenarioInfeasible(scenario.label, factor, wanted, (float(measured),) * 2)
 
 
 def _cut(is_member: BoolArray, rng: np.random.Generator, size: int) -> tuple[IntArray, IntArray]:

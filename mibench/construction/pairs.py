@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from mibench.construction.kernels import blindmi_features, kernel_means, median_distance
-from mibench.construction.shapes import shape_distance
-from mibench.construction.target import Asked, Candidates, Choice, Pool, Streams, checked
+from mibench.construction.shapes import Asked, shape_distance
+from mibench.construction.target import Candidates, Choice, Pool, Streams, checked
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.scenarios import Scenario
@@ -24,8 +24,6 @@ MEAN_TOLERANCE = 0.02
 DEVIATION_TOLERANCE = 0.10
 SHAPE_TOLERANCE = 0.10
 MMD_TOLERANCE = 0.02
-
-SPACES = ("log_probs", "logits", "probs", "inputs")
 
 # A pair's distance may miss its drawn value by this share of the deviation s, which leaves the
 # choice among pairs to the differential distance and keeps the mean well inside its tolerance.
@@ -73,18 +71,9 @@ class Pairs(Pool):
         inputs: NDArray[np.float32] | None = None,
     ):
         super().__init__(candidates, streams, levels)
-        if space not in SPACES:
-            raise MIBenchError(f"unknown space {space!r}; use one of {', '.join(SPACES)}")
         outputs, is_member = candidates.labelled.outputs, candidates.labelled.is_member
-        if not 1 < pairs <= min(is_member.sum(), (~is_member).sum()):
-            raise MIBenchError(
-                f"{pairs} pairs cannot be drawn from {is_member.sum()} members and "
-                f"{(~is_member).sum()} nonmembers"
-            )
         self.size = pairs
-        points = inputs if space == "inputs" else getattr(outputs, space)
-        if points is None:
-            raise MIBenchError("the space 'inputs' needs the pool's inputs")
+        points = getattr(outputs, space) if inputs is None else inputs
         self._list_pairs(points.reshape(len(is_member), -1), outputs.labels, is_member)
         self._prepare_kernel(blindmi_features(outputs), blindmi_features(candidates.generated))
         self._found: dict[tuple[str, float, float], Choice] = {}
@@ -141,11 +130,10 @@ class Pairs(Pool):
             )
         return self._found[factors]
 
-    def _matches_at(self, distribution: str, mean: float, deviation: float) -> bool:
-        asked = Asked(distribution, mean, deviation, np.nan)
+    def _matches(self, asked: Asked) -> bool:
         wanted = asked.distances(self.size)
         return all(
-            self._within_tolerances(self._match(wanted, deviation, weight), asked)
+            self._within_tolerances(self._match(wanted, asked.deviation, weight), asked)
             for weight in (-_STRONGEST_PREFERENCE, 0.0, _STRONGEST_PREFERENCE)
         )
 
@@ -154,15 +142,14 @@ class Pairs(Pool):
         return bool(
             abs(distances.mean() - mean) <= MEAN_TOLERANCE * mean
             and abs(distances.std() - deviation) <= DEVIATION_TOLERANCE * deviation
-            and shape_distance(distances, asked.distribution, mean, deviation) <= SHAPE_TOLERANCE
+            and shape_distance(distances, asked) <= SHAPE_TOLERANCE
         )
 
     def _extremes(self, scenario: Scenario) -> tuple[float, float]:
-        mean = self.distance_of(scenario)
-        deviation = self.deviation_at(mean, scenario)
-        wanted = Asked(scenario.distribution, mean, deviation, np.nan).distances(self.size)
+        asked = self._asked(scenario)
+        wanted = asked.distances(self.size)
         near, far = (
-            self._matched(wanted, deviation, weight).mmd
+            self._matched(wanted, asked.deviation, weight).mmd
             for weight in (-_STRONGEST_PREFERENCE, _STRONGEST_PREFERENCE)
         )
         return near, far
@@ -170,8 +157,7 @@ class Pairs(Pool):
     def _meet_mmd(self, scenario: Scenario, asked: Asked) -> _Match:
         best: _Match | None = None
         mmd = asked.differential
-        wanted = asked.distances(self.size)
-        for match in self._approach(wanted, asked.deviation, mmd):
+        for match in self._approach(asked.distances(self.size), asked.deviation, mmd):
             if best is None or abs(match.mmd - mmd) < abs(best.mmd - mmd):
                 if not self._within_tolerances(match.pairs, asked):
                     continue

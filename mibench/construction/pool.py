@@ -1,64 +1,32 @@
-"""The one place where a pool is made by the name of its construction."""
+"""The one place where a pool is made by what a setting asks for."""
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
-from mibench.construction.groups import GROUP_SIZE, Groups
+from mibench.construction.groups import Groups
 from mibench.construction.pairs import Pairs
 from mibench.construction.target import Candidates, Pool, Streams
-from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
+from mibench.data.base import Dataset
+from mibench.outputs import BoolArray, IntArray
+from mibench.setting import Setting
 
 
-def pool(
-    construction: str,
-    labelled: Labelled,
-    generated: Outputs,
-    streams: Streams,
-    *,
-    samples: IntArray,
-    kind: str,
-    pairs: int,
-    levels_of: str = "",
-    levels: str = "quantile",
-    space: str = "log_probs",
-    withholding: str = "groups",
-    group_size: int = GROUP_SIZE,
-    inputs: NDArray[np.float32] | None = None,
-) -> Pool:
-    """Return the pool of one target model.
-
-    Parameters
-    ----------
-    construction : {"groups", "pairs"}
-    labelled : Labelled
-        The target model's outputs on N samples, members and nonmembers.
-    generated : Outputs
-        Its outputs on generated nonmembers with the labels of their sources.
-    streams : Streams
-    samples : int array, (N,)
-        Their indices in the dataset.
-    kind, levels_of, withholding, group_size
-        For groups; see :class:`mibench.construction.groups.Groups`.
-    pairs, space, inputs
-        For pairs; see :class:`mibench.construction.pairs.Pairs`.
-    levels : {"quantile", "absolute"}
+def pool(candidates: Candidates, dataset: Dataset, setting: Setting, streams: Streams) -> Pool:
+    """Return the pool of one target model, whose levels are those of its dataset.
 
     Raises
     ------
     MIBenchError
-        If the construction is unknown or the pool is too small for it.
+        If the pool is too small for the construction.
     """
-    candidates = Candidates(labelled, generated, samples)
-    if construction == "groups":
-        return Groups(candidates, kind, streams, levels, levels_of, withholding, group_size)
-    if construction != "pairs":
-        raise MIBenchError(f"unknown construction {construction!r}; use 'groups' or 'pairs'")
-    kept = equal_halves(labelled.is_member, streams("equal halves"))
-    inputs = None if inputs is None else inputs[kept]
-    return Pairs(candidates.take(kept), pairs, streams, space, levels, inputs)
+    levels, sizes = setting.levels, dataset.sizes
+    if setting.construction == "groups":
+        own = dataset.kind, streams, levels, dataset.name, setting.withheld_by, sizes.group
+        return Groups(candidates, *own)
+    kept = candidates.take(equal_halves(candidates.labelled.is_member, streams("equal halves")))
+    inputs = dataset.take(kept.samples) if setting.space == "inputs" else None
+    return Pairs(kept, sizes.pairs, streams, setting.space, levels, inputs)
 
 
 def equal_halves(is_member: BoolArray, rng: np.random.Generator) -> IntArray:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 
 import numpy as np
 
+from mibench.data.record import table
 from mibench.outputs import FloatArray
 from mibench.scenarios import levels
 
-# Groups in a whole target dataset, before any are withheld.
-WHOLE = {
-    "CIFAR10": 100,
-    "CIFAR100": 100,
-    "CH_MNIST": 40,
-    "ImageNet": 100,
-    "Location30": 25,
-    "Purchase100": 100,
-    "Texas100": 78,
-}
+# Groups in a whole target dataset, before any are withheld, where they are not a hundred.
+WHOLE = {"CH_MNIST": 40, "Location30": 25, "Texas100": 78}
 
 
 @dataclass(frozen=True)
@@ -54,12 +45,9 @@ def published_groups(dataset: str) -> PublishedGroups | None:
 
     Of ImageNet's pool only ten quantiles of the distances are.
     """
-    path = files("mibench").joinpath("data", "facts", "published_groups.csv")
-    with path.open(encoding="utf-8") as lines:
-        rows = [row for row in csv.DictReader(lines) if row["dataset"] == dataset]
-    columns = ("distance", "differential_distance")
-    found = [np.array([float(row[column] or "nan") for row in rows]) for column in columns]
-    return PublishedGroups(*found) if rows else None
+    rows = table("groups").query("dataset == @dataset")
+    columns = rows[["distance", "differential_distance"]].to_numpy().T
+    return None if rows.empty else PublishedGroups(*columns)
 
 
 def differential_ratio(dataset: str, nominal: float) -> float | None:
@@ -71,4 +59,4 @@ def differential_ratio(dataset: str, nominal: float) -> float | None:
     known = published_groups(dataset)
     if known is not None:
         return nominal / float(np.nanmean(known.differential_distances))
-    return nominal / levels(dataset).differential_distance[1] if dataset in WHOLE else None
+    return nominal / levels(dataset).differential_distance[1] if dataset == "ImageNet" else None

@@ -2,10 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy.stats import norm
 
 from mibench.outputs import FloatArray
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a scenario asks for on a pool's own scales; of the whole pool, nothing."""
+
+    distribution: str = ""
+    mean: float = np.nan
+    deviation: float = np.nan
+    differential: float = np.nan
+
+    def distances(self, count: int) -> FloatArray:
+        """Return the wanted distances of `count` groups or pairs, ascending."""
+        if not self.distribution:
+            return np.empty(0)
+        return draw_distances(self.distribution, self.mean, self.deviation, count)
 
 
 def draw_distances(distribution: str, mean: float, deviation: float, count: int) -> FloatArray:
@@ -25,22 +43,19 @@ def draw_distances(distribution: str, mean: float, deviation: float, count: int)
     return values
 
 
-def shape_distance(
-    distances: FloatArray, distribution: str, mean: float, deviation: float
-) -> float:
-    """Return the Kolmogorov-Smirnov distance of ascending distances to a distribution.
+def shape_distance(distances: FloatArray, asked: Asked) -> float:
+    """Return the Kolmogorov-Smirnov distance of ascending distances to the distribution asked for.
 
     The bernoulli distribution's two atoms would turn any miss, however small, into a distance of
     one half; a distance counts there as the atom's own within a quarter of the deviation.
     """
-    unit = (distances - mean) / deviation
-    count = len(unit)
-    if distribution == "bernoulli":
+    unit = (distances - asked.mean) / asked.deviation
+    if asked.distribution == "bernoulli":
         shares = [float((np.abs(unit - atom) <= 0.25).mean()) for atom in (-1, 1)]
         return max(abs(0.5 - share) for share in shares)
-    if distribution == "normal":
+    if asked.distribution == "normal":
         cdf = norm.cdf(unit)
     else:
         cdf = np.clip((unit / np.sqrt(3) + 1) / 2, 0, 1)
-    steps = np.arange(count + 1) / count
+    steps = np.arange(len(unit) + 1) / len(unit)
     return float(max(np.abs(cdf - steps[1:]).max(), np.abs(cdf - steps[:-1]).max()))

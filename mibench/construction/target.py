@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from mibench.construction.described import describe
-from mibench.construction.shapes import draw_distances, shape_distance
+from mibench.construction.shapes import Asked, draw_distances, shape_distance
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled, Outputs
 from mibench.scenarios import DISTRIBUTIONS, POOL, Scenario, catalogue
@@ -90,20 +90,6 @@ class Candidates:
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What a scenario asks for on a pool's own scales."""
-
-    distribution: str
-    mean: float
-    deviation: float
-    differential: float
-
-    def distances(self, count: int) -> FloatArray:
-        """Return the wanted distances of `count` groups or pairs, ascending."""
-        return draw_distances(self.distribution, self.mean, self.deviation, count)
-
-
-@dataclass(frozen=True)
 class Choice:
     """The chosen parts.
 
@@ -141,8 +127,6 @@ class Pool(ABC):
     distances: FloatArray
 
     def __init__(self, candidates: Candidates, streams: Streams, levels: str):
-        if levels not in ("quantile", "absolute"):
-            raise MIBenchError(f"unknown levels {levels!r}; use 'quantile' or 'absolute'")
         self.candidates, self.levels, self._streams = candidates, levels, streams
         self._deviations: dict[float, float | None] = {}
         self._common: dict[str, tuple[float, float]] = {}
@@ -152,8 +136,8 @@ class Pool(ABC):
         """Choose the parts of a target dataset, or raise ScenarioInfeasible."""
 
     @abstractmethod
-    def _matches_at(self, distribution: str, mean: float, deviation: float) -> bool:
-        """Return whether distances of a distribution can be had."""
+    def _matches(self, asked: Asked) -> bool:
+        """Return whether such distances can be had, whatever the differential distance."""
 
     @abstractmethod
     def _extremes(self, scenario: Scenario) -> tuple[float, float]:
@@ -170,50 +154,37 @@ class Pool(ABC):
             If this pool cannot meet the distance or the differential distance.
         """
         if scenario.id == POOL:
-            return self._whole(scenario)
-        mean = self.distance_of(scenario)
-        deviation = self.deviation_at(mean, scenario)
-        differential = self.differential_distance_of(scenario)
-        asked = Asked(scenario.distribution, mean, deviation, differential)
-        choice = self._choose(scenario, asked)
-        chosen = np.concatenate([choice.members.ravel(), choice.nonmembers.ravel()])
+            asked, differential, distances = Asked(), np.nan, np.sort(self.distances)
+            chosen = np.arange(len(self.candidates.samples))
+            part = np.full(len(chosen), -1)
+        else:
+            asked = self._asked(scenario)
+            asked = replace(asked, differential=self.differential_distance_of(scenario))
+            choice = self._choose(scenario, asked)
+            differential, distances = choice.differential_distance, np.sort(choice.distances)
+            chosen = np.concatenate([choice.members.ravel(), choice.nonmembers.ravel()])
+            part = np.tile(np.repeat(choice.part, choice.members.shape[1]), 2)
         order = self._streams("order").permutation(len(chosen))
-        chosen = chosen[order]
-        part = np.tile(np.repeat(choice.part, choice.members.shape[1]), 2)[order]
-        taken = self.candidates.take(chosen)
-        distances = np.sort(choice.distances)
+        taken = self.candidates.take(chosen[order])
         return TargetDataset(
             scenario,
             self.construction,
             taken.samples,
             taken.labelled.is_member,
-            part,
+            part[order],
             distances,
             asked.distances(len(distances)),
-            (mean, float(distances.mean())),
-            (deviation, float(distances.std())),
-            (differential, choice.differential_distance),
-            shape_distance(distances, scenario.distribution, mean, deviation),
+            (asked.mean, float(distances.mean())),
+            (asked.deviation, float(distances.std())),
+            (asked.differential, differential),
+            shape_distance(distances, asked),
             describe(taken.labelled),
         )
 
-    def _whole(self, scenario: Scenario) -> TargetDataset:
-        order = self._streams("order").permutation(len(self.candidates.samples))
-        taken, distances = self.candidates.take(order), np.sort(self.distances)
-        return TargetDataset(
-            scenario,
-            self.construction,
-            taken.samples,
-            taken.labelled.is_member,
-            np.full(len(order), -1),
-            distances,
-            np.empty(0),
-            (np.nan, float(distances.mean())),
-            (np.nan, float(distances.std())),
-            (np.nan, np.nan),
-            np.nan,
-            describe(taken.labelled),
-        )
+    def _asked(self, scenario: Scenario) -> Asked:
+        """Return what a scenario asks for of the distances."""
+        mean = self.distance_of(scenario)
+        return Asked(scenario.distribution, mean, self.deviation_at(mean, scenario))
 
     def distance_of(self, scenario: Scenario) -> float:
         """Return the mean distance, in the pool's own distances, that a scenario asks for."""
@@ -290,7 +261,8 @@ class Pool(ABC):
             widest = float(min(self.distances.std() / 2, room / farthest))
             tried = (widest * share for share in self._shrinking) if room > 0 else ()
             self._deviations[mean] = next(
-                (s for s in tried if all(self._matches_at(d, mean, s) for d in DISTRIBUTIONS)), None
+                (s for s in tried if all(self._matches(Asked(d, mean, s)) for d in DISTRIBUTIONS)),
+                None,
             )
         return self._deviations[mean]
 

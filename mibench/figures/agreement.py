@@ -10,7 +10,17 @@ import seaborn as sns
 
 from mibench.compare import agreement
 from mibench.errors import MIBenchError
-from mibench.figures.style import SERIES, SHARES, SMALLEST, Picture, attack_style, drawn, picture
+from mibench.figures.style import (
+    SERIES,
+    SHARES,
+    SMALLEST,
+    Picture,
+    attack_style,
+    drawn,
+    list_down,
+    panels,
+    picture,
+)
 from mibench.look import PLAIN, Look
 from mibench.outputs import IntArray
 
@@ -70,9 +80,8 @@ def upset(
             dots.plot([place, place], [rows[0], rows[-1]], color="0.4", lw=0.8, zorder=1)
     dots.set(xticks=[], xlim=(-0.6, len(places) - 0.4))
     dots.grid(False)
-    sizes.set(xlabel="members found", yticks=range(len(names)))
-    sizes.set_yticklabels([titles[str(name)] for name in names])
-    sizes.set_ylim(len(names) - 0.5, -0.5)
+    sizes.set(xlabel="members found")
+    list_down(sizes, [titles[str(name)] for name in names])
     sizes.invert_xaxis()
     shares = agreement.coverage(hits)
     figure.caption = (
@@ -80,11 +89,9 @@ def upset(
         "members that exactly the attacks with a coloured dot find; on the left all that an attack "
         f"finds. Found by any {shares['any']:.1%}, by all {shares['all']:.1%}, by one alone "
         f"{shares['one alone']:.1%}."
-        + (
-            f" {len(rest)} smaller columns with {rest.sum()} members are left out."
-            * bool(len(rest))
-        )
     )
+    if len(rest):
+        figure.caption += f" {len(rest)} smaller columns with {rest.sum()} members are left out."
     by = [titles[str(n)] for n, here in zip(names, inside[0], strict=True) if here]
     figure.alt = (
         f"UpSet plot; the largest column, {counts.iloc[0]} members, is found by "
@@ -138,12 +145,9 @@ def images(inputs: np.ndarray, labels: IntArray, about: str, *, look: Look = PLA
     look : Look
     """
     shown = min(len(inputs), 30)
-    across = min(max(shown, 1), 10)
-    down = -(-shown // across)
-    figure, grid = picture(look, 0.85 * down, down, across, squeeze=False)
-    for axes in grid.flat:
+    figure, grid = panels(look, shown, 10, 0.85)
+    for axes, pixels, label in zip(grid, inputs, labels, strict=False):
         axes.axis("off")
-    for axes, pixels, label in zip(grid.flat, inputs[:shown], labels, strict=False):
         axes.imshow(np.moveaxis(pixels, 0, -1).squeeze(), cmap="gray")
         axes.set_title(f"class {label}", fontsize=SMALLEST)
     figure.caption = f"{shown} of {len(inputs):,} {about}."

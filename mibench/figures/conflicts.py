@@ -11,7 +11,17 @@ from mibench import attacks
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
-from mibench.figures.style import CELLS, MARKERS, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture
+from mibench.figures.style import (
+    CELLS,
+    MARKERS,
+    SERIES,
+    SMALLEST,
+    WIDTHS,
+    Picture,
+    drawn,
+    list_down,
+    picture,
+)
 from mibench.look import PLAIN, Look
 from mibench.scenarios import POOL
 from mibench.study.metrics import METRICS
@@ -43,10 +53,9 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     present = {*found["attack"], *found["other"]}
     order = list(attacks.ATTACKS)
     names = sorted(present, key=lambda n: (order.index(n.partition("[")[0]), n))
-    place = {name: i for i, name in enumerate(names)}
     matrix = np.zeros((len(names), len(names)), dtype=int)
     for row in found.to_dict("records"):
-        low, high = sorted((place[row["attack"]], place[row["other"]]))
+        low, high = sorted((names.index(row["attack"]), names.index(row["other"])))
         matrix[(low, high) if row["type"] == 1 else (high, low)] += 1
     titles = [attacks.named(name).full_title for name in names]
     table = pd.DataFrame(matrix, titles, titles)
@@ -113,45 +122,29 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -
         Its metric is the one by which they were ranked.
     """
     metric = look.metric
-    order = ranking.groupby("title")["rank"].mean().sort_values().index
-    place = {title: i for i, title in enumerate(order)}
-    seeds = sorted(ranking["seed"].unique())
+    by, setting = ranking.groupby("title")["rank"], only_setting(results, "to draw")
+    order = by.mean().sort_values().index
     figure, axes = picture(look, 1.2 + 0.16 * len(order))
-    by = ranking.groupby("title")["rank"]
-    quartiles = pd.DataFrame({q: by.quantile(q) for q in (0.25, 0.75)})
-    axes.hlines(
-        [place[t] for t in quartiles.index],
-        quartiles[0.25],
-        quartiles[0.75],
-        color="0.8",
-        lw=4,
-        label="middle half",
-    )
-    for i, seed in enumerate(seeds):
-        mean = ranking[ranking["seed"] == seed].groupby("title")["rank"].mean()
-        axes.plot(
-            mean,
-            [place[t] for t in mean.index],
-            MARKERS[i % len(MARKERS)],
-            color=SERIES[i % len(SERIES)],
-            ms=3,
-            label=f"mean, seed {seed}",
-        )
-    axes.set_yticks(range(len(order)), order)
-    axes.invert_yaxis()
+    low, high = (by.quantile(q)[order] for q in (0.25, 0.75))
+    axes.hlines(range(len(order)), low, high, color="0.8", lw=4, label="middle half")
+    for i, (seed, own) in enumerate(ranking.groupby("seed")):
+        mean = own.groupby("title")["rank"].mean().reindex(order)
+        mark, colour = MARKERS[i % len(MARKERS)], SERIES[i % len(SERIES)]
+        axes.plot(mean, range(len(order)), mark, color=colour, ms=3, label=f"mean, seed {seed}")
+    list_down(axes, list(order))
     axes.set_xlabel(f"rank by {METRICS[metric].label} (1 is best)")
-    figure.head(only_setting(results, "to draw"))
+    figure.head(setting)
     figure.legend(loc="outside lower center", ncols=2)
     figure.caption = (
         f"Ranks by {METRICS[metric].label} of {len(order)} attacks on "
-        f"{only_setting(results, 'to draw')} over {ranking['scenario'].nunique()} "
+        f"{setting} over {ranking['scenario'].nunique()} "
         "scenarios, 1 is best: a mark is the mean with one seed "
         "(splits, training and construction), the bar holds the middle half of an attack's "
         f"ranks. {counted(results)}."
     )
     figure.alt = (
         f"Attacks from best to worst mean rank: {order[0]} first, {order[-1]} last; "
-        f"{(quartiles[0.75] - quartiles[0.25]).idxmax()} has the widest middle half."
+        f"{(high - low).idxmax()} has the widest middle half."
     )
     return figure
 

@@ -6,15 +6,8 @@ import numpy as np
 import pandas as pd
 
 from mibench.attacks import costs, kind_of
-from mibench.figures.rows import (
-    counted,
-    only_setting,
-    pivot,
-    shared_models,
-    titles,
-    unreachable,
-)
-from mibench.figures.style import Picture, attack_style, drawn, picture
+from mibench.figures import rows
+from mibench.figures.style import Picture, attack_style, drawn, list_down, picture
 from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
 
@@ -36,30 +29,28 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
     MIBenchError
         If there are no rows, or rows of more than one setting.
     """
-    setting = only_setting(results, "to draw")
-    table, title = costed(results), titles(results)
+    setting = rows.only_setting(results, "to draw")
+    table, title = costed(results), rows.titles(results)
     shown = [metric for metric in SHOWN if table[metric].notna().any()]
     absent = [f" {METRICS[m].label} {METRICS[m].absent}." for m in SHOWN if m not in shown]
-    bands = list(dict.fromkeys(zip(table["models"], table["queries"], strict=True)))
+    bands = table.groupby(["models", "queries"])
     # A line for the name of each band above its attacks.
     names: list[str] = []
-    for band in bands:
-        of_band = (table["models"] == band[0]) & (table["queries"] == band[1])
-        names += [_band(*band), *map(str, table.index[of_band])]
+    for band, own in bands:
+        names += [_band(*band), *map(str, own.index)]
     figure, grid = picture(look, 1.6 + 0.135 * len(names), 1, len(shown), sharey=True)
     for axes, metric in zip(np.atleast_1d(grid), shown, strict=True):
-        values = pivot(results, metric)
+        values = rows.pivot(results, metric)
         for place, name in enumerate(names):
             if name not in table.index:
                 continue
-            own, mark = values[name].dropna(), attack_style(name)
-            axes.plot([own.min(), own.max()], [place, place], color=mark.colour, lw=0.7)
-            axes.plot(own.mean(), place, mark.marker, color=mark.colour, mfc=mark.face, ms=3.5)
+            own, look_of = values[name].dropna(), attack_style(name)
+            axes.plot([own.min(), own.max()], [place, place], color=look_of.colour, lw=0.7)
+            axes.plot(own.mean(), place, **look_of.mark, ms=3.5)
             if table.loc[name, f"unbeaten_{metric}"]:
                 axes.plot(own.mean(), place, "o", color="black", mfc="none", mew=0.6, ms=7)
         axes.set_xlabel(METRICS[metric].label)
-        axes.set_ylim(len(names) - 0.5, -0.5)
-    figure.axes[0].set_yticks(range(len(names)), [title.get(name, name) for name in names])
+    list_down(figure.axes[0], [title.get(name, name) for name in names])
     for label, name in zip(figure.axes[0].get_yticklabels(), names, strict=True):
         label.set_fontweight("normal" if name in table.index else "bold")
     figure.head(f"{setting}: what attacks find and what they cost")
@@ -71,18 +62,16 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
         "target for each attacked sample. "
         + (
             f"Marks are means over {count} scenarios, bars reach from the lowest to the highest "
-            f"scenario; the scenarios share {shared_models(results)}, so bars are no confidence "
-            "intervals."
+            f"scenario; the scenarios share {rows.shared_models(results)}, so bars are no "
+            "confidence intervals."
             if count > 1
             else "Marks are values in one scenario."
         )
         + " A ring marks attacks whose mean no attack of at most the same cost exceeds. "
-        f"{counted(results)}.{unreachable(results)}{''.join(absent)}"
+        f"{rows.counted(results)}.{rows.unreachable(results)}{''.join(absent)}"
     )
-    best = [table.loc[(table["models"] == m) & (table["queries"] == q), "ma"] for m, q in bands]
     figure.alt = "Highest mean MA: " + "; ".join(
-        f"{_band(*band)}: {ma.max():.2f} ({title[str(ma.idxmax())]})"
-        for band, ma in zip(bands, best, strict=True)
+        f"{_band(*band)}: {ma.max():.2f} ({title[str(ma.idxmax())]})" for band, ma in bands["ma"]
     )
     return figure
 
@@ -95,13 +84,12 @@ def costed(results: pd.DataFrame) -> pd.DataFrame:
     registered have no known cost and are left out.
     """
     counts = {role: int(results[role].max()) for role in ("shadows", "references", "distilled")}
-    kinds = {name: kind for name in titles(results) if (kind := kind_of(name)) is not None}
-    known = list(kinds)
-    table = pd.DataFrame(index=pd.Index(known, name="attack"))
+    kinds = {name: kind for name in rows.titles(results) if (kind := kind_of(name)) is not None}
+    table = pd.DataFrame(index=pd.Index(kinds, name="attack"))
     table["models"] = [costs.models(kind, counts) for kind in kinds.values()]
     table["queries"] = [costs.queries(kind) for kind in kinds.values()]
     for metric in SHOWN:
-        table[metric] = pivot(results, metric)[known].mean()
+        table[metric] = rows.pivot(results, metric)[[*kinds]].mean()
     # MA and AUC every sample allows; a rate at a low FPR takes more nonmembers than some have.
     table = table.dropna(subset=["ma", "auc"])
     table = table.sort_values(
@@ -116,5 +104,5 @@ def costed(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _band(models: int, queries: int) -> str:
-    trained = f"{models} model" + ("" if models == 1 else "s")
-    return f"{trained}, {queries} " + ("query" if queries == 1 else "queries")
+    trained = f"{models} model{'' if models == 1 else 's'}"
+    return f"{trained}, {queries} {'query' if queries == 1 else 'queries'}"

@@ -6,7 +6,16 @@ import numpy as np
 import pandas as pd
 
 from mibench.errors import MIBenchError
-from mibench.figures.style import MARKERS, MEMBER, NONMEMBER, SERIES, Picture, drawn, picture
+from mibench.figures.style import (
+    MARKERS,
+    MEMBER,
+    NONMEMBER,
+    SERIES,
+    Picture,
+    drawn,
+    list_down,
+    picture,
+)
 from mibench.look import PLAIN, Look
 
 
@@ -55,8 +64,7 @@ def defences(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
             label=name,
         )
     attacked.axvline(0, color="0.6", lw=0.8)
-    attacked.set_yticks(range(len(titles)), titles)
-    attacked.set_ylim(len(titles) - 0.5, -0.5)
+    list_down(attacked, titles)
     attacked.set(xlabel="membership advantage (MA)")
     attacked.set_title("(a) What the attacks find", loc="left")
     by = results.groupby("defence", sort=False)
@@ -64,10 +72,9 @@ def defences(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
         ("target_train_accuracy", "members", "o", MEMBER),
         ("target_test_accuracy", "nonmembers", "s", NONMEMBER),
     ):
-        price.plot(by[column].first()[names], range(len(names)), marker, color=colour)
-        price.plot([], [], marker, color=colour, label=label)
-    price.set_yticks(range(len(names)), names)
-    price.set_ylim(len(names) - 0.5, -0.5)
+        values = by[column].first()[names]
+        price.plot(values, range(len(names)), marker, color=colour, label=label)
+    list_down(price, names)
     price.set(xlabel="the target's accuracy", xlim=(-0.03, 1.03))
     price.set_title("(b) What it costs", loc="left")
     dataset, model, scenario, _ = settings.iloc[0]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted
-from mibench.figures.style import MARKERS, SERIES, WIDTHS, Picture, drawn, picture
+from mibench.figures.style import MARKERS, SERIES, WIDTHS, Picture, drawn, list_down, panels
 from mibench.look import PLAIN, Look
 from mibench.scenarios import DISTRIBUTIONS, level
 from mibench.study.metrics import METRICS
@@ -83,28 +83,22 @@ def _side_by_side(
         raise MIBenchError("there are no results to draw")
     tables = {str(name): table(rows) for name, rows in ok.groupby("dataset", sort=False)}
     titles = list(dict.fromkeys(ok["title"]))
-    across = min(len(tables), int((WIDTHS[look.columns] - 1.2) / _PANEL))
-    down = -(-len(tables) // across)
-    height = down * (1.5 + 0.15 * len(titles))
-    figure, grid = picture(look, height, down, across, sharey=True, squeeze=False)
-    for axes, (dataset, values) in zip(grid.flat, tables.items(), strict=False):
+    abreast, each = int((WIDTHS[look.columns] - 1.2) / _PANEL), 1.5 + 0.15 * len(titles)
+    figure, grid = panels(look, len(tables), abreast, each, sharey=True)
+    for axes, (dataset, values) in zip(grid, tables.items(), strict=True):
         place = np.array([titles.index(t) for t in values.index])
         for i, column in enumerate(values):
             at = place + 0.5 * (i / max(len(values.columns) - 1, 1) - 0.5)
-            mark = {"color": SERIES[i], "ms": 3, "label": str(column)}
-            axes.plot(values[column], at, MARKERS[i], **mark)
+            axes.plot(values[column], at, MARKERS[i], color=SERIES[i], ms=3, label=str(column))
         axes.set_title(dataset, loc="left")
         axes.set_xlabel(label)
         # Levels are each dataset's own.
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (height / down - 1)), ncols=2)
-    for axes in grid.flat[len(tables) :]:
-        axes.remove()
-    grid[0, 0].set_yticks(range(len(titles)), titles)
-    grid[0, 0].invert_yaxis()
-    best = {dataset: values.mean(axis=1) for dataset, values in tables.items()}
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (each - 1)), ncols=2)
+    list_down(grid[0], titles)
     figure.alt = " ".join(
         f"{dataset}: by the mean of its marks {mean.idxmax()} is highest, {mean.max():.2f}, "
         f"{mean.idxmin()} lowest, {mean.min():.2f}."
-        for dataset, mean in best.items()
+        for dataset, values in tables.items()
+        for mean in [values.mean(axis=1)]
     )
     return figure

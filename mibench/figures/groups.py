@@ -28,25 +28,10 @@ def pool_distances(pool: Pool, dataset: str, *, look: Look = PLAIN) -> Picture:
     part = pool.construction.removesuffix("s")
     figure, axes = picture(look, 2.6)
     axes.hist(pool.distances, 30, histtype="stepfilled", color=AREA, label="the pool")
-    axes.plot(
-        own,
-        [0.97] * 9,
-        "|",
-        color="black",
-        transform=axes.get_xaxis_transform(),
-        clip_on=False,
-        label="its deciles",
-    )
+    on_top = {"transform": axes.get_xaxis_transform(), "clip_on": False}
+    axes.plot(own, [0.97] * 9, "|", color="black", label="its deciles", **on_top)
     if known:
-        axes.plot(
-            known,
-            [1.03] * 9,
-            "|",
-            color=SERIES[0],
-            transform=axes.get_xaxis_transform(),
-            clip_on=False,
-            label="published deciles",
-        )
+        axes.plot(known, [1.03] * 9, "|", color=SERIES[0], label="published deciles", **on_top)
     axes.set(xlabel=f"distance of a {part}", ylabel=f"{part}s")
     figure.legend(loc="outside upper center", ncols=3)
     theirs = f" The published pool's median is {known[4]:.3g}." if known else ""
@@ -94,16 +79,15 @@ def against_differential(
     """
     rate, title = rates(answers, attack, metric), named(attack).full_title
     at = pool.differential_distances[rate.index]
-    tied = rate.nunique() < 2
-    correlation = np.nan if tied else float(spearmanr(at, rate).statistic)
+    correlation = spearmanr(at, rate).statistic if rate.nunique() > 1 else np.nan
+    label = METRICS[metric].label
     figure, axes = picture(look, 2.4)
     mark = attack_style(attack)
     axes.scatter(at, rate, s=8, marker=mark.marker, color=mark.colour, alpha=0.6)
     figure.head(title)
-    axes.set_xlabel("differential distance of a group")
-    axes.set_ylabel(f"{METRICS[metric].label} in a group")
+    axes.set(xlabel="differential distance of a group", ylabel=f"{label} in a group")
     figure.caption = (
-        f"{METRICS[metric].label} of {title} in each of {len(rate)} groups against the group's "
+        f"{label} of {title} in each of {len(rate)} groups against the group's "
         f"differential distance; Spearman's rank correlation {correlation:.2f}."
     )
     figure.alt = f"Scatter of {len(rate)} groups, rank correlation {correlation:.2f}."

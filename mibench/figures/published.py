@@ -7,7 +7,7 @@ import pandas as pd
 
 from mibench.attacks.base import kind_of
 from mibench.errors import MIBenchError
-from mibench.figures.style import SMALLEST, Picture, attack_style, drawn, picture
+from mibench.figures.style import SMALLEST, Picture, attack_style, drawn, panels
 from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
 
@@ -34,14 +34,12 @@ def scatter(compared: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
         raise MIBenchError(f"no published {metric} has a counterpart in these results")
     datasets = list(dict.fromkeys(rows["dataset"]))
     attacks = list(dict.fromkeys(rows["attack"]))
-    across = min(len(datasets), 1 + look.columns)
-    down = -(-len(datasets) // across)
     ends = rows[["ours", "theirs"]].to_numpy()
     low, high = ends.min() - 0.03, ends.max() + 0.03
-    legend = 0.14 * -(-len(attacks) // (2 * look.columns))
-    height = 0.9 + legend + down * (2.4 if look.columns == 2 else 1.9)
-    figure, grid = picture(look, height, down, across, squeeze=False, sharey=True)
-    for axes, dataset in zip(grid.flat, datasets, strict=False):
+    beside = 0.9 + 0.14 * -(-len(attacks) // (2 * look.columns))
+    each, abreast = 1.4 + 0.5 * look.columns, 1 + look.columns
+    figure, grid = panels(look, len(datasets), abreast, each, beside, sharey=True)
+    for axes, dataset in zip(grid, datasets, strict=True):
         axes.plot([low, high], [low, high], color="0.6", lw=0.8)
         for attack, own in rows[rows["dataset"] == dataset].groupby("attack", sort=False):
             mark = attack_style(str(attack))
@@ -57,19 +55,12 @@ def scatter(compared: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axes.set_xlabel(f"published {METRICS[metric].label}")
         axes.set_title(dataset, loc="left")
-    for axes in grid.flat[len(datasets) :]:
-        axes.axis("off")
-    kinds = {attack: kind_of(attack) for attack in attacks}
-    handles = [
-        grid[0, 0].plot([], [], attack_style(a).marker, color=attack_style(a).colour, ms=3.5)[0]
-        for a in attacks
-    ]
-    titles = [a if kind is None else kind.title for a, kind in kinds.items()]
-    figure.legend(
-        handles, titles, loc="outside lower center", ncols=2 * look.columns, fontsize=SMALLEST
-    )
-    for axes in grid[:, 0]:
-        axes.set_ylabel(f"our {METRICS[metric].label}")
+    for attack in attacks:
+        look_of, kind = attack_style(attack), kind_of(attack)
+        title = attack if kind is None else kind.title
+        grid[0].plot([], [], look_of.marker, color=look_of.colour, ms=3.5, label=title)
+    figure.legend(loc="outside lower center", ncols=2 * look.columns, fontsize=SMALLEST)
+    figure.supylabel(f"our {METRICS[metric].label}", fontsize=7)
     above = rows.assign(above=rows["ours"] > rows["theirs"]).groupby("dataset", sort=False)["above"]
     figure.caption = (
         f"Our {METRICS[metric].label} against the published, one mark per attack and scenario "

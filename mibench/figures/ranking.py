@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -12,15 +13,8 @@ from scipy.stats import friedmanchisquare, studentized_range
 
 from mibench.compare.conflicts import of_models
 from mibench.errors import MIBenchError
-from mibench.figures.rows import (
-    counted,
-    only_setting,
-    pivot,
-    shared_models,
-    titles,
-    unreachable,
-)
-from mibench.figures.style import WIDTHS, Picture, attack_style, drawn, picture
+from mibench.figures import rows
+from mibench.figures.style import WIDTHS, Picture, attack_style, drawn, list_down, picture
 from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS, OF_ANSWERS, ORDERED
 
@@ -117,7 +111,7 @@ def ranked_values(results: pd.DataFrame, metric: str) -> pd.DataFrame:
         made = ["distribution", "distance", "differential_distance"]
         first = results.groupby(made)["scenario"].transform("min")
         results = results[results["scenario"] == first]
-    return METRICS[metric].better * pivot(results, metric)
+    return METRICS[metric].better * rows.pivot(results, metric)
 
 
 def _repeated(results: pd.DataFrame, metric: str) -> bool:
@@ -147,15 +141,14 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
     MIBenchError
         If there are too few rows, or rows of more than one setting.
     """
-    setting, metric = only_setting(results, "to rank"), look.metric
-    ranking, title = rank(ranked_values(results, metric)), titles(results)
-    places = np.arange(len(ranking.ranks))
-    figure, axes = picture(look, 2.0 + 0.135 * len(places))
+    setting, metric = rows.only_setting(results, "to rank"), look.metric
+    ranking, title = rank(ranked_values(results, metric)), rows.titles(results)
+    best, count = [title[str(name)] for name in ranking.ranks.index], len(ranking.ranks)
+    figure, axes = picture(look, 2.0 + 0.135 * count)
     for place, (name, value) in enumerate(ranking.ranks.items()):
-        mark = attack_style(str(name))
-        axes.plot(value, place, mark.marker, color=mark.colour, mfc=mark.face, ms=4)
-    right = len(places) + 0.5
-    step = (len(places) - 0.5) / 3 / max(len(ranking.groups), 8)
+        axes.plot(value, place, **attack_style(str(name)).mark, ms=4)
+    right = count + 0.5
+    step = (count - 0.5) / 3 / max(len(ranking.groups), 8)
     for i, (first, last) in enumerate(ranking.groups):
         x = right + (i + 0.5) * step
         axes.plot([x, x], [first - 0.3, last + 0.3], color="black", lw=1.2)
@@ -164,16 +157,15 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
     axes.plot([1, 1 + ranking.critical_difference], [-1.2, -1.2], color="black", lw=1.2)
     axes.text(1, -1.5, f"CD = {ranking.critical_difference:.2f}", va="bottom")
     axes.set_xlim(0.5, max(end, 1.3 + ranking.critical_difference))
-    axes.set_ylim(len(places) - 0.4, -2.8)
-    axes.set_yticks(places, [title[str(name)] for name in ranking.ranks.index])
-    ticks = mpl.ticker.MaxNLocator(6, integer=True).tick_values(1, len(places))
-    axes.set_xticks([1, *(t for t in ticks if 1 < t <= len(places))])
+    list_down(axes, best)
+    axes.set_ylim(top=-2.8)
+    ticks = mpl.ticker.MaxNLocator(6, integer=True).tick_values(1, count)
+    axes.set_xticks([1, *(t for t in ticks if 1 < t <= count)])
     axes.set_xlabel(f"mean rank by {METRICS[metric].label} (1 = best)")
     axes.spines["left"].set_visible(False)
     axes.tick_params("y", length=0)
     figure.head(f"{setting}: {ranking.scenarios} scenarios")
     figure.explain_colours()
-    best = [title[str(name)] for name in ranking.ranks.index]
     level = ranking.ranks <= ranking.ranks.iloc[0] + ranking.critical_difference
     repeated = (
         " Scenarios that differ in the withheld ratio alone have the same scores and count once."
@@ -186,13 +178,13 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
         f"{ranking.scenarios} scenarios in which all have a value. Friedman: chi-squared = "
         f"{ranking.statistic:.1f}, {p}; Nemenyi: mean ranks within CD = "
         f"{ranking.critical_difference:.2f} of each other do not differ at the 5% level, a bar "
-        f"joins them.{repeated} The scenarios share {shared_models(results)}, so their "
+        f"joins them.{repeated} The scenarios share {rows.shared_models(results)}, so their "
         "ranks are not independent, as both tests suppose: p and CD are too small, and differences "
-        f"are {of_models(results['seed'].nunique())}. {counted(results)}."
+        f"are {of_models(results['seed'].nunique())}. {rows.counted(results)}."
     )
     figure.alt = (
         "Attacks by mean rank, best first: "
-        + ", ".join(f"{title[str(n)]} {r:.1f}" for n, r in ranking.ranks.items())
+        + ", ".join(f"{name} {r:.1f}" for name, r in zip(best, ranking.ranks, strict=True))
         + f". {int(level.sum()) - 1} others lie within the critical difference of the best."
     )
     return figure
@@ -214,17 +206,15 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     MIBenchError
         If there are no rows with values, or rows of more than one setting.
     """
-    setting, metric = only_setting(results, "to draw"), look.metric
+    setting, metric = rows.only_setting(results, "to draw"), look.metric
     if metric not in ORDERED:
         raise MIBenchError(f"no heat map of {metric!r}; use one of {', '.join(ORDERED)}")
-    values, title = pivot(results, metric), titles(results)
+    values, title = rows.pivot(results, metric), rows.titles(results)
+    better, label = METRICS[metric].better, METRICS[metric].label
     if values.empty:
-        raise MIBenchError(
-            f"no scenario of {setting} has {METRICS[metric].label}: {METRICS[metric].absent}"
-        )
-    better = METRICS[metric].better
+        raise MIBenchError(f"no scenario of {setting} has {label}: {METRICS[metric].absent}")
     order = (better * values).mean().sort_values(ascending=False, kind="stable").index
-    values = values[order]
+    values, names = values[order], [title[str(name)] for name in order]
     array = values.to_numpy().T
     leads = np.isclose(better * array, np.nanmax(better * array, axis=0), atol=1e-9)
     figure, axes = picture(look, 1.6 + 0.135 * len(order))
@@ -236,30 +226,22 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     axes.plot(
         across, down, "o", color="white", mec="black", mew=0.4, ms=size, clip_on=False, zorder=5
     )
-    axes.set_yticks(range(len(order)), [title[str(name)] for name in order])
+    list_down(axes, names)
     axes.grid(False)
     axes.tick_params(length=0)
     _scenarios_below(axes, results, list(values.index))
-    figure.colorbar(
-        image,
-        ax=axes,
-        label=METRICS[metric].label,
-        location="bottom",
-        aspect=40,
-        pad=0.02,
-        shrink=0.9,
-    )
+    bar: dict[str, Any] = {"location": "bottom", "aspect": 40, "pad": 0.02, "shrink": 0.9}
+    figure.colorbar(image, ax=axes, label=label, **bar)
     figure.head(f"{setting}: {len(values)} scenarios")
-    led = pd.Series(leads.sum(axis=1), index=[title[str(name)] for name in order])
+    led = pd.Series(leads.sum(axis=1), names)
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)
     figure.caption = (
-        f"{METRICS[metric].label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
+        f"{label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
         "a dot marks each scenario's best value (several where they tie). In "
         f"{close} of {len(values)} scenarios {of_models(results['seed'].nunique())} some other "
         f"attack's value lies within the leader's 95% interval. Attacks in the order of "
-        f"their mean. {counted(results)}."
-        f"{unreachable(results)}"
+        f"their mean. {rows.counted(results)}.{rows.unreachable(results)}"
     )
     figure.alt = "Leading attacks and in how many scenarios: " + ", ".join(
         f"{name} {count}" for name, count in led.items()
@@ -291,7 +273,7 @@ def _within_the_leader(results: pd.DataFrame, metric: str, values: pd.DataFrame)
     """Count the scenarios in which a second attack's value reaches the leader's interval."""
     better = METRICS[metric].better
     end = f"{metric}_low" if better > 0 else f"{metric}_high"
-    bounds = better * pivot(results, end).loc[values.index, values.columns].to_numpy()
+    bounds = better * rows.pivot(results, end).loc[values.index, values.columns].to_numpy()
     leader = better * values.to_numpy()
     bound = np.take_along_axis(bounds, np.nanargmax(leader, axis=1)[:, None], axis=1)
     return int(((leader >= bound).sum(axis=1) > 1).sum())

@@ -58,12 +58,9 @@ def counted(results: pd.DataFrame) -> str:
 
 def shared_models(results: pd.DataFrame) -> str:
     """Return what all scenarios have in common, as part of a caption."""
-    seeds = results["seed"].nunique()
-    return (
-        "one target model and its samples"
-        if seeds == 1
-        else (f"{seeds} target models, one per seed, and their samples")
-    )
+    if (seeds := results["seed"].nunique()) == 1:
+        return "one target model and its samples"
+    return f"{seeds} target models, one per seed, and their samples"
 
 
 def unreachable(results: pd.DataFrame) -> str:

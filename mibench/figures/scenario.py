@@ -21,6 +21,7 @@ from mibench.figures.style import (
     Picture,
     attack_style,
     drawn,
+    panels,
     picture,
 )
 from mibench.look import PLAIN, Look
@@ -91,24 +92,12 @@ class Judged(Protocol):
 @drawn
 def scores(*results: Judged, look: Look = PLAIN) -> Picture:
     """Draw attacks' scores of members and nonmembers with their thresholds, a panel each."""
-    across = min(len(results), 2 * look.columns)
-    rows = -(-len(results) // across)
-    height = 2.6 if len(results) == 1 else 1.35 * rows + 0.3
-    figure, grid = picture(look, height, rows, across, squeeze=False)
-    for axes in grid.flat[len(results) :]:
-        axes.remove()
-    for axes, result in zip(grid.flat, results, strict=False):
+    each, beside = (2.6, 0.0) if len(results) == 1 else (1.35, 0.3)
+    figure, grid = panels(look, len(results), 2 * look.columns, each, beside)
+    for axes, result in zip(grid, results, strict=True):
         draw_scores(axes, result)
-    handles = {
-        name: handle
-        for axes in figure.axes
-        for handle, name in zip(*axes.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=3)
-    if len(results) > 1:
-        figure.supylabel("samples", fontsize=7)
-    else:
-        figure.axes[0].set_ylabel("samples")
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    figure.supylabel("samples", fontsize=7)
     is_member = results[0].is_member
     figure.caption = (
         f"Scores of {', '.join(r.attack.full_title for r in results)}: {is_member.sum()} members, "
@@ -186,18 +175,11 @@ class ScoreAxis:
 
 def draw_scores(axes: Axes, result: Judged) -> ScoreAxis:
     """Draw an attack's scores and its threshold into axes, and return what lies where."""
-    values, is_member, threshold = (
-        result.inference.scores,
-        result.is_member,
-        result.inference.threshold,
-    )
+    values, threshold = result.inference.scores, result.inference.threshold
     axis = ScoreAxis(values, threshold)
     bins = np.linspace(0, 1, axis.bins + 1)
-    for side, name, colour in (
-        (is_member, "members", MEMBER),
-        (~is_member, "nonmembers", NONMEMBER),
-    ):
-        counts, _ = np.histogram(axis.place(values[side]), bins)
+    for member, name, colour in ((True, "members", MEMBER), (False, "nonmembers", NONMEMBER)):
+        counts, _ = np.histogram(axis.place(values[result.is_member == member]), bins)
         # One path in place of forty bars, which take most of the time to draw.
         axes.stairs(counts, bins, fill=True, alpha=0.6, color=colour, label=name)
     axes.axvline(axis.place(threshold), color="black", ls="--", label="threshold")
@@ -213,12 +195,8 @@ def roc(results: Sequence[Judged], *, look: Look = PLAIN) -> Picture:
     """Draw ROC curves on log axes, each with its threshold's point."""
     figure, axes = picture(look, 4.2)
     figure.alt = draw_roc(axes, results)
-    figure.legend(
-        loc="outside lower center",
-        fontsize=SMALLEST,
-        ncols=look.columns,
-        handlelength=1.6,
-    )
+    settings: dict[str, Any] = {"fontsize": SMALLEST, "ncols": look.columns, "handlelength": 1.6}
+    figure.legend(loc="outside lower center", **settings)
     is_member = results[0].is_member
     figure.caption = (
         f"ROC curves of {len(results)} attacks on {is_member.sum()} members and "
@@ -240,11 +218,10 @@ def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
     """Draw them into axes, and return in words what is seen."""
     floor = 0.5 / len(results[0].is_member)
     by_area = sorted(results, key=lambda r: -r.metrics["auc"].value)
-    shown = by_area if len(results) <= MOST else by_area[:MOST]
-    for result in results if len(results) > MOST else ():
+    for result in by_area[MOST:]:
         fpr, tpr, _ = metrics.roc(result.inference.scores, result.is_member)
         axes.plot(fpr, tpr, color="0.8", lw=0.5, drawstyle="steps-post")
-    for result in shown:
+    for result in by_area[:MOST]:
         values, is_member = result.inference.scores, result.is_member
         fpr, tpr, _ = metrics.roc(values, is_member)
         look = attack_style(result.attack.name)
@@ -266,10 +243,9 @@ def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
     axes.set(xscale="log", yscale="log", xlim=(floor, 1.1), ylim=(floor, 1.1))
     axes.minorticks_off()
     axes.set(xlabel="FPR", ylabel="TPR")
-    best = by_area[0]
     return (
-        f"ROC curves; {best.attack.full_title} has the largest area below its curve, AUC "
-        f"{best.metrics['auc'].value:.2f}."
+        f"ROC curves; {by_area[0].attack.full_title} has the largest area below its curve, AUC "
+        f"{by_area[0].metrics['auc'].value:.2f}."
     )
 
 
@@ -280,14 +256,8 @@ def draw_pr(axes: Axes, results: Sequence[Judged]) -> str:
         fpr, tpr, _ = metrics.roc(result.inference.scores, is_member)
         recall, false = tpr[1:], fpr[1:] * (~is_member).sum()
         found = recall * is_member.sum()
-        axes.plot(
-            recall,
-            found / (found + false),
-            color=look.colour,
-            ls=look.line,
-            lw=0.8,
-            label=result.attack.full_title,
-        )
+        line: dict[str, Any] = {"color": look.colour, "ls": look.line, "lw": 0.8}
+        axes.plot(recall, found / (found + false), **line, label=result.attack.full_title)
     axes.axhline(results[0].is_member.mean(), color="0.6", lw=0.8, ls=":")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision")
     return "Precision against recall; the dotted line is the share of members."
@@ -308,12 +278,10 @@ def class_thresholds(result: Judged, labels: IntArray, *, look: Look = PLAIN) ->
     """
     values, own = result.inference.scores, result.inference.threshold
     judged = [c for c in np.unique(labels) if 0 < result.is_member[labels == c].mean() < 1]
-    best = np.array(
-        [best_threshold(values[labels == c], result.is_member[labels == c]) for c in judged]
-    )
-    mark = attack_style(result.attack.name)
+    of = (labels == c for c in judged)
+    best = np.array([best_threshold(values[own], result.is_member[own]) for own in of])
     figure, axes = picture(look, 2.4)
-    axes.plot(judged, best, mark.marker, color=mark.colour, mfc=mark.face, ms=3)
+    axes.plot(judged, best, **attack_style(result.attack.name).mark, ms=3)
     axes.axhline(own, color="black", ls="--", lw=0.8, label="the attack's threshold")
     axes.set(xlabel="class", ylabel="threshold at highest MA")
     figure.legend(loc="outside lower center")

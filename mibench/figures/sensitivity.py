@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mibench.figures.rows import counted
-from mibench.figures.style import MARKERS, SERIES, Picture, drawn, picture
+from mibench.figures.style import MARKERS, SERIES, Picture, drawn, list_down, panels
 from mibench.look import PLAIN, Look
 
 
@@ -30,13 +30,9 @@ def dumbbells(
     factors = list(dict.fromkeys(zip(table["question"], table["factor"], strict=True)))
     ends = [table[f"size_{w}"] + side * table[f"error_{w}"] for w in ways for side in (-2, 2)]
     limit = 1.05 * float(np.nanmax(np.abs(ends)))
-    across = min(len(factors), 2 * look.columns)
-    down = -(-len(factors) // across)
-    height = 0.6 + down * (0.6 + 0.15 * len(titles))
-    figure, grid = picture(look, height, down, across, sharey=True, squeeze=False)
-    for axes in grid.flat[len(factors) :]:
-        axes.remove()
-    for axes, (question, factor) in zip(grid.flat, factors, strict=False):
+    each = 0.6 + 0.15 * len(titles)
+    figure, grid = panels(look, len(factors), 2 * look.columns, each, 0.6, sharey=True)
+    for axes, (question, factor) in zip(grid, factors, strict=True):
         rows = table[table["factor"] == factor]
         place = np.array([titles.index(t) for t in rows["title"]])
         values = rows[[f"size_{w}" for w in ways]].to_numpy(float)
@@ -60,9 +56,8 @@ def dumbbells(
         axes.axvline(0, color="0.4", lw=0.8)
         axes.set_title(f"{question}\n{factor.replace('_', ' ')}", loc="left", fontsize=7)
         axes.set(xlim=(-limit, limit), xlabel="change of MA")
-    grid[0, 0].set_yticks(range(len(titles)), titles)
-    grid[0, 0].invert_yaxis()
-    handles, names = grid[0, 0].get_legend_handles_labels()
+    list_down(grid[0], titles)
+    handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2)
     [dataset] = results["dataset"].unique()
     figure.caption = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -16,6 +16,7 @@ from xml.sax.saxutils import escape
 import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mibench.attacks import ATTACKS, Attack
@@ -68,6 +69,11 @@ class AttackStyle:
     def face(self) -> str:
         """The colour of a marker's inside."""
         return self.colour if self.filled else "white"
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """A mark without a line, as :meth:`matplotlib.axes.Axes.plot` takes it."""
+        return {"marker": self.marker, "ls": "", "color": self.colour, "mfc": self.face}
 
 
 def attack_style(name: str) -> AttackStyle:
@@ -216,6 +222,35 @@ def picture(
     return made, axes
 
 
+def panels(
+    look: Look, count: int, abreast: int, each: float, beside: float = 0.0, **settings: Any
+) -> tuple[Picture, list[Axes]]:
+    """Return an empty picture of panels in rows, and their axes.
+
+    Parameters
+    ----------
+    look : Look
+    count, abreast : int
+        Panels, and the most of them in a row.
+    each, beside : float
+        Inches that a row takes, and what is beside the rows.
+    settings
+        Of :func:`matplotlib.pyplot.subplots`.
+    """
+    across = max(1, min(count, abreast))
+    down = -(-count // across)
+    figure, grid = picture(look, beside + down * each, down, across, squeeze=False, **settings)
+    for axes in grid.flat[count:]:
+        axes.remove()
+    return figure, list(grid.flat[:count])
+
+
+def list_down(axes: Axes, names: Sequence[str]) -> None:
+    """Name the places 0, 1, ... of the vertical axis, the first on top."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
 def show(figure: Picture) -> None:
     """Show a picture in a notebook with its caption and alternative text, and close it."""
     data = png(figure, 150)
@@ -252,24 +287,19 @@ def save(figure: Picture, path: str | Path) -> list[Path]:
         "svg": {"Title": path.name, "Description": figure.alt, "Date": None},
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    written = []
+    contents = {}
     for ending in _FORMATS if figure.look.format == "all" else (figure.look.format,):
         data = io.BytesIO()
         with style(figure.look):
             figure.savefig(data, format=ending, metadata=metadata[ending])
-        content = data.getvalue()
+        # Matplotlib writes an SVG's title where a screen reader finds it, the description not.
+        described = f"</title>\n <desc>{escape(figure.alt)}</desc>".encode()
+        contents[ending] = data.getvalue()
         if ending == "svg":
-            # Matplotlib writes the title where a screen reader finds it, the description not.
-            title = b"</title>"
-            described = f"<desc>{escape(figure.alt)}</desc>".encode()
-            content = content.replace(title, title + b"\n " + described, 1)
-        written.append(_write(path, ending, content))
-    said_beside = f"{figure.caption}\n\nAlternative text: {figure.alt}\n"
-    return [*written, _write(path, "txt", said_beside.encode())]
-
-
-def _write(path: Path, ending: str, content: bytes) -> Path:
-    file = path.with_name(f"{path.name}.{ending}")
-    with replacing(file) as temporary:
-        temporary.write_bytes(content)
-    return file
+            contents[ending] = contents[ending].replace(b"</title>", described, 1)
+    contents["txt"] = f"{figure.caption}\n\nAlternative text: {figure.alt}\n".encode()
+    files = [path.with_name(f"{path.name}.{ending}") for ending in contents]
+    for file, content in zip(files, contents.values(), strict=True):
+        with replacing(file) as temporary:
+            temporary.write_bytes(content)
+    return files

@@ -16,7 +16,7 @@ from mibench import code, scenarios, training
 from mibench.attacks.base import Attack, Inference, Knowledge, parse
 from mibench.construction.described import DESCRIBED, difficulty_auc
 from mibench.construction.pool import pool
-from mibench.construction.target import Pool, TargetDataset
+from mibench.construction.target import Candidates, Pool, TargetDataset
 from mibench.data.loading import load
 from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, IntArray
@@ -92,22 +92,9 @@ class Study:
     @cached_property
     def pool(self) -> Pool:
         """The target model's pool, from which scenarios select."""
-        signals, samples = self.signals, self.signals.pool
-        return pool(
-            self.setting.construction,
-            signals.labelled,
-            signals.generated(),
-            signals.streams,
-            samples=samples,
-            kind=self.dataset.kind,
-            pairs=self.dataset.sizes.pairs,
-            levels_of=self.dataset.name,
-            levels=self.setting.levels,
-            space=self.setting.space,
-            withholding=self.setting.withheld_by,
-            group_size=self.dataset.sizes.group,
-            inputs=self.dataset.take(samples) if self.setting.space == "inputs" else None,
-        )
+        signals = self.signals
+        candidates = Candidates(signals.labelled, signals.generated(), signals.pool)
+        return pool(candidates, self.dataset, self.setting, signals.streams)
 
     def scenario(self, named: Scenario | str) -> Scenario:
         """Return a scenario of this dataset, given itself or by id or label.

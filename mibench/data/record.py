@@ -1,0 +1,18 @@
+"""The files of the published record; ``mibench/data/facts/README.md`` names each one's source."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.resources import files
+
+import pandas as pd
+
+
+@cache
+def table(name: str) -> pd.DataFrame:
+    """Return a file of the record, such as "figures"; not to be written to."""
+    folder = files("mibench").joinpath("data", "facts")
+    [file] = [f for f in folder.iterdir() if f.name.startswith(f"published_{name}.csv")]
+    compression = "gzip" if file.name.endswith(".gz") else None
+    with file.open("rb") as content:
+        return pd.read_csv(content, compression=compression, float_precision="round_trip")
