@@ -177,7 +177,7 @@ def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
     value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
         return f"there is no setting {place[0]!r}; known are {', '.join(known)}"
-    name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes") else place[0]
+    name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes", "grid") else place[0]
     if kind == "value_error":
         said = str(error["ctx"]["error"])
     elif place[0] == "recipe" and len(place) > 1:
@@ -189,6 +189,8 @@ def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
             "bool_type": "it must be true or false",
             "string_type": "it must be a text",
             "dict_type": "give names with values",
+            "list_type": "give a list",
+            "too_short": "give at least one",
             "string_too_short": "it must not be empty",
         }.get(kind) or error["msg"].replace("Input should be", "it must be")
     hint = ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from itertools import combinations, product
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -24,20 +24,10 @@ from mibench.study.metrics import METRICS, OF_ANSWERS, confusion
 from mibench.study.results import setting_of
 
 CORRECTIONS = ("holm", "bh")
+_PLACES = ("dataset", "scenario", "scenario_there")
 _BOUNDS = (0.025, 0.975)
 # Why an attack's answers hang on the trained model, where that is known.
 _REASONS = {"top1_threshold": "its threshold follows the target's answers on random inputs"}
-_COLUMNS = (
-    "attack",
-    "other",
-    "scenario",
-    "other_scenario",
-    "type",
-    "factor",
-    *(f"{lead}{bound}" for lead in ("lead", "other_lead") for bound in ("", "_low", "_high")),
-    "strength",
-    "p",
-)
 
 
 def differences(
@@ -96,9 +86,8 @@ def differences(
     if answers.empty:
         raise MIBenchError("there are no answers to compare attacks by")
     rng = np.random.default_rng([seed, 21])
-    setting = setting_of(answers)
-    tables = []
-    for key, rows in answers.groupby([*setting, "scenario"], sort=False, dropna=False):
+    by, tables = [*setting_of(answers), "scenario"], []
+    for key, rows in answers.groupby(by, sort=False, dropna=False):
         seeds = [_matrix(part) for _, part in rows.groupby("seed", sort=True)]
         # Attacks that some seed lacks cannot be compared over seeds.
         names = sorted(set.intersection(*(set(answer.index) for answer, _ in seeds)))
@@ -106,8 +95,7 @@ def differences(
             _compared(answer.loc[names].to_numpy(), is_member, metric, replicates, rng)
             for answer, is_member in seeds
         ]
-        where = dict(zip([*setting, "scenario"], key, strict=True))
-        tables.append(_pooled(where, names, runs))
+        tables.append(_pooled(dict(zip(by, key, strict=True)), names, runs))
     found = pd.concat(tables, ignore_index=True)
     if found.empty:
         raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
@@ -121,11 +109,7 @@ def check_metric(metric: str) -> None:
 
 
 def _compared(
-    answer: IntArray,
-    is_member: BoolArray,
-    metric: str,
-    replicates: int,
-    rng: np.random.Generator,
+    answer: IntArray, is_member: BoolArray, metric: str, replicates: int, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
     """Return one target dataset's values of all pairs of attacks, with bootstrap replicates.
 
@@ -145,13 +129,12 @@ def _compared(
             influence += plus * (top - ratio * bottom) / total
     first, second = np.triu_indices(len(answer), 1)
     variance = np.zeros(len(first))
+    counts = np.zeros((4, len(answer), replicates))
     for side in (is_member, ~is_member):
         own = influence[:, side] - influence[:, side].mean(axis=1, keepdims=True)
         products = own @ own.T
         power = np.diag(products)
         variance += power[first] + power[second] - 2 * products[first, second]
-    counts = np.zeros((4, len(answer), replicates))
-    for side in (is_member, ~is_member):
         counts += cells[:, :, side] @ _resampled(int(side.sum()), replicates, rng).T
     replicated = sign * of(counts)
     difference = sign * (value[first] - value[second])
@@ -195,18 +178,16 @@ def _pooled(
     where: dict[str, Any], names: list[str], runs: list[dict[str, FloatArray]]
 ) -> pd.DataFrame:
     """Return the means over seeds, one row per pair of attacks."""
-    count = len(runs)
-    each = np.stack([run["difference"] for run in runs])
+    count, run = len(runs), {name: np.stack([r[name] for r in runs]) for name in runs[0]}
+    each, replicates = run["difference"], run["replicates"].mean(axis=0)
     difference = each.mean(axis=0)
-    replicates = np.mean([run["replicates"] for run in runs], axis=0)
     low, high = bounds = np.quantile(replicates, _BOUNDS, axis=1)
     # Resamples without a denominator are left out where the samples themselves have one.
     partly = np.isnan(low) & ~np.isnan(difference)
     if partly.any():
         bounds[:, partly] = np.nanquantile(replicates[partly], _BOUNDS, axis=1)
-    tested = np.sqrt(np.sum([run["tested"] for run in runs], axis=0)) / count
-    sampling = np.sqrt(np.sum([run["variance"] for run in runs], axis=0)) / count
-    samples = np.sum([run["samples"] for run in runs], axis=0)
+    tested = np.sqrt(run["tested"].sum(axis=0)) / count
+    sampling = np.sqrt(run["variance"].sum(axis=0)) / count
     error, p = sampling, _two_sided(norm, difference, tested)
     if count > 1:
         between = each.std(axis=0, ddof=1) / np.sqrt(count)
@@ -216,19 +197,19 @@ def _pooled(
         error = np.maximum(sampling, between)
     pairs = list(combinations(names, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
-        effect = np.where(difference == 0, 0.0, difference / (sampling * np.sqrt(samples)))
+        effect = difference / (sampling * np.sqrt(run["samples"].sum(axis=0)))
     return pd.DataFrame(
         {
             **where,
             "attack": [first for first, _ in pairs],
             "other": [second for _, second in pairs],
-            "value": np.mean([run["value"] for run in runs], axis=0),
-            "other_value": np.mean([run["other_value"] for run in runs], axis=0),
+            "value": run["value"].mean(axis=0),
+            "other_value": run["other_value"].mean(axis=0),
             "difference": difference,
             "low": np.minimum(low, difference),
             "high": np.maximum(high, difference),
             "error": error,
-            "effect": effect,
+            "effect": np.where(difference == 0, 0.0, effect),
             "p": p,
             "seeds": count,
             "steady": (np.sign(each) == np.sign(difference)).all(axis=0),
@@ -385,37 +366,30 @@ def find(judged: pd.DataFrame, correction: str = "holm", alpha: float = 0.05) ->
         `factor` (two joined by " and "); `lead` and `other_lead` with `_low` and `_high`;
         `strength`, the smaller of both leads; and `p`. The strongest come first.
     """
-    setting = setting_of(judged)
+    pairs = [*setting_of(judged), "attack", "other"]
     sure = judged[judged["significant"]]
-    rows: list[dict[str, Any]] = []
-    for key, part in sure.groupby([*setting, "attack", "other"], sort=False, dropna=False):
-        named = dict(zip(setting, key, strict=False))
-        ahead, behind = part[part["difference"] > 0], part[part["difference"] < 0]
-        for a, b in product(ahead.to_dict("records"), behind.to_dict("records")):
-            changed = _changed(str(named["dataset"]), str(a["scenario"]), str(b["scenario"]))
-            if len(changed) in (1, 2):
-                rows.append(
-                    {
-                        **named,
-                        "attack": a["attack"],
-                        "other": a["other"],
-                        "scenario": a["scenario"],
-                        "other_scenario": b["scenario"],
-                        "type": len(changed),
-                        "factor": " and ".join(changed),
-                        "lead": a["difference"],
-                        "lead_low": a["low"],
-                        "lead_high": a["high"],
-                        "other_lead": -b["difference"],
-                        "other_lead_low": -b["high"],
-                        "other_lead_high": -b["low"],
-                        "strength": min(a["difference"], -b["difference"]),
-                        "p": max(a["p"], b["p"]),
-                    }
-                )
-    found = pd.DataFrame(rows, columns=[*setting, *_COLUMNS])
+    sure = sure.assign(pair=sure.groupby(pairs, sort=False, dropna=False).ngroup())
+    ahead = sure[sure["difference"] > 0].sort_values("pair", kind="stable")
+    there = sure.loc[sure["difference"] < 0, ["pair", "scenario", "difference", "low", "high", "p"]]
+    both = ahead.merge(there, on="pair", suffixes=("", "_there"))
+    changed = [_changed(*at) for at in zip(*(both[c] for c in _PLACES), strict=True)]
+    found = both[pairs].assign(
+        scenario=both["scenario"],
+        other_scenario=both["scenario_there"],
+        type=[len(factors) for factors in changed],
+        factor=[" and ".join(factors) for factors in changed],
+        lead=both["difference"],
+        lead_low=both["low"],
+        lead_high=both["high"],
+        other_lead=-both["difference_there"],
+        other_lead_low=-both["high_there"],
+        other_lead_high=-both["low_there"],
+        strength=np.minimum(both["difference"], -both["difference_there"]),
+        p=both[["p", "p_there"]].max(axis=1),
+    )
+    found = found[found["type"].isin([1, 2])]
     if correction == "bh" and len(found):
-        each = judged.groupby([*setting, "attack", "other"], dropna=False)
+        each = judged.groupby(pairs, dropna=False)
         possible = sum(_near(str(p["dataset"].iloc[0]), tuple(p["scenario"])) for _, p in each)
         p = np.ones(possible)
         p[: len(found)] = found["p"]
@@ -423,6 +397,7 @@ def find(judged: pd.DataFrame, correction: str = "holm", alpha: float = 0.05) ->
     return found.sort_values("strength", ascending=False, ignore_index=True, kind="stable")
 
 
+@cache
 def _changed(dataset: str, a: str, b: str) -> list[str]:
     """Return the factors in which two scenarios of a dataset differ."""
     one, two = scenarios.find(a, dataset), scenarios.find(b, dataset)
@@ -437,15 +412,9 @@ def _near(dataset: str, among: tuple[str, ...]) -> int:
 
 def counts(found: pd.DataFrame) -> pd.DataFrame:
     """Count conflicts by type and factor: pairs of scenarios, pairs of attacks, the strongest."""
-    by = found.groupby(["type", "factor"])
-    pairs = found.assign(pair=found["attack"] + " / " + found["other"]).groupby(["type", "factor"])
-    table = pd.DataFrame(
-        {
-            "conflicts": by.size(),
-            "pairs of attacks": pairs["pair"].nunique(),
-            "strongest": by["strength"].max(),
-        }
-    )
+    by = found.assign(pair=found["attack"] + " / " + found["other"]).groupby(["type", "factor"])
+    table = pd.DataFrame({"conflicts": by.size(), "pairs of attacks": by["pair"].nunique()})
+    table["strongest"] = by["strength"].max()
     return table.sort_values(["type", "conflicts"], ascending=[True, False])
 
 
@@ -527,13 +496,10 @@ def leaders(
     rows = rows[rows[metric].notna() & rows[other].notna()]
     if rows.empty:
         raise MIBenchError(f"{METRICS[other].label} {METRICS[other].absent}, this pool has fewer")
-    within = [*setting_of(rows), "scenario"]
-    bounds = [f"{other}_low", f"{other}_high"]
-    by = rows.groupby([*within, "title"], sort=False, dropna=False)
-    table = by[[metric, other]].mean().join(by[bounds].agg({bounds[0]: "min", bounds[1]: "max"}))
-    found = []
-    for key, part in table.groupby(level=within, sort=False, dropna=False):
-        values = part.droplevel([*range(len(within))])
+    within, found = [*setting_of(rows), "scenario"], []
+    for key, part in rows.groupby(within, sort=False, dropna=False):
+        by = part.groupby("title", sort=False)
+        values, low, high = by[[metric, other]].mean(), by[f"{other}_low"], by[f"{other}_high"]
         best = values.index[np.isclose(values[metric], values[metric].max())]
         best_other = values.index[np.isclose(values[other], values[other].max())]
         both = [title for title in best if title in best_other]
@@ -548,7 +514,7 @@ def leaders(
                 other: values[other][leader],
                 f"other_{metric}": values[metric][second],
                 f"other_{other}": values[other][second],
-                "clear": values[bounds[0]][second] > values[bounds[1]][leader],
+                "clear": low.min()[second] > high.max()[leader],
             }
         )
     return pd.DataFrame(found)

@@ -11,7 +11,7 @@ import pandas as pd
 from mibench.compare import published
 from mibench.errors import MIBenchError
 from mibench.outputs import FloatArray
-from mibench.scenarios import DISTRIBUTIONS, FACTORS, POOL, catalogue, off_grid
+from mibench.scenarios import DISTRIBUTIONS, FACTORS, POOL
 from mibench.study.results import setting_of, within
 
 
@@ -53,12 +53,7 @@ def _published(datasets: Collection[str], metric: str) -> pd.DataFrame:
     theirs = theirs[counts >= 20]
     if theirs.empty:
         return theirs
-    factors = [
-        {"dataset": s.dataset, "scenario": s.id} | {f: getattr(s, f) for f in FACTORS}
-        for dataset in theirs["dataset"].unique()
-        for s in (*catalogue(dataset), *off_grid(dataset))
-    ]
-    rows = theirs.merge(pd.DataFrame(factors), on=["dataset", "scenario"])
+    rows = published.with_factors(theirs)
     rows = rows.assign(title=rows["attack"], status="ok", seed=0, **{metric: rows["theirs"]})
     caveats = rows[["dataset", "attack", "caveat"]].drop_duplicates(["dataset", "attack"])
     return _effects(rows, metric).merge(caveats, on=["dataset", "attack"])
@@ -71,20 +66,12 @@ def _effects(ok: pd.DataFrame, metric: str) -> pd.DataFrame:
         varied = [f for f in (*FACTORS, "seed") if rows[f].nunique() > 1]
         sizes = {f: _sizes(rows, f, metric) for f in varied if f != "seed"}
         for (attack, title), own in rows.groupby(["attack", "title"], sort=False):
+            named |= {"attack": attack, "title": title}
             for factor in varied:
                 size, first, last = sizes.get(factor, {}).get(attack, (np.nan, None, None))
-                found.append(
-                    {
-                        **named,
-                        "attack": attack,
-                        "title": title,
-                        "factor": factor,
-                        "eta_squared": _share(own, factor, varied, metric),
-                        "size": size,
-                        "first": first,
-                        "last": last,
-                    }
-                )
+                share = _share(own, factor, varied, metric)
+                row = {**named, "factor": factor, "eta_squared": share, "size": size}
+                found.append(row | {"first": first, "last": last})
     return pd.DataFrame(found)
 
 

@@ -28,15 +28,12 @@ def follows_groups() -> pd.DataFrame:
     found = {}
     for dataset in ("CIFAR100", "CIFAR10", "CH_MNIST"):
         fpr = record.groups(dataset)["nonmembers_called_members"].to_numpy() / GROUP
-        printed = record.table("results").query("dataset == @dataset")
-        for attack, rows in printed.groupby("attack"):
-            own = [record.targets(dataset)[scenario] for scenario in rows["scenario"]]
-            found[dataset, attack] = {
-                name: np.corrcoef(
-                    [fpr[np.array(groups) - step].mean() for groups in own], rows["fpr"]
-                )[0, 1]
-                for name, step in (("same", 0), ("before", 1))
-            }
+        printed, chosen = record.table("results"), record.targets(dataset)
+        for attack, rows in printed.query("dataset == @dataset").groupby("attack"):
+            found[dataset, attack] = {}
+            for name, step in (("same", 0), ("before", 1)):
+                of_groups = [fpr[np.array(chosen[s]) - step].mean() for s in rows["scenario"]]
+                found[dataset, attack][name] = np.corrcoef(of_groups, rows["fpr"])[0, 1]
     return pd.DataFrame.from_dict(found, orient="index").rename_axis(["dataset", "attack"])
 
 

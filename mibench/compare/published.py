@@ -41,7 +41,6 @@ _STEMS = {
     "distillation": "distillation",
 }
 ATTACKS = tuple(dict.fromkeys(_STEMS.values()))
-_PLACES = ("first", "second", "third")
 
 
 def ours(published: str) -> str:
@@ -64,28 +63,23 @@ def theirs() -> pd.DataFrame:
     """
     printed = record.table("results")
     risk = printed["attack"] == "risk_score"
-    results = pd.concat([record.counted(printed[risk]), printed[~risk]]).rename(
-        columns={"ma": "theirs"}
-    )
+    results = pd.concat([record.counted(printed[risk]), printed[~risk]])
     results["caveat"] = results["attack"].map(lambda a: "" if a == "risk_score" else "samples")
-    counts = [
-        record.blindmi(d).assign(dataset=d) for d in record.table("groups")["dataset"].unique()
-    ]
-    blindmi = (
-        pd.concat([c for c in counts if len(c)]).reset_index().rename(columns={"ma": "theirs"})
-    )
-    flawed = errata.no_curves().index
+    datasets = record.table("groups")["dataset"].unique()
+    counts = [record.blindmi(d).reset_index().assign(dataset=d) for d in datasets]
+    blindmi = pd.concat([c for c in counts if len(c)])
     drawn = record.table("figures").query("source in ('Fig. 7', 'Fig. 11', 'Fig. 12')")
-    drawn = drawn[drawn["metric"].isin(["ma", "auc"])].rename(columns={"value": "theirs"})
+    drawn = drawn[drawn["metric"].isin(["ma", "auc"])].rename(columns={"value": "ma"})
     at = pd.MultiIndex.from_frame(drawn[["scenario", "attack"]])
+    flawed = (drawn["source"] == "Fig. 7") & at.isin(errata.no_curves().index)
     drawn["caveat"] = np.where(drawn["dataset"] == "ImageNet", "unit", "")
-    drawn.loc[(drawn["source"] == "Fig. 7") & at.isin(flawed), "caveat"] = "no curve"
+    drawn.loc[flawed, "caveat"] = "no curve"
     parts = [
         results.assign(source="results", metric="ma"),
         blindmi.assign(source="groups", metric="ma", attack="BlindMI-Diff-w", caveat=""),
         drawn,
     ]
-    table = pd.concat(parts, ignore_index=True)
+    table = pd.concat(parts, ignore_index=True).rename(columns={"ma": "theirs"})
     table["attack"] = table["attack"].map(ours)
     columns = ["dataset", "scenario", "attack", "metric"]
     # Exact numbers come first, before what was read off a figure.
@@ -110,17 +104,17 @@ def beside(results: pd.DataFrame) -> pd.DataFrame:
     long = own.melt(var_name="metric", value_name="ours", ignore_index=False).reset_index()
     both = theirs().merge(long, on=["dataset", "scenario", "attack", "metric"])
     if both.empty:
+        known = ", ".join(theirs()["dataset"].unique())
         raise MIBenchError(
-            "no results that the published record has too; run scenarios of "
-            + ", ".join(theirs()["dataset"].unique())
+            f"no results that the published record has too; run scenarios of {known}"
         )
-    grid = [
-        scenario.to_dict()
-        for dataset in both["dataset"].unique()
-        for scenario in (*scenarios.catalogue(dataset), *scenarios.off_grid(dataset))
-    ]
-    factors = pd.DataFrame(grid).rename(columns={"id": "scenario"}).drop(columns="label")
-    return both.merge(factors, on=["dataset", "scenario"])
+    return with_factors(both)
+
+
+def with_factors(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the four factors of each row's scenario."""
+    at = [scenarios.find(s, d) for s, d in zip(rows["scenario"], rows["dataset"], strict=True)]
+    return rows.assign(**{f: [getattr(s, f) for s in at] for f in scenarios.FACTORS})
 
 
 def correlations(compared: pd.DataFrame) -> pd.DataFrame:
@@ -135,16 +129,13 @@ def correlations(compared: pd.DataFrame) -> pd.DataFrame:
     """
     found: dict[Any, dict[str, Any]] = {}
     for (dataset, metric), rows in compared.groupby(["dataset", "metric"], sort=False):
-        by = rows.groupby("attack", sort=False)
         sound = rows[rows["caveat"] == ""].groupby("attack")[["ours", "theirs"]].mean()
-        for attack, own in by:
-            found[dataset, metric, attack] = _correlated(own) | {
-                "caveat": ", ".join(sorted({*own["caveat"]} - {""}))
-            }
+        for attack, own in rows.groupby("attack", sort=False):
+            caveat = ", ".join(sorted({*own["caveat"]} - {""}))
+            found[dataset, metric, attack] = _correlated(own) | {"caveat": caveat}
         found[dataset, metric, "all attacks"] = _correlated(sound) | {"caveat": ""}
-    return pd.DataFrame.from_dict(found, orient="index").rename_axis(
-        ["dataset", "metric", "attack"]
-    )
+    table = pd.DataFrame.from_dict(found, orient="index")
+    return table.rename_axis(["dataset", "metric", "attack"])
 
 
 def by_level(results: pd.DataFrame) -> pd.DataFrame:
@@ -211,7 +202,7 @@ def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
             continue
         every = values.loc[at].sort_values(ascending=False, kind="stable")
         shared = every[every.index.isin(ATTACKS)]
-        listed = tuple(ours(published[p]) for p in _PLACES)
+        listed = tuple(ours(published[place]) for place in ("first", "second", "third"))
         own = tuple(str(name) for name in shared.index[:3])
         both = [name for name in listed if name in shared.index]
         found.append(
@@ -228,10 +219,8 @@ def compare(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
             }
         )
     if not found:
-        raise MIBenchError(
-            "no results of a scenario of the published table; run one of "
-            + ", ".join(scenarios.published())
-        )
+        known = ", ".join(scenarios.published())
+        raise MIBenchError(f"no results of a scenario of the published table; run one of {known}")
     return pd.DataFrame(found)
 
 
@@ -242,16 +231,10 @@ def agreement(compared: pd.DataFrame) -> pd.DataFrame:
     9 / 15. `tau` is the mean over scenarios.
     """
     by = compared.groupby("dataset", sort=False)
-    return pd.DataFrame(
-        {
-            "scenarios": by.size(),
-            "same_first": by["same_first"].mean(),
-            "overlap": by["overlap"].mean(),
-            "overlap_by_chance": 9 / len(ATTACKS),
-            "tau": by["tau"].mean(),
-            "beyond": by["beyond"].mean(),
-        }
-    )
+    means = by[["same_first", "overlap", "tau", "beyond"]].mean()
+    means.insert(0, "scenarios", by.size())
+    means.insert(3, "overlap_by_chance", 9 / len(ATTACKS))
+    return means
 
 
 def _tau(of_theirs: pd.Series[float]) -> float:

@@ -85,8 +85,10 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     accuracy = table["nonmember_accuracy"].astype(float)
     for factor in FACTORS:
         by = accuracy.groupby(table[factor])
-        means, share = by.mean(), by.transform("mean").var() / accuracy.var()
-        if means.max() - means.min() > _LEAST_SPREAD and share > 0.5:
+        means, of_factor = by.mean(), by.transform("mean").var()
+        if means.max() - means.min() <= _LEAST_SPREAD:
+            continue
+        if (share := of_factor / accuracy.var()) > 0.5:
             listed = ", ".join(f"{m:.0%} at {level}" for level, m in means.items())
             said.append(
                 f"The {factor.replace('_', ' ')} explains {share:.0%} of the variance of the "

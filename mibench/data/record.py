@@ -15,4 +15,4 @@ def table(name: str) -> pd.DataFrame:
     [file] = [f for f in folder.iterdir() if f.name.startswith(f"published_{name}.csv")]
     compression = "gzip" if file.name.endswith(".gz") else None
     with file.open("rb") as content:
-        return pd.read_csv(content, compression=compression, float_precision="round_trip")
+        return pd.read_csv(content, compression=compression)

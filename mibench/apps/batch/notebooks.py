@@ -32,6 +32,8 @@ from mibench.study.provenance import provenance, sources
 
 # Where something lies says nothing about what it is.
 _PLACES = ("place", "output", "results", "figures")
+# What a kernel has to write is written by its cells, so it is shut down at once.
+_PYTHON = {"kernel_name": "python3", "language": "python", "shutdown_kernel": "immediate"}
 
 
 @dataclass(frozen=True)
@@ -71,11 +73,9 @@ def _read(path: Path, _: int) -> Source:
         made = nbformat.read(path, as_version=4)
         cells = [cell for cell in made.cells if cell.cell_type == "code"]
         texts = [str(cell.source) for cell in cells]
-        tagged = [t for t, c in zip(texts, cells, strict=True) if "parameters" in _tags(c)]
-        about = made.metadata
-        language = about.get("kernelspec", {}).get("language") or about.get(
-            "language_info", {}
-        ).get("name", "python")
+        tagged = [str(c.source) for c in cells if "parameters" in c.metadata.get("tags", [])]
+        kernel, info = (made.metadata.get(k, {}) for k in ("kernelspec", "language_info"))
+        language = kernel.get("language") or info.get("name", "python")
     except OSError:
         raise
     except Exception as error:  # a broken file makes the reader of notebooks raise anything
@@ -95,10 +95,6 @@ def _read(path: Path, _: int) -> Source:
         except SyntaxError:  # its cell will say so
             continue
     return Source(declared, hashlib.sha256(repr(texts).encode()).hexdigest(), frozenset(used))
-
-
-def _tags(cell: nbformat.NotebookNode) -> list[str]:
-    return list(cell.metadata.get("tags", []))
 
 
 def _parsed(text: str) -> ast.Module:
@@ -164,8 +160,8 @@ class Task:
     @property
     def alike(self) -> list[tuple[str, ...]]:
         """Names of what its time can be estimated from, the most similar first."""
-        kind = self.notebook.stem
-        return [("notebook", kind, self.output.parent.name), ("notebook", kind)]
+        kind = "notebook", self.notebook.stem
+        return [(*kind, self.output.parent.name), kind]
 
     @property
     def files(self) -> list[Path]:
@@ -269,11 +265,9 @@ class Task:
             if outcome.error:
                 _show_error(made, outcome.error)
             made.metadata["mibench"] = {
+                **{k: getattr(outcome, k) for k in ("error", "seconds", "tries")},
                 "notebook": self.notebook.stem,
                 "status": "failed" if outcome.error else "completed",
-                "error": outcome.error,
-                "seconds": outcome.seconds,
-                "tries": outcome.tries,
                 "threads": threads,
                 "plugins": [str(file) for file in self.place.plugins],
                 "made_from": made_from,
@@ -298,12 +292,9 @@ def execute(
                 output,
                 parameters,
                 progress_bar=False,
-                kernel_name="python3",
-                language="python",
+                **_PYTHON,
                 execution_timeout=time_limit,
                 config=Config({"KernelManager": manager}),
-                # What a kernel has to write is written by its cells.
-                shutdown_kernel="immediate",
             )
         except (DeadKernelError, *jobs.SERVER_GONE) as problem:
             return jobs.sentence(problem), True
@@ -316,11 +307,8 @@ def _drop_bars(made: nbformat.NotebookNode) -> None:
     """Take away what is left of progress bars that have ended: a widget that shows nothing."""
     bar = re.compile(r"\d%\|.*\| \d+/\d+ \[")
     for cell in (cell for cell in made.cells if cell.cell_type == "code"):
-        cell.outputs = [
-            output
-            for output in cell.outputs
-            if not bar.search(str(output.get("data", {}).get("text/plain", "")))
-        ]
+        texts = [str(output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
+        cell.outputs = [o for o, t in zip(cell.outputs, texts, strict=True) if not bar.search(t)]
 
 
 def _show_error(made: nbformat.NotebookNode, error: str) -> None:

@@ -5,14 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
+from pydantic import Field
 from yaml.constructor import ConstructorError
 
 from mibench.errors import MIBenchError
+from mibench.setting import Fields
 
-_KEYS = ("defaults", "seeds", "notebooks", "time_limit", "plugins")
+
+class File(Fields):
+    """A parameter file; :func:`mibench.apps.batch.plan.plan` says what its keys mean."""
+
+    notebooks: list[Any]
+    defaults: dict[str, Any] = Field(default={})
+    seeds: list[Any] = Field(default=[])
+    plugins: list[Any] = Field(default=[])
+    time_limit: int | None = Field(default=None, ge=1)
+
+
+class Entry(Fields):
+    """What a parameter file says of one notebook."""
+
+    notebook: str
+    name: str | None = Field(default=None, min_length=1)
+    parameters: dict[str, Any] = Field(default={})
+    grid: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default={})
 
 
 class _Strict(yaml.SafeLoader):
@@ -71,8 +90,8 @@ def value(text: str, where: str) -> Any:
         raise MIBenchError(f"{where} is not valid YAML: it is nested too deeply") from None
 
 
-def read(file: Path) -> dict[str, Any]:
-    """Return what a parameter file holds, with its own keys checked and all of them there.
+def read(file: Path) -> File:
+    """Return what a parameter file holds, with its own keys checked.
 
     Raises
     ------
@@ -90,33 +109,4 @@ def read(file: Path) -> dict[str, Any]:
     asked = content.get("notebooks") if isinstance(content, dict) else None
     if not isinstance(asked, list) or not asked:
         raise MIBenchError(f"{file} has no list 'notebooks'; see parameters/demo.yaml")
-    check_keys(str(file), content, _KEYS)
-    for name in ("seeds", "plugins"):
-        content[name] = listed(str(file), name, content.get(name, []))
-    content["defaults"] = mapping(str(file), "defaults", content.get("defaults", {}))
-    limit = content.setdefault("time_limit")
-    if limit is not None and (type(limit) is not int or limit < 1):
-        raise MIBenchError(f"{file}: time_limit is {limit!r}; give whole seconds a cell")
-    return content
-
-
-def mapping(where: str, name: str, found: Any) -> dict[str, Any]:
-    """Return a mapping, or raise MIBenchError."""
-    if not isinstance(found, dict):
-        raise MIBenchError(f"{where}: {name} is {found!r}; give names with values")
-    return found
-
-
-def listed(where: str, name: str, found: Any) -> list[Any]:
-    """Return a list, or raise MIBenchError."""
-    if not isinstance(found, list):
-        raise MIBenchError(f"{where}: {name} is {found!r}; give a list")
-    return found
-
-
-def check_keys(where: str, given: dict[str, Any], known: tuple[str, ...]) -> None:
-    """Raise MIBenchError for a key that nothing reads."""
-    if unknown := sorted(given.keys() - set(known)):
-        raise MIBenchError(
-            f"{where} has unknown keys {', '.join(unknown)}; known are {', '.join(known)}"
-        )
+    return File.read(content, str(file))

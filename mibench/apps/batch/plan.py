@@ -21,7 +21,6 @@ from mibench.setting import Place, Setting
 from mibench.study import results
 from mibench.study.study import check
 
-_ENTRY_KEYS = ("notebook", "name", "parameters", "grid")
 _PLACES = ("data_dir", "cache_dir")
 # What the batch itself tells a notebook that declares it.
 _TOLD = ("setting", "place", "output", "results", "figures")
@@ -54,9 +53,8 @@ def plan(file: str | Path, given: Mapping[str, Any] | None = None) -> list[Task]
     """
     asked, given = parameters.read(Path(file)), dict(given or {})
     batch = _Batch(str(file), Path(file).absolute().parent.parent, asked, given)
-    tasks = [task for entry in asked["notebooks"] for task in batch.tasks(entry)]
-    stated = asked["defaults"] | given
-    if unused := stated.keys() - batch.taken - {*_PLACES}:
+    tasks = [task for entry in asked.notebooks for task in batch.tasks(entry)]
+    if unused := batch.stated.keys() - batch.taken - {*_PLACES}:
         raise MIBenchError(f"{file}: no notebook takes the default {', '.join(sorted(unused))}")
     counted = Counter(str(f).lower() for task in tasks for f in task.files)
     for task in tasks:
@@ -71,25 +69,22 @@ def plan(file: str | Path, given: Mapping[str, Any] | None = None) -> list[Task]
 class _Batch:
     """What all notebooks of a parameter file share."""
 
-    def __init__(self, file: str, root: Path, asked: dict[str, Any], given: dict[str, Any]):
+    def __init__(self, file: str, root: Path, asked: parameters.File, given: dict[str, Any]):
         self.file, self.root, self.asked, self.given = file, root, asked, given
         self.taken: set[str] = set()
-        self.stated = asked["defaults"] | given
+        self.stated = asked.defaults | given
         self.place = self._place(self.stated)
         self.place.load_plugins()
         self._check({k: v for k, v in self.stated.items() if k in Setting.model_fields})
 
-    def tasks(self, entry: Any) -> Iterator[Task]:
+    def tasks(self, said: Any) -> Iterator[Task]:
         """Yield the executions of a notebook that an entry asks for."""
-        entry = {"notebook": entry} if isinstance(entry, str) else entry
-        if not isinstance(entry, dict) or not isinstance(entry.get("notebook"), str):
-            raise MIBenchError(f"{self.file}: {entry!r} names no notebook")
-        where = f"{self.file}: notebook {entry['notebook']}"
-        parameters.check_keys(where, entry, _ENTRY_KEYS)
-        name = entry.get("name", entry["notebook"])
-        if not isinstance(name, str) or not name.strip():
-            raise MIBenchError(f"{where}: name is {name!r}; give a text")
-        path = self.root / "notebooks" / f"{entry['notebook']}.ipynb"
+        said = {"notebook": said} if isinstance(said, str) else said
+        if not isinstance(said, dict) or not isinstance(said.get("notebook"), str):
+            raise MIBenchError(f"{self.file}: {said!r} names no notebook")
+        where = f"{self.file}: notebook {said['notebook']}"
+        entry, seeds = parameters.Entry.read(said, where), self.asked.seeds
+        path = self.root / "notebooks" / f"{entry.notebook}.ipynb"
         if not path.is_file():
             known = ", ".join(sorted(p.stem for p in path.parent.glob("*.ipynb")))
             raise MIBenchError(
@@ -101,17 +96,13 @@ class _Batch:
             takes += [name for name in Setting.model_fields if name not in declared]
         if "place" in declared:
             takes += _PLACES
-        own = parameters.mapping(where, "parameters", entry.get("parameters", {}))
-        grid = dict(parameters.mapping(where, "grid", entry.get("grid", {})))
-        if self.asked["seeds"] and "seeds" in declared:
-            own = {"seeds": self.asked["seeds"], **own}
-        elif self.asked["seeds"] and "seed" in takes:
-            grid["seed"] = self.asked["seeds"]
-        for k, values in grid.items():
-            if not isinstance(values, list) or not values:
-                raise MIBenchError(f"{where}: grid parameter {k!r} needs a list of values")
-            if k in self.given:
-                raise MIBenchError(f"{where}: {k} is varied here, so it cannot be given as well")
+        own, grid = dict(entry.parameters), dict(entry.grid)
+        if seeds and "seeds" in declared:
+            own = {"seeds": seeds, **own}
+        elif seeds and "seed" in takes:
+            grid["seed"] = seeds
+        for k in grid.keys() & self.given.keys():
+            raise MIBenchError(f"{where}: {k} is varied here, so it cannot be given as well")
         for k in (*own, *grid):
             if k in _TOLD:
                 raise MIBenchError(f"{where}: {k} is set by the batch itself; leave it out")
@@ -122,7 +113,7 @@ class _Batch:
         self.taken |= {*takes}
         for varied in ParameterGrid(grid):
             stated = {k: v for k, v in (self.stated | own | self.given).items() if k in takes}
-            stem = "-".join([name, *(_said(varied[k]) for k in grid)])
+            stem = "-".join([entry.name or entry.notebook, *(_said(varied[k]) for k in grid)])
             yield self._task(where, path, declared, stated | varied, stem)
 
     def _task(
@@ -131,45 +122,37 @@ class _Batch:
         folder, told = self.root / "executed", dict[str, Any]()
         place, setting = self._place(self.stated | stated), None
         flat = {k: v for k, v in stated.items() if k in declared}
+        has = declared | flat
         if "place" in declared:
             told["place"] = place.model_dump(mode="json", exclude_none=True)
         reads = folder if "setting" not in declared and _is_told(declared, "results") else None
-        dataset = None
+        dataset, attacks = None, tuple[str, ...]()
         if "setting" in declared:
             if not isinstance(declared["setting"], dict):
                 raise MIBenchError(f"{where}: its setting is no dictionary of plain values")
             fields = {k: v for k, v in stated.items() if k in Setting.model_fields}
             setting = self._check(declared["setting"] | fields, where)
-            told["setting"] = {
-                "dataset": setting.dataset,
-                **setting.model_dump(exclude_defaults=True),
-            }
+            changed = setting.model_dump(exclude_defaults=True)
+            told["setting"] = {"dataset": setting.dataset, **changed}
             dataset = loading.name_of(setting.dataset, place)
             for k in ("scenario", "base"):
-                if (named := (declared | flat).get(k)) not in (None, ...):
-                    self._said(where, scenarios.find, str(named), dataset)
-        elif reads is not None and isinstance((declared | flat).get("dataset"), str):
+                if has.get(k) not in (None, ...):
+                    self._said(where, scenarios.find, str(has[k]), dataset)
+            found = self._said(where, parse, has.get("attacks", "all"))
+            attacks = tuple(attack.label for attack in found)
+        elif reads is not None and isinstance(has.get("dataset"), str):
             # Results say of a user's own dataset how it is called, not where it lies.
-            named = (declared | flat)["dataset"]
-            dataset = self._said(where, loading.name_of, named, place)
-            told["dataset"] = dataset
-        attacks: tuple[str, ...] = ()
-        if setting is not None:
-            asked = (declared | flat).get("attacks", "all")
-            attacks = tuple(attack.label for attack in self._said(where, parse, asked))
+            told["dataset"] = dataset = self._said(where, loading.name_of, has["dataset"], place)
         output = results.place(folder, dataset or "all", stem)
-        for k, at in (("output", output), ("figures", self.root / "figures")):
-            if _is_told(declared, k):
-                told[k] = str(at)
-        if _is_told(declared, "results"):
-            told["results"] = str(folder)
-        limit = self.asked["time_limit"]
+        places = {"output": output, "figures": self.root / "figures", "results": folder}
+        told |= {k: str(at) for k, at in places.items() if _is_told(declared, k)}
+        limit = self.asked.time_limit
         output = output.with_name(f"{output.name}.ipynb")
         return Task(path, output, flat | told, place, setting, attacks, reads, dataset, limit)
 
     def _place(self, stated: Mapping[str, Any]) -> Place:
         fields = {k: stated[k] for k in _PLACES if k in stated}
-        place = Place.read({**fields, "plugins": self.asked["plugins"]}, self.file)
+        place = Place.read({**fields, "plugins": self.asked.plugins}, self.file)
         if place.data_dir is not None and not place.data_dir.is_dir():
             raise MIBenchError(f"{self.file}: data_dir {place.data_dir} is no folder")
         return place
