@@ -175,14 +175,12 @@ def _factor(question: str) -> str:
 
 
 # Underscore or space after the dataset, which may hold either itself; a ratio as per cent or share.
-_NAMED = r"\s*(?:(?P<dataset>\w[\w -]*?)[\s_]+)?"
-_LABEL = re.compile(
-    _NAMED + r"(?P<shape>[a-z]+)\s*\+\s*(?P<d>[\d.]+)\s*\+\s*(?P<g>[\d.]+)"
-    r"\s*\+\s*(?P<r>[\d.]+)\s*(?P<percent>%?)\s*",
+_NAMED = re.compile(
+    rf"\s*(?:(?P<dataset>\w[\w -]*?)[\s_]+)?(?:{POOL}|es\s*0*(?P<number>\d+)(?P<extra>x?)|"
+    r"(?P<shape>[a-z]+)\s*\+\s*(?P<d>[\d.]+)\s*\+\s*(?P<g>[\d.]+)"
+    r"\s*\+\s*(?P<r>[\d.]+)\s*(?P<percent>%?))\s*",
     re.IGNORECASE,
 )
-_ID = re.compile(_NAMED + r"es\s*0*(?P<number>\d+)(?P<extra>x?)\s*", re.IGNORECASE)
-_POOL = re.compile(_NAMED + POOL + r"\s*", re.IGNORECASE)
 
 
 def find(text: str, dataset: str | None = None) -> Scenario:
@@ -198,7 +196,12 @@ def find(text: str, dataset: str | None = None) -> Scenario:
     MIBenchError
         If there is no such scenario, or label and `dataset` disagree.
     """
-    match = _parsed(text)
+    match = _NAMED.fullmatch(text)
+    if match is None:
+        raise MIBenchError(
+            f"{text!r} is neither a scenario id such as ES24 nor a label such as "
+            "'CIFAR100_Normal + 4.325 + 0.119 + 40%'"
+        )
     dataset = dataset and spelled(dataset)
     named = match["dataset"] and spelled(match["dataset"], dataset)
     if named and dataset and named != dataset:
@@ -208,16 +211,23 @@ def find(text: str, dataset: str | None = None) -> Scenario:
         raise MIBenchError(
             f"scenario {text!r} names no dataset; write e.g. 'CIFAR100_{text.strip()}' or give it"
         )
-    if match.re is _POOL:
+    known = _by_id(dataset, DATASETS.get(dataset))
+    if match["number"]:
+        wanted = f"ES{int(match['number']):02d}{match['extra'].lower()}"
+        if wanted not in known:
+            raise MIBenchError(f"{dataset} has no scenario {wanted}; its ids run from ES01 to ES84")
+        return known[wanted]
+    if not match["shape"]:
         return Scenario(POOL, dataset, "", np.nan, np.nan, np.nan)
-    if match.re is _ID:
-        return _find_id(match, dataset)
-    wanted = _numbers(match, text)
-    for scenario in _by_id(dataset, DATASETS.get(dataset)).values():
-        numbers = (scenario.distance, scenario.differential_distance, scenario.withheld_ratio)
-        if scenario.distribution == match["shape"].lower() and np.allclose(
-            numbers, wanted, atol=1e-6
-        ):
+    try:
+        numbers = [float(match[group]) for group in "dgr"]
+    except ValueError:
+        raise MIBenchError(f"scenario {text!r} holds a number that cannot be read") from None
+    if match["percent"] or numbers[-1] >= 1:
+        numbers[-1] /= 100
+    for scenario in known.values():
+        shape, *own = (getattr(scenario, factor) for factor in FACTORS)
+        if shape == match["shape"].lower() and np.allclose(own, numbers, atol=1e-6):
             return scenario
     at = levels(dataset)
     raise MIBenchError(
@@ -226,17 +236,6 @@ def find(text: str, dataset: str | None = None) -> Scenario:
         f"withheld ratios {_listed([level('withheld_ratio', r) for r in at.withheld_ratio])} "
         f"(mibench scenarios --dataset {dataset} lists the 84 combinations)"
     )
-
-
-@lru_cache(1024)
-def _parsed(text: str) -> re.Match[str]:
-    match = _LABEL.fullmatch(text) or _ID.fullmatch(text) or _POOL.fullmatch(text)
-    if match is None:
-        raise MIBenchError(
-            f"{text!r} is neither a scenario id such as ES24 nor a label such as "
-            "'CIFAR100_Normal + 4.325 + 0.119 + 40%'"
-        )
-    return match
 
 
 def spelled(dataset: str, *known: str | None) -> str:
@@ -250,26 +249,6 @@ def spelled(dataset: str, *known: str | None) -> str:
 @lru_cache(1024)
 def _spelled(dataset: str, known: tuple[str, ...]) -> str:
     return next((name for name in known if plain(name) == plain(dataset)), dataset)
-
-
-def _find_id(match: re.Match[str], dataset: str) -> Scenario:
-    wanted = f"ES{int(match['number']):02d}{match['extra'].lower()}"
-    try:
-        return _by_id(dataset, DATASETS.get(dataset))[wanted]
-    except KeyError:
-        raise MIBenchError(
-            f"{dataset} has no scenario {wanted}; its ids run from ES01 to ES84"
-        ) from None
-
-
-def _numbers(match: re.Match[str], text: str) -> tuple[float, float, float]:
-    try:
-        ratio = float(match["r"])
-        if match["percent"] or ratio >= 1:
-            ratio /= 100
-        return float(match["d"]), float(match["g"]), ratio
-    except ValueError:
-        raise MIBenchError(f"scenario {text!r} holds a number that cannot be read") from None
 
 
 def _listed(values: Sequence[object]) -> str:

@@ -5,6 +5,8 @@ The first five need the record alone; :func:`as_printed` and :func:`conflicts_le
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -25,7 +27,7 @@ def follows_groups() -> pd.DataFrame:
     DataFrame
         `same` and `before`, by dataset and published attack.
     """
-    found = {}
+    found: dict[Any, dict[str, float]] = {}
     for dataset in ("CIFAR100", "CIFAR10", "CH_MNIST"):
         fpr = record.groups(dataset)["nonmembers_called_members"].to_numpy() / GROUP
         printed, chosen = record.table("results"), record.targets(dataset)

@@ -95,12 +95,13 @@ def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"nonmembers' accuracy ({listed}): what an attack gains or loses with it may come "
                 "from that accuracy"
             )
-    off = (table["difficulty_auc"].astype(float) - 0.5).abs()
+    auc = table["difficulty_auc"].to_numpy(float)
+    off = np.abs(auc - 0.5)
     if count := (off > _DIFFICULTY_TOLERANCE).sum():
         said.append(
             f"In {count} of {len(rows)} target datasets members and nonmembers are not equally "
             "difficult for models that saw neither: the AUC of difficulty is "
-            f"{table['difficulty_auc'][off.idxmax()]:.2f} "
+            f"{auc[np.nanargmax(off)]:.2f} "
             "where it is farthest from 0.50, so that part of an attack's success is no membership"
         )
     return said

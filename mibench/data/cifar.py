@@ -24,7 +24,6 @@ FIRST_ROWS = {
     "auxiliary": 20_000,
 }
 _PIXELS = 3 * 32 * 32
-_TEN = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 
 
 class _Type:
@@ -71,27 +70,8 @@ class _Unpickler(pickle.Unpickler):
         return _ADMITTED[module, name]
 
 
-def ten_python(files: Files) -> Parsed:
-    """Read the pickled batches of CIFAR-10."""
-    return _pickled(files, _TEN, b"labels")
-
-
-def hundred_python(files: Files) -> Parsed:
-    """Read the pickled batches of CIFAR-100, with its fine labels."""
-    return _pickled(files, ("train", "test"), b"fine_labels")
-
-
-def ten_binary(files: Files) -> Parsed:
-    """Read the binary batches of CIFAR-10: a byte of label before each image."""
-    return _binary(files, _TEN, 1)
-
-
-def hundred_binary(files: Files) -> Parsed:
-    """Read the binary batches of CIFAR-100: bytes of coarse and fine label before each image."""
-    return _binary(files, ("train", "test"), 2)
-
-
-def _pickled(files: Files, names: tuple[str, ...], key: bytes) -> Parsed:
+def pickled(files: Files, names: tuple[str, ...], key: bytes) -> Parsed:
+    """Read the pickled batches of these names, whose labels are under a key."""
     batches = []
     for name, content in zip(names, files.contents(names), strict=True):
         where = f"{files.path}: {name}"
@@ -106,17 +86,14 @@ def _pickled(files: Files, names: tuple[str, ...], key: bytes) -> Parsed:
         pixels, labels = batch[b"data"].values, batch.get(key)
         if pixels.shape[1:] != (_PIXELS,):
             raise MIBenchError(f"{where}: 'data' is not rows of {_PIXELS} bytes; download it again")
-        if (
-            not isinstance(labels, list)
-            or len(labels) != len(pixels)
-            or not all(isinstance(label, int) for label in labels)
-        ):
+        if not isinstance(labels, list) or [*map(type, labels)] != [int] * len(pixels):
             raise MIBenchError(f"{where}: {key.decode()!r} is not a label a row; download it again")
         batches.append((pixels, np.array(labels)))
     return _images(batches)
 
 
-def _binary(files: Files, names: tuple[str, ...], labels: int) -> Parsed:
+def binary(files: Files, names: tuple[str, ...], labels: int) -> Parsed:
+    """Read the binary batches of these names; the last byte of label before an image is it."""
     batches = []
     for name, read in zip(names, files.contents(f"{n}.bin" for n in names), strict=True):
         content = np.frombuffer(read, np.uint8)

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mibench.data.base import Levels, Published, SplitSizes, panels, register
-from mibench.data.cifar import FIRST_ROWS, PAGE, ten_binary, ten_python
+from mibench.data.cifar import FIRST_ROWS, PAGE, binary, pickled
 from mibench.data.images import image_folder
+
+_BATCHES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
+_python = partial(pickled, names=_BATCHES, key=b"labels")
+_binary = partial(binary, names=_BATCHES, labels=1)
 
 register(
     Published(
@@ -15,10 +21,10 @@ register(
         shapes=((3, 32, 32),),
         sizes=SplitSizes.equal(10_000),
         forms={
-            "cifar-10-python.tar.gz": ten_python,
-            "cifar-10-batches-py": ten_python,
-            "cifar-10-binary.tar.gz": ten_binary,
-            "cifar-10-batches-bin": ten_binary,
+            "cifar-10-python.tar.gz": _python,
+            "cifar-10-batches-py": _python,
+            "cifar-10-binary.tar.gz": _binary,
+            "cifar-10-batches-bin": _binary,
         },
         copies={"cifar10_jpeg.tar.xz": image_folder, "cifar10_jpeg": image_folder},
         page=PAGE,

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from mibench.data.base import Levels, Published, SplitSizes, panels, register
-from mibench.data.cifar import FIRST_ROWS, PAGE, hundred_binary, hundred_python
+from mibench.data.cifar import FIRST_ROWS, PAGE, binary, pickled
 from mibench.data.images import image_folder
+
+_python = partial(pickled, names=("train", "test"), key=b"fine_labels")
+# A byte of the coarse label, one of the fine.
+_binary = partial(binary, names=("train", "test"), labels=2)
 
 register(
     Published(
@@ -15,10 +21,10 @@ register(
         shapes=((3, 32, 32),),
         sizes=SplitSizes.equal(10_000),
         forms={
-            "cifar-100-python.tar.gz": hundred_python,
-            "cifar-100-python": hundred_python,
-            "cifar-100-binary.tar.gz": hundred_binary,
-            "cifar-100-binary": hundred_binary,
+            "cifar-100-python.tar.gz": _python,
+            "cifar-100-python": _python,
+            "cifar-100-binary.tar.gz": _binary,
+            "cifar-100-binary": _binary,
         },
         copies={"cifar100_jpeg.tar.xz": image_folder, "cifar100_jpeg": image_folder},
         page=PAGE,

@@ -59,15 +59,15 @@ class Files:
             unpacks to much more than its archive.
         """
         with readable(self.path):
-            if self.path.is_dir():
-                for name in sorted(filter(wanted, _list_folder(self.path))):
-                    yield name, _regular(self.path / name).read_bytes()
-            elif not is_archive(self.path):
-                if wanted(self.path.name):
-                    yield self.path.name, _regular(self.path).read_bytes()
+            if self.path.is_dir() or not is_archive(self.path):
+                for name, path in sorted(self.paths().items()):
+                    if wanted(name):
+                        yield name, _regular(path).read_bytes()
             elif self.path.name.lower().endswith(".zip"):
                 with zipfile.ZipFile(_regular(self.path)) as archive:
-                    for info in _zip_members(self.path, archive):
+                    members = [info for info in archive.infolist() if not info.is_dir()]
+                    no_bomb(self.path, sum(info.file_size for info in members))
+                    for info in members:
                         if _inside(self.path, info.filename) and wanted(info.filename):
                             yield info.filename, archive.read(info)
             else:
@@ -100,16 +100,17 @@ class Files:
                 raise MIBenchError(f"{self.path} holds {what} {ending!r}; download it again")
         return [content for [content] in found.values()]
 
-    def names(self) -> list[str]:
-        """Return the names of a folder's files, or the one of a plain file."""
+    def paths(self) -> dict[str, Path]:
+        """Return the files of a folder by name, or the one plain file."""
+        if not self.path.is_dir():
+            return {self.path.name: self.path}
         with readable(self.path):
-            return [*_list_folder(self.path)] if self.path.is_dir() else [self.path.name]
+            return {name: self.path / name for name in _list_folder(self.path)}
 
     def stamp(self) -> list[tuple[str, int, int, int]]:
         """Return what changes whenever a file does: names, sizes, times of change in ns."""
-        inside = self.path if self.path.is_dir() else self.path.parent
         with readable(self.path):
-            stats = [(str(p), _regular(p).stat()) for p in (inside / n for n in self.names())]
+            stats = [(str(path), _regular(path).stat()) for path in self.paths().values()]
         return [(name, s.st_size, s.st_mtime_ns, s.st_ctime_ns) for name, s in stats]
 
     def check(self, known: Mapping[str, str]) -> None:
@@ -120,16 +121,15 @@ class Files:
         MIBenchError
             If one is another.
         """
-        inside = self.path if self.path.is_dir() else self.path.parent
-        for name in self.names():
-            if (expected := known.get(PurePosixPath(name).name)) is None:
+        for path in self.paths().values():
+            if (expected := known.get(path.name)) is None:
                 continue
             algorithm, _, digest = expected.partition(":")
-            with readable(self.path), _regular(inside / name).open("rb") as file:
+            with readable(self.path), _regular(path).open("rb") as file:
                 found = hashlib.file_digest(file, algorithm).hexdigest()
             if found != digest:
                 raise MIBenchError(
-                    f"{inside / name} is not the published file ({algorithm} {found}, published "
+                    f"{path} is not the published file ({algorithm} {found}, published "
                     f"{digest}); download it again, or give it another name as data of your own"
                 )
 
@@ -157,13 +157,6 @@ def stem(path: Path) -> str:
 def is_archive(path: Path) -> bool:
     """Return whether the name of a path is that of an archive."""
     return path.name.lower().endswith(ARCHIVES)
-
-
-def _zip_members(path: Path, archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
-    """Return the files of a zip archive, which together are no bomb."""
-    members = [info for info in archive.infolist() if not info.is_dir()]
-    no_bomb(path, sum(info.file_size for info in members))
-    return members
 
 
 def no_bomb(path: Path, size: int) -> None:

@@ -88,22 +88,15 @@ def read_images(
         if size is not None and image.size != size:
             image = image.resize(size, Image.Resampling.BILINEAR)
         pixels[name] = np.asarray(image)
-        if (held := held + pixels[name].nbytes) > _MOST_BYTES:
-            raise MIBenchError(
-                f"{files.path}: its images are more than {_MOST_BYTES >> 30} GiB of pixels; "
-                "scale them down first"
-            )
+        held += pixels[name].nbytes
+        _check_room(files, held)
     if not pixels:
         raise MIBenchError(f"{files.path} holds no images in class folders ({', '.join(_ENDINGS)})")
     sizes = Counter(p.shape[:2] for p in pixels.values())
     height, width = min(sizes, key=lambda s: (-sizes[s], s[0] * s[1], s[::-1]))
     channels = 1 if all(p.ndim == 2 for p in pixels.values()) else 3
     inputs: NDArray[Any] = np.empty((len(pixels), channels, height, width), np.uint8)
-    if inputs.nbytes > _MOST_BYTES:
-        raise MIBenchError(
-            f"{files.path}: {len(pixels)} images of {width} x {height} are more than "
-            f"{_MOST_BYTES >> 30} GiB; scale them down first"
-        )
+    _check_room(files, inputs.nbytes)
     names = sorted(pixels)
     for i, name in enumerate(names):
         values = pixels.pop(name)
@@ -117,6 +110,14 @@ def read_images(
         notes.append(f"{others} images of other sizes resized to {width} x {height}")
     notes += [f"left out: {count} {what}" for what, count in left_out.items()]
     return Parsed(inputs, labels.astype(np.int64), "image", tuple(notes))
+
+
+def _check_room(files: Files, size: int) -> None:
+    if size > _MOST_BYTES:
+        raise MIBenchError(
+            f"{files.path}: its images are more than {_MOST_BYTES >> 30} GiB of pixels; scale them "
+            "down first"
+        )
 
 
 def _class(files: Files, name: str) -> str:

@@ -7,6 +7,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ def read(files: Files, column: str) -> Parsed:
         If it is of no known form, or what it holds cannot serve.
     """
     path, ending = files.path, files.path.suffix.lower()
-    if path.is_dir() and any(name.lower().endswith(".parquet") for name in files.names()):
+    if path.is_dir() and any(name.lower().endswith(".parquet") for name in files.paths()):
         parsed = _table(path, column)
     elif path.is_dir() or is_archive(path):
         parsed = image_folder(files)
@@ -74,10 +75,9 @@ def read(files: Files, column: str) -> Parsed:
 
 def _npz(path: Path) -> Parsed:
     found = read_npz(path, ("inputs", "labels").__contains__, no_bomb)
-    arrays = {name: array for name, array in found.items() if array is not None}
-    if missing := {"inputs", "labels"} - arrays.keys():
+    if missing := {"inputs", "labels"} - found.keys():
         raise MIBenchError(f"{path} holds no array {min(missing)!r}, only {', '.join(found)}")
-    inputs, labels = arrays["inputs"], arrays["labels"]
+    inputs, labels = found.pop("inputs"), found.pop("labels")
     shapes_fit = inputs.ndim > 0 and labels.ndim == 1 and len(labels) == len(inputs)
     if not shapes_fit or inputs.dtype.kind not in "buif":
         raise MIBenchError(
@@ -86,8 +86,7 @@ def _npz(path: Path) -> Parsed:
         )
     if not inputs.size:
         raise MIBenchError(f"{path} holds no features")
-    left = sorted(found.keys() - arrays.keys())
-    notes = [f"arrays left out: {', '.join(left)}"] if left else []
+    notes = [f"arrays left out: {', '.join(sorted(found))}"] if found else []
     classes = _classes(path, labels)
     if inputs.ndim == 2:
         return _records(path, inputs, [str(i) for i in range(inputs.shape[1])], classes, notes)
@@ -138,12 +137,13 @@ def _table(path: Path, column: str) -> Parsed:
     labels = table.pop(column)
     _check_column(path, labels)
     texts = {name: _check_column(path, table[name]) for name in table}
-    for name, count in texts.items():
-        if count > _MOST_TEXTS:
-            raise MIBenchError(
-                f"{path}: column {name!r} has {count} different texts"
-                f"{_odd_text(table[name])}; drop or encode it"
-            )
+    for name in (name for name, count in texts.items() if count > _MOST_TEXTS):
+        # What keeps a column of numbers from being one.
+        odd = table[name][pd.to_numeric(table[name], errors="coerce").isna()]
+        why = f" for {odd.iloc[0]!r} among its numbers" if 0 < len(odd) < len(table) else ""
+        raise MIBenchError(
+            f"{path}: column {name!r} has {texts[name]} different texts{why}; drop or encode it"
+        )
     if table.empty:
         raise MIBenchError(f"{path} holds no features")
     features = pd.get_dummies(table, dtype=np.uint8)
@@ -198,22 +198,11 @@ def _check_column(path: Path, column: pd.Series[Any]) -> int:
         raise MIBenchError(f"{path}: column {column.name!r} has empty cells; fill or drop them")
     if types.is_numeric_dtype(column):
         return 0
-    try:
-        if types.is_object_dtype(column) or types.is_string_dtype(column):
+    category = isinstance(column.dtype, types.CategoricalDtype)
+    with suppress(TypeError):  # of what cannot be compared, such as lists
+        if category or types.is_object_dtype(column) or types.is_string_dtype(column):
             return column.nunique()
-        if isinstance(column.dtype, types.CategoricalDtype):
-            return column.nunique()
-    except TypeError:  # of what cannot be compared, such as lists
-        pass
     raise MIBenchError(f"{path}: column {column.name!r} holds neither numbers nor texts; drop it")
-
-
-def _odd_text(column: pd.Series[Any]) -> str:
-    """Return what keeps a column of numbers from being one, in words."""
-    import pandas as pd
-
-    odd = column[pd.to_numeric(column, errors="coerce").isna()]
-    return f" for {odd.iloc[0]!r} among its numbers" if 0 < len(odd) < len(column) else ""
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -13,6 +13,5 @@ def table(name: str) -> pd.DataFrame:
     """Return a file of the record, such as "figures"; not to be written to."""
     folder = files("mibench").joinpath("data", "facts")
     [file] = [f for f in folder.iterdir() if f.name.startswith(f"published_{name}.csv")]
-    compression = "gzip" if file.name.endswith(".gz") else None
     with file.open("rb") as content:
-        return pd.read_csv(content, compression=compression)
+        return pd.read_csv(content, compression="gzip" if file.name.endswith(".gz") else None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -37,18 +39,16 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
     # A line for the name of each band above its attacks.
     names: list[str] = []
     for band, own in bands:
-        names += [_band(*band), *map(str, own.index)]
+        names += [_band(band), *map(str, own.index)]
     figure, grid = picture(look, 1.6 + 0.135 * len(names), 1, len(shown), sharey=True)
     for axes, metric in zip(np.atleast_1d(grid), shown, strict=True):
         values = rows.pivot(results, metric)
-        for place, name in enumerate(names):
-            if name not in table.index:
-                continue
-            own, look_of = values[name].dropna(), attack_style(name)
-            axes.plot([own.min(), own.max()], [place, place], color=look_of.colour, lw=0.7)
-            axes.plot(own.mean(), place, **look_of.mark, ms=3.5)
+        for name in map(str, table.index):
+            place, found, look_of = names.index(name), values[name].dropna(), attack_style(name)
+            axes.plot([found.min(), found.max()], [place, place], color=look_of.colour, lw=0.7)
+            axes.plot(found.mean(), place, **look_of.mark, ms=3.5)
             if table.loc[name, f"unbeaten_{metric}"]:
-                axes.plot(own.mean(), place, "o", color="black", mfc="none", mew=0.6, ms=7)
+                axes.plot(found.mean(), place, "o", color="black", mfc="none", mew=0.6, ms=7)
         axes.set_xlabel(METRICS[metric].label)
     list_down(figure.axes[0], [title.get(name, name) for name in names])
     for label, name in zip(figure.axes[0].get_yticklabels(), names, strict=True):
@@ -71,7 +71,7 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
         f"{rows.counted(results)}.{rows.unreachable(results)}{''.join(absent)}"
     )
     figure.alt = "Highest mean MA: " + "; ".join(
-        f"{_band(*band)}: {ma.max():.2f} ({title[str(ma.idxmax())]})" for band, ma in bands["ma"]
+        f"{_band(band)}: {ma.max():.2f} ({title[str(ma.idxmax())]})" for band, ma in bands["ma"]
     )
     return figure
 
@@ -103,6 +103,7 @@ def costed(results: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def _band(models: int, queries: int) -> str:
+def _band(cost: tuple[Any, ...]) -> str:
+    models, queries = cost
     trained = f"{models} model{'' if models == 1 else 's'}"
     return f"{trained}, {queries} {'query' if queries == 1 else 'queries'}"
