@@ -158,22 +158,16 @@ def sentence(advice: pd.DataFrame) -> str:
     if len(best):
         # Who was run in fewer scenarios had fewer chances to be beaten.
         said = (
-            f"in {count} scenario{'s' if count != 1 else ''} {of}: {_listed(rows['title'])}"
+            f"in {count} scenario{'s' if count != 1 else ''} {of}: {', '.join(rows['title'])}"
             for count, rows in sorted(best.groupby("scenarios"), reverse=True)
         )
         return f"Never beaten {'; '.join(said)}."
-    first = advice.iloc[0]
-    undominated = advice[~advice["dominated_by"].astype(bool)]
-    return (
+    first, undominated = advice.iloc[0], advice[~advice["dominated_by"].astype(bool)]
+    said = (
         f"Every attack is beaten somewhere. {first['title']} is beaten in the fewest scenarios, "
         f"{first['beaten']} of {first['scenarios']} {of}"
-        + (
-            f"; beaten only by attacks that they beat elsewhere: {_listed(undominated['title'])}."
-            if len(undominated)
-            else "."
-        )
     )
-
-
-def _listed(titles: pd.Series[str]) -> str:
-    return ", ".join(titles)
+    if len(undominated):
+        titles = ", ".join(undominated["title"])
+        said += f"; beaten only by attacks that they beat elsewhere: {titles}"
+    return f"{said}."

@@ -51,8 +51,7 @@ def repeated_groups() -> pd.DataFrame:
     """
     found = {}
     for dataset in record.table("groups")["dataset"].unique():
-        fp = record.groups(dataset)["fp"] / GROUP
-        chosen = record.targets(dataset)
+        fp, chosen = record.groups(dataset)["fp"] / GROUP, record.targets(dataset)
         extra = pd.Series({s: len(g) - len(set(g)) for s, g in chosen.items()})
         printed = record.table("results").query("dataset == @dataset and attack == 'risk_score'")
         fpr = printed.set_index("scenario")["fpr"]
@@ -91,19 +90,12 @@ def no_curves() -> pd.DataFrame:
         By scenario and curve: the first point, how often TPR `falls` (by more than the reading
         error), the `area` of the drawn curve and the printed `auc`.
     """
-    known = record.figure("Fig. 7").pivot(
-        index="metric", columns=["scenario", "attack"], values="value"
-    )
-    found = {}
-    for (scenario, curve), points in record.table("curves").groupby(["scenario", "curve"]):
-        found[scenario, curve] = {
-            "first_fpr": points["fpr"].iloc[0],
-            "first_tpr": points["tpr"].iloc[0],
-            "falls": (points["tpr"].diff() < -0.001).sum(),
-            "area": known[scenario, curve]["area"],
-            "auc": known[scenario, curve]["auc"],
-        }
-    table = pd.DataFrame.from_dict(found, orient="index").rename_axis(["scenario", "curve"])
+    figure = record.figure("Fig. 7").rename(columns={"attack": "curve"})
+    known = figure.pivot(index=["scenario", "curve"], columns="metric", values="value")
+    by = record.table("curves").groupby(["scenario", "curve"])
+    table = by[["fpr", "tpr"]].first().add_prefix("first_")
+    table["falls"] = by["tpr"].agg(lambda tpr: (tpr.diff() < -0.001).sum())
+    table = table.join(known[["area", "auc"]])
     away = table[["first_fpr", "first_tpr"]].max(axis=1) > 0.1
     return table[away | (table["falls"] > 0)]
 
@@ -124,16 +116,11 @@ def as_printed(made: Reproduction) -> pd.DataFrame:
         One row an attack, the largest difference over scenarios: of `recall`, of the FPR (`fpr`),
         and of the true negative rate (`tnr`) from what is printed as FPR.
     """
-    printed = made.published("class_modified_entropy")
-    found = {}
-    for attack, rows in made.results.groupby("attack", sort=False):
-        own = rows.set_index("scenario")
-        found[attack] = {
-            "recall": (own["recall"] - printed["recall"]).abs().max(),
-            "fpr": (own["fpr"] - printed["fpr"]).abs().max(),
-            "tnr": (1 - own["fpr"] - printed["fpr"]).abs().max(),
-        }
-    return pd.DataFrame.from_dict(found, orient="index").sort_values("tnr")
+    own = made.results.set_index(["attack", "scenario"])[["recall", "fpr"]]
+    own["tnr"] = 1 - own["fpr"]
+    printed = made.published("class_modified_entropy")[["recall", "fpr"]]
+    missed = own.sub(printed.assign(tnr=printed["fpr"]), level="scenario").abs()
+    return missed.groupby(level="attack", sort=False).max().sort_values("tnr")
 
 
 def conflicts_left(made: Reproduction) -> pd.Series[int]:

@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,44 +61,36 @@ class Reproduction:
     @property
     def largest_difference(self) -> tuple[float, float]:
         """By how much a distance and a differential distance miss the published, at most."""
-        distance, differential = (
-            float((self.groups[name] - self.groups[f"published_{name}"]).abs().max())
-            for name in ("distance", "differential_distance")
-        )
-        return distance, differential
+        names = ["distance", "differential_distance"]
+        printed = self.groups[[f"published_{name}" for name in names]].to_numpy()
+        distance, differential = np.abs(self.groups[names].to_numpy() - printed).max(axis=0)
+        return float(distance), float(differential)
 
     def published(self, attack: str) -> pd.DataFrame:
         """Return the published results of one of our attacks as printed, by scenario."""
-        printed = record.table("results").query("dataset == @self.dataset")
-        return printed[printed["attack"] == _RUN_AS.get(attack)].set_index("scenario")[
-            list(PRINTED)
-        ]
+        printed, name = record.table("results"), _RUN_AS.get(attack)
+        own = printed[(printed["dataset"] == self.dataset) & (printed["attack"] == name)]
+        return own.set_index("scenario")[list(PRINTED)]
 
     @property
     def overview(self) -> pd.DataFrame:
         """One row an attack: means over scenarios, and of the published MA as printed and right."""
-        means = self.results.groupby(["attack", "title"], sort=False)[
-            ["recall", "fpr", "ma", "auc"]
-        ].mean()
-        printed = {name: self.published(name) for name, _ in means.index}
-        return means.assign(
-            printed=[printed[name]["ma"].mean() for name, _ in means.index],
-            counted=[record.counted(printed[name])["ma"].mean() for name, _ in means.index],
-        ).sort_values("ma", ascending=False)
+        by, shown = self.results.groupby(["attack", "title"], sort=False), ["recall", "fpr", "ma"]
+        means = by[[*shown, "auc"]].mean()
+        printed = [self.published(name) for name, _ in means.index]
+        means["printed"] = [table["ma"].mean() for table in printed]
+        means["counted"] = [record.counted(table)["ma"].mean() for table in printed]
+        return means.sort_values("ma", ascending=False)
 
     def to_json(self) -> str:
         """Return groups and results as JSON, NaN as null."""
-        table = self.results.drop(columns="title").replace(
-            {v: None for v in (np.nan, np.inf, -np.inf)}
-        )
-        rows: list[dict[Any, Any]] = table.to_dict("records")
-        for attack in self.results["attack"].unique():
-            printed = self.published(attack)
-            right = record.counted(printed).to_dict("index")
-            as_printed = printed.to_dict("index")
-            for row in (r for r in rows if r["attack"] == attack):
-                row["published"] = as_printed.get(row["scenario"])
-                row["published_counted"] = right.get(row["scenario"])
+        nothing = {v: None for v in (np.nan, np.inf, -np.inf)}
+        rows = self.results.drop(columns="title").replace(nothing).to_dict("records")
+        printed = {attack: self.published(attack) for attack in self.results["attack"].unique()}
+        for name, read in (("published", lambda t: t), ("published_counted", record.counted)):
+            known = {attack: read(table).to_dict("index") for attack, table in printed.items()}
+            for row in rows:
+                row[name] = known[row["attack"]].get(row["scenario"])
         return json.dumps({"groups": self.groups.to_dict("records"), "results": rows}, indent=1)
 
 

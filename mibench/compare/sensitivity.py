@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control, norm
@@ -16,7 +13,6 @@ from mibench.errors import MIBenchError
 from mibench.scenarios import FACTORS, RESEARCH_QUESTIONS
 from mibench.study.results import setting_of, within
 
-_COLUMNS = ("size", "error", "sure")
 _Z = float(norm.ppf(0.975))
 
 
@@ -69,20 +65,17 @@ def sensitivity(
     found["sure"] = false_discovery_control(found["p"]) < alpha
     titles = dict(zip(rows["attack"], rows["title"], strict=True))
     seeds = int(rows.groupby(way)["seed"].nunique().min())
-    measured: dict[Any, dict[Any, Any]] = {
-        (row["factor"], row["attack"], row["way"]): row for row in found.to_dict("records")
-    }
-    table = []
-    for (question, factor), attack in product(
-        zip(RESEARCH_QUESTIONS, FACTORS, strict=True), titles
-    ):
-        pair = {w: measured.get((factor, attack, w)) for w in ways}
-        if not any(pair.values()):
-            continue
-        row = {"question": question, "factor": factor, "attack": attack, "title": titles[attack]}
-        row |= {f"{c}_{w}": e[c] if e else np.nan for w, e in pair.items() for c in _COLUMNS}
-        table.append(row | {"seeds": seeds, "holds": _verdict(pair)})
-    return pd.DataFrame(table)
+    named, values = ["factor", "attack"], ["size", "error", "sure"]
+    wide = found.pivot(index=named, columns="way", values=values).infer_objects()
+    wide.columns = pd.Index([f"{value}_{w}" for value, w in wide])
+    table = wide.reindex(pd.MultiIndex.from_product([FACTORS, titles], names=named))
+    table = table.reindex(columns=[f"{value}_{w}" for w in ways for value in values])
+    table = table.dropna(how="all").reset_index()
+    signs = {w: np.sign(table[f"size_{w}"]) * table[f"sure_{w}"].astype(float) for w in ways}
+    questions = dict(zip(FACTORS, RESEARCH_QUESTIONS, strict=True))
+    table.insert(0, "question", table["factor"].map(questions))
+    table.insert(3, "title", table["attack"].map(titles))
+    return table.assign(seeds=seeds, holds=pd.DataFrame(signs).agg(_verdict, axis=1))
 
 
 def in_words(table: pd.DataFrame) -> list[str]:
@@ -123,11 +116,11 @@ def _effects(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def _verdict(pair: dict[str, dict[Any, Any] | None]) -> str:
-    signs = [np.sign(effect["size"]) * effect["sure"] for effect in pair.values() if effect]
-    if len(signs) < len(pair):
+def _verdict(signs: pd.Series[float]) -> str:
+    """Say what the signs of an effect in both ways mean, zero where it is not sure."""
+    if signs.isna().any():
         return "not measured under both"
-    if all(signs):
-        return "under both" if signs[0] == signs[1] else "with opposite signs"
-    sure = [way for way, sign in zip(pair, signs, strict=True) if sign]
-    return f"under {sure[0]} only" if sure else "under neither"
+    sure = signs[signs != 0]
+    if len(sure) == 2:
+        return "under both" if sure.nunique() == 1 else "with opposite signs"
+    return f"under {sure.index[0]} only" if len(sure) else "under neither"

@@ -1,4 +1,4 @@
-"""Figures of results, in one style."""
+"""Figures of results, in one style; what is imported here is what a user calls."""
 
 from mibench.figures.all_figures import all_figures, defended, file_name, of_pools, published
 from mibench.figures.conflicts import conflict_matrix, ranks, two_views
@@ -12,41 +12,3 @@ from mibench.figures.ranking import critical_difference, heat_map, rank, ranked_
 from mibench.figures.scenario import class_thresholds, distances, roc, scores
 from mibench.figures.style import Picture, attack_style, chosen, save, show, style
 from mibench.look import Look
-
-__all__ = [
-    "PANELS",
-    "Look",
-    "Picture",
-    "accuracy_against_cost",
-    "against_differential",
-    "all_figures",
-    "attack_style",
-    "by_change",
-    "by_factor",
-    "chosen",
-    "class_thresholds",
-    "conflict_matrix",
-    "costed",
-    "critical_difference",
-    "defences",
-    "defended",
-    "distances",
-    "effect_table",
-    "file_name",
-    "four_metrics",
-    "heat_map",
-    "of_pools",
-    "over_groups",
-    "pool_distances",
-    "published",
-    "rank",
-    "ranked_values",
-    "ranks",
-    "roc",
-    "save",
-    "scores",
-    "show",
-    "six_panels",
-    "style",
-    "two_views",
-]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import glob
 import hashlib
 import json
 import os
@@ -209,10 +210,8 @@ class Task:
         """Return "done", "failed", "running", "stale" or "waiting"."""
         if jobs.is_held(self._lock):
             return "running"
-        made = read_metadata(self.output).get("status")
-        if made == "completed":
-            return "stale" if self.stale() else "done"
-        return "failed" if made == "failed" else "waiting"
+        made = read_metadata(self.output).get("status", "waiting")
+        return made if made != "completed" else "stale" if self.stale() else "done"
 
     def skipped(self) -> Outcome:
         """Return the outcome of a task that was done before."""
@@ -250,8 +249,7 @@ class Task:
     def _clear(self) -> None:
         """Remove what an earlier run made, so that no number outlives the code that made it."""
         for file in (*self.files, self._running):
-            name = re.compile(rf"\.{re.escape(file.name)}\.\d+\.tmp")
-            left = [f for f in file.parent.glob(".*.tmp") if name.fullmatch(f.name)]
+            left = file.parent.glob(f".{glob.escape(file.name)}.[0-9]*.tmp")
             for old in (file, *left):
                 old.unlink(missing_ok=True)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sklearn.model_selection import ParameterGrid
 
@@ -22,6 +22,7 @@ from mibench.study import results
 from mibench.study.study import check
 
 _PLACES = ("data_dir", "cache_dir")
+T = TypeVar("T")
 # What the batch itself tells a notebook that declares it.
 _TOLD = ("setting", "place", "output", "results", "figures")
 
@@ -137,12 +138,12 @@ class _Batch:
             dataset = loading.name_of(setting.dataset, place)
             for k in ("scenario", "base"):
                 if has.get(k) not in (None, ...):
-                    self._said(where, scenarios.find, str(has[k]), dataset)
-            found = self._said(where, parse, has.get("attacks", "all"))
+                    _located(where, scenarios.find, str(has[k]), dataset)
+            found = _located(where, parse, has.get("attacks", "all"))
             attacks = tuple(attack.label for attack in found)
         elif reads is not None and isinstance(has.get("dataset"), str):
             # Results say of a user's own dataset how it is called, not where it lies.
-            told["dataset"] = dataset = self._said(where, loading.name_of, has["dataset"], place)
+            told["dataset"] = dataset = _located(where, loading.name_of, has["dataset"], place)
         output = results.place(folder, dataset or "all", stem)
         places = {"output": output, "figures": self.root / "figures", "results": folder}
         told |= {k: str(at) for k, at in places.items() if _is_told(declared, k)}
@@ -161,16 +162,17 @@ class _Batch:
         """Return a setting whose names all exist."""
         where = where or self.file
         setting = Setting.read(fields, where)
-        self._said(where, check, setting)
-        named = self._said(where, loading.check_name, setting.dataset, self.place)
+        _located(where, check, setting)
+        named = _located(where, loading.check_name, setting.dataset, self.place)
         return setting.model_copy(update={"dataset": named})
 
-    def _said(self, where: str, function: Any, *arguments: Any) -> Any:
-        """Call a function; what it finds wrong is said with where it stands."""
-        try:
-            return function(*arguments)
-        except MIBenchError as error:
-            raise MIBenchError(f"{where}: {error}") from None
+
+def _located(where: str, function: Callable[..., T], *arguments: Any) -> T:
+    """Call a function; what it finds wrong is said with where it stands."""
+    try:
+        return function(*arguments)
+    except MIBenchError as error:
+        raise MIBenchError(f"{where}: {error}") from None
 
 
 def _is_told(declared: dict[str, Any], name: str) -> bool:
@@ -185,21 +187,15 @@ def _with_data(file: str, tasks: list[Task]) -> Iterator[Task]:
     """
     known: dict[str, str | None] = {}
     for task in tasks:
-        if task.setting is None:
-            yield task
-            continue
-        setting, place = task.setting, task.place
-        key = repr((setting.dataset, place, setting.sizes))
-        if key not in known:
-            known[key] = None
-            try:
-                if loading.is_here(setting.dataset, place):
-                    found = loading.load(setting.dataset, place, setting.sizes)
-                    pinned = setting.dataset in DATASETS and not place.data_dir
-                    known[key] = None if pinned else found.checksum
-            except MIBenchError as error:
-                raise MIBenchError(f"{file}: {error}") from None
-        yield replace(task, data=known[key])
+        if (setting := task.setting) is not None:
+            asked = setting.dataset, task.place, setting.sizes
+            if (key := repr(asked)) not in known:
+                here = loading.is_here(*asked[:2])
+                found = _located(file, loading.load, *asked) if here else None
+                pinned = setting.dataset in DATASETS and not task.place.data_dir
+                known[key] = None if pinned or found is None else found.checksum
+            task = replace(task, data=known[key])
+        yield task
 
 
 def _said(value: Any) -> str:

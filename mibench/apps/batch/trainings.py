@@ -51,16 +51,14 @@ class Training:
     @property
     def name(self) -> str:
         """What is trained, in words."""
-        named = {"dataset", "model"}
-        rest = self.setting.model_dump(exclude=named, exclude_defaults=True)
-        words = [self.setting.dataset, self.setting.model, *(f"{k}={v}" for k, v in rest.items())]
-        return " ".join(["training", *words])
+        rest = self.setting.model_dump(exclude={"dataset", "model"}, exclude_defaults=True)
+        return " ".join([*self.alike[0], *(f"{k}={v}" for k, v in rest.items())])
 
     @property
     def alike(self) -> list[tuple[str, ...]]:
         """Names of what its time can be estimated from, the most similar first."""
-        dataset = self.setting.dataset
-        return [("training", dataset, self.setting.model), ("training", dataset)]
+        kind = "training", self.setting.dataset
+        return [(*kind, self.setting.model), kind]
 
     @property
     def record(self) -> Path:

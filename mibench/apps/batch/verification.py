@@ -76,12 +76,9 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
     with tempfile.TemporaryDirectory(dir=kernels.private_folder()) as folder:
         parameters["output"] = str(Path(folder) / "again")
         place = dict(parameters.get("place", {}))
-        if data_dir is not None:
-            place["data_dir"] = str(data_dir)
-        if retrain:
-            place["cache_dir"] = str(Path(folder) / "cache")
-        if place:
-            parameters["place"] = place
+        place |= {} if data_dir is None else {"data_dir": str(data_dir)}
+        place |= {"cache_dir": str(Path(folder) / "cache")} if retrain else {}
+        parameters |= {"place": place} if place else {}
         again = Path(folder) / "again.ipynb"
         error, _ = execute(notebook, again, parameters, None)
         if error:
@@ -105,16 +102,11 @@ def differences(before: pd.DataFrame, now: pd.DataFrame) -> dict[str, str]:
     """Return the columns of `before` that are not exactly the same in `now`, and by how much."""
     if len(before) != len(now):
         return {"rows": f"{len(before)} before, {len(now)} now"}
-    found = {}
-    for column in map(str, before):
-        if column not in now:
-            found[column] = "missing now"
-        elif not before[column].equals(now[column]):
-            old, new = before[column], now[column]
-            if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
-                found[column] = (
-                    f"by up to {(old.astype(float) - new.astype(float)).abs().max():.3g}"
-                )
-            else:
-                found[column] = f"in {(old.astype(str) != new.astype(str)).sum()} rows"
+    found = {column: "missing now" for column in map(str, before) if column not in now}
+    for column in (c for c in map(str, before) if c in now and not before[c].equals(now[c])):
+        old, new = before[column], now[column]
+        found[column] = f"in {(old.astype(str) != new.astype(str)).sum()} rows"
+        if pd.api.types.is_numeric_dtype(old) and pd.api.types.is_numeric_dtype(new):
+            apart = (old.astype(float) - new.astype(float)).abs().max()
+            found[column] = f"by up to {apart:.3g}"
     return found

@@ -88,19 +88,12 @@ def advise_attack(
         echo_wrapped(f"without results: {', '.join(absent)}")
     echo_wrapped(advice.sentence(table))
     click.echo()
-    rows = [
-        (
-            row["title"],
-            f"{row['beaten']} of {row['scenarios']}",
-            f"{row['mean']:.3f}",
-            f"{row['worst']:.3f}",
-            f"{row['queries']}",
-            (row["beaten_by"] or ["nobody"])[0],
-        )
-        for row in table.to_dict("records")
-    ]
-    head = ("attack", "beaten in", f"mean {metric}", "worst", "queries", "most often by")
-    echo_table([head, *rows], "<>>>>")
+    shown = [("attack", "beaten in", f"mean {metric}", "worst", "queries", "most often by")]
+    for row in table.to_dict("records"):
+        beaten, by = f"{row['beaten']} of {row['scenarios']}", (row["beaten_by"] or ["nobody"])[0]
+        values = f"{row['mean']:.3f}", f"{row['worst']:.3f}", f"{row['queries']}"
+        shown.append((row["title"], beaten, *values, by))
+    echo_table(shown, "<>>>>")
 
 
 @main.command("conflicts")

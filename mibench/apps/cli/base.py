@@ -47,19 +47,16 @@ class _Commands(click.Group):
                 warnings.showwarning = _warn
                 return super().invoke(ctx)
         except MIBenchError as error:
-            click.echo(f"mibench: {error}", err=True)
-            sys.exit(2)
+            said = str(error)
         except OSError as error:
+            said = f"{error.filename} cannot be used: {error.strerror}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                click.echo(
-                    "mibench: no space is left on the disk; free some and run again", err=True
-                )
-                sys.exit(2)
+                said = "no space is left on the disk; free some and run again"
             # Of a file that the user named, or of one below a folder that the user named.
-            if error.filename is None:
+            elif error.filename is None:
                 raise
-            click.echo(f"mibench: {error.filename} cannot be used: {error.strerror}", err=True)
-            sys.exit(2)
+        click.echo(f"mibench: {said}", err=True)
+        sys.exit(2)
 
 
 def many(count: int, what: str) -> str:
@@ -90,18 +87,10 @@ def echo_table(rows: Iterable[Iterable[str]], align: str) -> None:
 
 def echo_wrapped(text: str, first: str = "", rest: str = "", err: bool = False) -> None:
     """Print a text in lines as wide as the terminal, or 80 columns, behind what indents them."""
+    whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
+    indent = {"initial_indent": first, "subsequent_indent": rest}
     width = shutil.get_terminal_size().columns
-    click.echo(
-        textwrap.fill(
-            text,
-            width,
-            initial_indent=first,
-            subsequent_indent=rest,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ),
-        err=err,
-    )
+    click.echo(textwrap.fill(text, width, **indent, **whole), err=err)
 
 
 def _warn(message: Warning | str, *where: Any, **rest: Any) -> None:

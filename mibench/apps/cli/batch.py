@@ -24,15 +24,10 @@ if TYPE_CHECKING:
 
 def _parameter_file(command: Callable[..., None]) -> Callable[..., None]:
     """Add the argument and the options by which a batch is named."""
+    many: dict[str, Any] = {"metavar": "NAME=VALUE", "multiple": True}
     for option in (
         place_options("data_dir"),
-        click.option(
-            "--set",
-            "values",
-            metavar="NAME=VALUE",
-            multiple=True,
-            help="A value for all notebooks.",
-        ),
+        click.option("--set", "values", help="A value for all notebooks.", **many),
         click.option("--attacks", metavar="NAMES", help="Attacks or groups, with commas between."),
         click.argument("parameters", type=click.Path(path_type=Path)),
     ):
@@ -92,7 +87,7 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
         _leave("stopped; run the same command to resume", 130)
     except DiskFull as error:
         _leave(f"mibench: {error}", 2)
-    progress.close()
+    progress.bar.close()
     names, outcomes = {task.name for task in tasks}, report.outcomes
     states = Counter(outcome.state for outcome in outcomes if outcome.name in names)
     click.echo(
@@ -161,9 +156,6 @@ class _Progress:
                 failed = outcome.state == "failed"
                 self._show(outcome.state, f"{outcome.name}  {detail}", failed)
 
-    def close(self) -> None:
-        self.bar.close()
-
     def _show(self, kind: str, text: str, matters: bool) -> None:
         if matters or not self.on_terminal:
             self.bar.write(f"{time.strftime('%H:%M:%S')} {kind:8}{text}", file=sys.stdout)
@@ -198,13 +190,12 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     needed = {t.name for t in trainings(t for t, state in notebooks if state != "done")}
     states: list[tuple[Job, str]] = []
     for training in trainings(tasks):
-        state = training.state()
-        if state == "waiting" and look and training.name in needed and training.is_cached():
+        state, wanted = training.state(), training.name in needed
+        if state == "waiting" and look and wanted and training.is_cached():
             state = "done"
-        if state != "waiting" or training.name in needed:
+        if state != "waiting" or wanted:
             states.append((training, state))
-    for job, state in states:
-        click.echo(f"{state:8}{job.name}")
+            click.echo(f"{state:8}{training.name}")
     for task, state in notebooks:
         changed = task.stale() if state == "stale" else []
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -236,5 +227,4 @@ def verify_results(paths: tuple[Path, ...], retrain: bool, place: Place) -> None
             click.echo(f"        {column}: {text}")
         for name, (then, now) in verdict.versions.items():
             click.echo(f"        made with {name} {then}, now {now}")
-    if any(verdict.differs for verdict in verdicts):
-        sys.exit(1)
+    sys.exit(int(any(verdict.differs for verdict in verdicts)))

@@ -34,12 +34,8 @@ def reproduce_published(file: Path, dataset: str, as_json: bool) -> None:
         "as printed and counted right:\n"
     )
     columns = ["recall", "fpr", "ma", "auc", "printed", "counted"]
-    numbers = (
-        made.overview.reset_index()
-        .set_index("title")[columns]
-        .map("{:.3f}".format)
-        .replace("nan", "-")
-    )
+    table = made.overview.reset_index("title").set_index("title")[columns]
+    numbers = table.map("{:.3f}".format).replace("nan", "-")
     head = ("attack", "recall", "FPR", "MA", "AUC", "MA, printed", "counted")
     echo_table([head, *numbers.itertuples()], "<>>>>>")
     click.echo()
