@@ -343,7 +343,8 @@ logits[np.arange(len(labels)), labels] += rng.normal(np.repeat([14, 9, 4], [n, n
 own = Labelled(Outputs(logits[: 2 * n], labels[: 2 * n]), np.arange(2 * n) < n)
 generated = Outputs(logits[2 * n :], labels[2 * n :])
 made = Pairs(Candidates(own, generated, np.arange(2 * n)), 300, Streams(seed=0))
-made.construct(find("ES40", "Purchase100"))
+near, far = made._extremes(find("ES40", "Purchase100"))
+assert near < far
 # Of this program alone: ru_maxrss would count what started it.
 print(re.search(r"VmHWM:\\s*(\\d+) kB", open("/proc/self/status").read())[1])
 """

@@ -157,11 +157,11 @@ def sentence(advice: pd.DataFrame) -> str:
     best, of = advice[advice["never_beaten"]], conflicts.of_models(int(advice["seeds"].min()))
     if len(best):
         # Who was run in fewer scenarios had fewer chances to be beaten.
-        said = (
+        where = (
             f"in {count} scenario{'s' if count != 1 else ''} {of}: {', '.join(rows['title'])}"
             for count, rows in sorted(best.groupby("scenarios"), reverse=True)
         )
-        return f"Never beaten {'; '.join(said)}."
+        return f"Never beaten {'; '.join(where)}."
     first, undominated = advice.iloc[0], advice[~advice["dominated_by"].astype(bool)]
     said = (
         f"Every attack is beaten somewhere. {first['title']} is beaten in the fewest scenarios, "

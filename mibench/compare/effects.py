@@ -10,7 +10,6 @@ import pandas as pd
 
 from mibench.compare import published
 from mibench.errors import MIBenchError
-from mibench.outputs import FloatArray
 from mibench.scenarios import DISTRIBUTIONS, FACTORS, POOL
 from mibench.study.results import setting_of, within
 
@@ -67,9 +66,8 @@ def _effects(ok: pd.DataFrame, metric: str) -> pd.DataFrame:
         sizes = {f: _sizes(rows, f, metric) for f in varied if f != "seed"}
         for (attack, title), own in rows.groupby(["attack", "title"], sort=False):
             named |= {"attack": attack, "title": title}
-            for factor in varied:
+            for factor, share in _shares(own, varied, metric).items():
                 size, first, last = sizes.get(factor, {}).get(attack, (np.nan, None, None))
-                share = _share(own, factor, varied, metric)
                 row = {**named, "factor": factor, "eta_squared": share, "size": size}
                 found.append(row | {"first": first, "last": last})
     return pd.DataFrame(found)
@@ -96,19 +94,15 @@ def _sizes(rows: pd.DataFrame, factor: str, metric: str) -> dict[Any, tuple[floa
     return {attack: (size, first, last) for attack, size in sizes.items()}
 
 
-def _share(rows: pd.DataFrame, factor: str, varied: list[str], metric: str) -> float:
-    """Return the type II sum of squares of a factor over the total."""
-    value = rows[metric].to_numpy(float)
-    total = ((value - value.mean()) ** 2).sum()
-    if not total:
-        return 0.0
-    rest = [f for f in varied if f != factor]
-    return float((_residual(rows, rest, value) - _residual(rows, varied, value)) / total)
+def _shares(rows: pd.DataFrame, varied: list[str], metric: str) -> dict[str, float]:
+    """Return the type II sum of squares of each factor over the total."""
+    value, constant = rows[metric].to_numpy(float), np.ones((len(rows), 1))
+    design = {f: pd.get_dummies(rows[f].astype(str)).to_numpy(float)[:, 1:] for f in varied}
 
+    def residual(without: str) -> float:
+        matrix = np.hstack([constant, *(own for f, own in design.items() if f != without)])
+        fitted = matrix @ np.linalg.lstsq(matrix, value, rcond=None)[0]
+        return float(((value - fitted) ** 2).sum())
 
-def _residual(rows: pd.DataFrame, factors: list[str], value: FloatArray) -> float:
-    design = [np.ones((len(rows), 1))]
-    design += [pd.get_dummies(rows[f].astype(str)).to_numpy(float)[:, 1:] for f in factors]
-    matrix = np.hstack(design)
-    fitted = matrix @ np.linalg.lstsq(matrix, value, rcond=None)[0]
-    return float(((value - fitted) ** 2).sum())
+    total, least = ((value - value.mean()) ** 2).sum(), residual("")
+    return {f: float((residual(f) - least) / total) if total else 0.0 for f in varied}

@@ -67,7 +67,7 @@ def sensitivity(
     seeds = int(rows.groupby(way)["seed"].nunique().min())
     named, values = ["factor", "attack"], ["size", "error", "sure"]
     wide = found.pivot(index=named, columns="way", values=values).infer_objects()
-    wide.columns = pd.Index([f"{value}_{w}" for value, w in wide])
+    wide.columns = wide.columns.map("{0[0]}_{0[1]}".format)
     table = wide.reindex(pd.MultiIndex.from_product([FACTORS, titles], names=named))
     table = table.reindex(columns=[f"{value}_{w}" for w in ways for value in values])
     table = table.dropna(how="all").reset_index()

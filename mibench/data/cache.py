@@ -64,15 +64,11 @@ def parsed_once(
 
 def _write(folder: Path, parsed: Parsed) -> None:
     folder.mkdir()
-    np.save(folder / "inputs.npy", parsed.inputs)
-    np.save(folder / "labels.npy", parsed.labels)
-    stated = {
-        "kind": parsed.kind,
-        "notes": parsed.notes,
-        "checksum": checksum(parsed.inputs, parsed.labels),
-        "shape": parsed.inputs.shape,
-        "type": str(parsed.inputs.dtype),
-    }
+    inputs, labels = parsed.inputs, parsed.labels
+    np.save(folder / "inputs.npy", inputs)
+    np.save(folder / "labels.npy", labels)
+    stated = {"kind": parsed.kind, "notes": parsed.notes, "checksum": checksum(inputs, labels)}
+    stated |= {"shape": inputs.shape, "type": str(inputs.dtype)}
     text = json.dumps(stated | {"digest": digest(stated)})
     (folder / "dataset.json").write_text(text, encoding="utf-8")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -41,7 +42,7 @@ def image_folder(files: Files) -> Parsed:
     """
     found = read_images(files)
     inputs, scaled = unit_pixels(found.inputs)
-    return Parsed(inputs, found.labels, found.kind, (*found.notes, scaled))
+    return replace(found, inputs=inputs, notes=(*found.notes, scaled))
 
 
 def read_images(
@@ -146,16 +147,12 @@ def _opened(
     try:
         image = Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "TIFF"))
         width, height = image.size
-        if published not in (None, image.size):
-            raise MIBenchError(
-                f"{where} has {width} x {height} pixels where the published ones have "
-                f"{' x '.join(map(str, published or ()))}; download it again"
-            )
+        has = f"{where} has {width} x {height} pixels"
+        if published is not None and published != image.size:
+            size = " x ".join(map(str, published))
+            raise MIBenchError(f"{has} where the published ones have {size}; download it again")
         if width * height > _MOST_PIXELS:
-            raise MIBenchError(
-                f"{where} has {width} x {height} pixels, more than {_MOST_PIXELS >> 20} Mi; scale "
-                "it down first"
-            )
+            raise MIBenchError(f"{has}, more than {_MOST_PIXELS >> 20} Mi; scale it down first")
         if image.mode not in _MODES:
             raise MIBenchError(f"{where} has pixels of mode {image.mode}; convert it to 8 bits")
         return image.convert("L" if image.mode in _GREY and published is None else "RGB")

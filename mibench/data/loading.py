@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -48,16 +49,12 @@ def load(
     """
     found = check_name(name, place)
     title, known = name_of(found, place), DATASETS.get(found)
-    official = True
+    first_rows: Mapping[str, int] = {}
     if known is not None and known.embedded is not None:
         parsed = known.embedded()
         made = checksum(parsed.inputs, parsed.labels)
     else:
-        if known is not None:
-            path, column = _locate(known, place), ""
-            official = path.name in known.forms
-        else:
-            path, column = own.split_column(found)
+        path, column = own.split_column(found) if known is None else (_locate(known, place), "")
         files = Files(path)
 
         def parse() -> Parsed:
@@ -66,14 +63,13 @@ def load(
         source = [str(path.resolve()), column, files.stamp()]
         module = own.__name__ if known is None else known.module
         parsed, made = parsed_once(place.cache_dir / "datasets", title, source, module, parse)
-    first_rows: Mapping[str, int] = {}
-    if known is not None and sizes == "published" and known.first_rows:
-        if not official:
+        if known is not None and sizes == "published":
+            first_rows = known.first_rows
+        if known is not None and first_rows and path.name not in known.forms:
             raise MIBenchError(
                 f"sizes: the published order of {title} is that of the published files, one of "
                 f"{', '.join(known.forms)}, not of {path.name}; give roles with counts"
             )
-        first_rows = known.first_rows
     counts = sizes_of(title, len(parsed.labels), sizes, known)
     return Dataset(
         title, parsed.inputs, parsed.labels, parsed.kind, made, counts, first_rows, parsed.notes
@@ -188,13 +184,12 @@ def _read(files: Files, known: Published) -> Parsed:
             f"{path}: expected {known.rows} samples of shape "
             f"{' or '.join(map(str, known.shapes))}, found {rows} of {shape}; download it again"
         )
-    if set(np.unique(parsed.labels)) != {*range(known.classes)}:
+    if [*(found := np.unique(parsed.labels))] != [*range(known.classes)]:
         raise MIBenchError(
-            f"{path}: expected {known.classes} classes, found "
-            f"{len(np.unique(parsed.labels))} from {parsed.labels.min()} to "
-            f"{parsed.labels.max()}; download it again"
+            f"{path}: expected {known.classes} classes, found {len(found)} from {found[0]} to "
+            f"{found[-1]}; download it again"
         )
     if official:
         return parsed
     note = f"read from {path.name}, not the published file: {rows} of {known.rows} samples"
-    return Parsed(parsed.inputs, parsed.labels, parsed.kind, (note, *parsed.notes))
+    return replace(parsed, notes=(note, *parsed.notes))

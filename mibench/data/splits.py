@@ -46,16 +46,14 @@ def sizes_of(
     MIBenchError
         If a name or count is impossible, or the dataset has too few rows.
     """
-    if changed == "published" and (known is None or known.published_sizes is None):
-        raise MIBenchError(
-            f"sizes: no published sizes of {name} can be had; give roles with counts"
-        )
-    counts = {} if changed is None or isinstance(changed, str) else dict(changed)
+    counts = dict(changed) if isinstance(changed, Mapping) else {}
     roles = [*ROLES, "pairs", "group"]
     if unknown := set(counts) - set(roles):
         raise MIBenchError(f"sizes: there is no {min(unknown)!r}; known are {', '.join(roles)}")
-    if known is not None and changed == "published":
-        sizes = known.published_sizes or known.sizes
+    if changed == "published":
+        if known is None or known.published_sizes is None:
+            raise MIBenchError(f"sizes: no published sizes of {name} can be had; give counts")
+        sizes = known.published_sizes
     elif known is not None and _total(known.sizes) <= rows:
         sizes = known.sizes
     elif rows < _FEWEST_ROWS:
@@ -90,12 +88,11 @@ def split(dataset: Dataset, rng: np.random.Generator) -> dict[str, NDArray[np.in
     dict of str to int array
         Sample indices of each role: in an order drawn by `rng`, or in the published one.
     """
-    counts = {role: getattr(dataset.sizes, role) for role in ROLES}
-    if dataset.first_rows:
-        first = dataset.first_rows
-        return {role: np.arange(first[role], first[role] + counts[role]) for role in ROLES}
-    order = rng.permutation(len(dataset.labels))
-    parts = np.split(order, np.cumsum([*counts.values()]))
+    counts = [getattr(dataset.sizes, role) for role in ROLES]
+    if first := dataset.first_rows:
+        parts = [np.arange(first[r], first[r] + n) for r, n in zip(ROLES, counts, strict=True)]
+    else:
+        parts = np.split(rng.permutation(len(dataset.labels)), np.cumsum(counts))
     return dict(zip(ROLES, parts, strict=False))
 
 

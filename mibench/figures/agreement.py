@@ -112,14 +112,8 @@ def jaccard_map(
     few = len(share) <= _MOST * 2
     figure, axes = picture(look, 1.4 + 0.16 * len(share))
     axes.grid(False)
-    sns.heatmap(
-        share,
-        annot=few,
-        fmt=".2f",
-        cbar_kws={"label": "Jaccard index of true positives"},
-        ax=axes,
-        **SHARES,
-    )
+    bar = {"label": "Jaccard index of true positives"}
+    sns.heatmap(share, annot=few, fmt=".2f", cbar_kws=bar, ax=axes, **SHARES)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0, labelsize=SMALLEST)
     pairs = share.to_numpy()[np.triu_indices(len(share), 1)]

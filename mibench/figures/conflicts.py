@@ -13,14 +13,13 @@ from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting
 from mibench.figures.style import (
     CELLS,
-    MARKERS,
-    SERIES,
     SMALLEST,
     WIDTHS,
     Picture,
     drawn,
     list_down,
     picture,
+    series,
 )
 from mibench.look import PLAIN, Look
 from mibench.scenarios import POOL
@@ -58,8 +57,7 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
         low, high = sorted((names.index(row["attack"]), names.index(row["other"])))
         matrix[(low, high) if row["type"] == 1 else (high, low)] += 1
     titles = [attacks.named(name).full_title for name in names]
-    table = pd.DataFrame(matrix, titles, titles)
-    setting, metric = only_setting(results, "to draw"), look.metric
+    table, setting = pd.DataFrame(matrix, titles, titles), only_setting(results, "to draw")
     # Points of one cell's side. Without room for names below, numbers stand for them.
     side = 72 * (WIDTHS[look.columns] - 1.9) / len(names)
     named = side > 1.2 * SMALLEST
@@ -67,17 +65,10 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     height = 1.4 + len(names) * max(side, 1.3 * SMALLEST) / 72 + (0.9 if named else 0)
     figure, axes = picture(look, height)
     axes.grid(False)
-    sns.heatmap(
-        table,
-        mask=table == 0,
-        annot=shown,
-        fmt="",
-        cmap="viridis_r",
-        norm=LogNorm(1, max(2, matrix.max())),
-        cbar_kws={"label": "pairs of scenarios", "location": "bottom", "aspect": 40, "pad": 0.02},
-        ax=axes,
-        **CELLS,
-    )
+    colours = {"cmap": "viridis_r", "norm": LogNorm(1, max(2, matrix.max()))}
+    bar = {"label": "pairs of scenarios", "location": "bottom", "aspect": 40, "pad": 0.02}
+    cells = {"mask": table == 0, "annot": shown, "fmt": "", **colours, **CELLS}
+    sns.heatmap(table, cbar_kws=bar, ax=axes, **cells)
     axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
     axes.set_title("above the diagonal one factor differs, below two", fontsize=7)
     places = np.arange(len(names))
@@ -93,7 +84,7 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     kinds = found["type"].value_counts()
     figure.caption = (
         f"For every two of {len(names)} attacks on {setting}, the number "
-        f"of pairs of scenarios in which their order by {METRICS[metric].label} flips, "
+        f"of pairs of scenarios in which their order by {METRICS[look.metric].label} flips, "
         f"both differences significant {conflicts.of_models(results['seed'].nunique())}: above the "
         "diagonal pairs that differ in one factor "
         f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
@@ -129,8 +120,7 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -
     axes.hlines(range(len(order)), low, high, color="0.8", lw=4, label="middle half")
     for i, (seed, own) in enumerate(ranking.groupby("seed")):
         mean = own.groupby("title")["rank"].mean().reindex(order)
-        mark, colour = MARKERS[i % len(MARKERS)], SERIES[i % len(SERIES)]
-        axes.plot(mean, range(len(order)), mark, color=colour, ms=3, label=f"mean, seed {seed}")
+        axes.plot(mean, range(len(order)), **series(i), ms=3, label=f"mean, seed {seed}")
     list_down(axes, list(order))
     axes.set_xlabel(f"rank by {METRICS[metric].label} (1 is best)")
     figure.head(setting)
@@ -175,7 +165,7 @@ def two_views(
     values = rows.groupby("title", sort=False)[[metric, other]].mean()
     by, by_other = METRICS[metric].label, METRICS[other].label
     figure, axes = picture(look, 3.0)
-    axes.plot(values[metric], values[other], MARKERS[0], color=SERIES[0], ms=3)
+    axes.plot(values[metric], values[other], **series(0), ms=3)
     for title in dict.fromkeys((lead["leader"], lead["other_leader"])):
         place = tuple(values.loc[title])
         axes.annotate(title, place, (0, 4), textcoords="offset points", ha="right")

@@ -6,16 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mibench.errors import MIBenchError
-from mibench.figures.style import (
-    MARKERS,
-    MEMBER,
-    NONMEMBER,
-    SERIES,
-    Picture,
-    drawn,
-    list_down,
-    picture,
-)
+from mibench.figures.style import MEMBER, NONMEMBER, Picture, drawn, list_down, picture, series
 from mibench.look import PLAIN, Look
 
 
@@ -37,10 +28,9 @@ def defences(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     fixed = ["dataset", "model", "scenario", "seed"]
     settings = results[fixed].drop_duplicates()
     if len(settings) != 1:
-        found = "; ".join(" ".join(map(str, row)) for row in settings.itertuples(index=False))
+        found = "; ".join(" ".join(map(str, row)) for row in settings.to_numpy()) or "none"
         raise MIBenchError(
-            "a figure of defences shows one dataset, model, scenario and seed; found "
-            + (found or "none")
+            f"a figure of defences shows one dataset, model, scenario and seed; found {found}"
         )
     names = list(dict.fromkeys(results["defence"]))
     titles = list(dict.fromkeys(results["title"]))
@@ -52,28 +42,18 @@ def defences(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     attacked, price = grid
     for i, name in enumerate(names):
         rows = results[(results["defence"] == name) & (results["status"] == "ok")]
-        offset = 0.8 * ((i + 0.5) / len(names) - 0.5)
-        attacked.errorbar(
-            rows["ma"],
-            rows["title"].map(titles.index) + offset,
-            xerr=np.stack([rows["ma"] - rows["ma_low"], rows["ma_high"] - rows["ma"]]).clip(0),
-            fmt=MARKERS[i % len(MARKERS)],
-            color=SERIES[i % len(SERIES)],
-            markersize=2.5,
-            elinewidth=0.7,
-            label=name,
-        )
+        at = rows["title"].map(titles.index) + 0.8 * ((i + 0.5) / len(names) - 0.5)
+        error = np.stack([rows["ma"] - rows["ma_low"], rows["ma_high"] - rows["ma"]]).clip(0)
+        mark = {**series(i), "ms": 2.5, "elinewidth": 0.7, "label": name}
+        attacked.errorbar(rows["ma"], at, xerr=error, **mark)
     attacked.axvline(0, color="0.6", lw=0.8)
     list_down(attacked, titles)
     attacked.set(xlabel="membership advantage (MA)")
     attacked.set_title("(a) What the attacks find", loc="left")
-    by = results.groupby("defence", sort=False)
-    for column, label, marker, colour in (
-        ("target_train_accuracy", "members", "o", MEMBER),
-        ("target_test_accuracy", "nonmembers", "s", NONMEMBER),
-    ):
-        values = by[column].first()[names]
-        price.plot(values, range(len(names)), marker, color=colour, label=label)
+    of = results.groupby("defence", sort=False).first().loc[names]
+    places = range(len(names))
+    price.plot(of["target_train_accuracy"], places, "o", color=MEMBER, label="members")
+    price.plot(of["target_test_accuracy"], places, "s", color=NONMEMBER, label="nonmembers")
     list_down(price, names)
     price.set(xlabel="the target's accuracy", xlim=(-0.03, 1.03))
     price.set_title("(b) What it costs", loc="left")

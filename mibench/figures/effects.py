@@ -41,14 +41,8 @@ def effect_table(effects: pd.DataFrame, results: pd.DataFrame, *, look: Look = P
     text = sizes.map(lambda size: "" if size != size else f"{size:+.2f}")
     figure, axes = picture(look, 1.5 + 0.15 * len(shares))
     axes.grid(False)
-    sns.heatmap(
-        shares,
-        annot=text,
-        fmt="",
-        cbar_kws={"label": f"share of the variance of {label}"},
-        ax=axes,
-        **SHARES,
-    )
+    bar = {"label": f"share of the variance of {label}"}
+    sns.heatmap(shares, annot=text, fmt="", cbar_kws=bar, ax=axes, **SHARES)
     figure.head(setting)
     axes.set(xlabel="", ylabel="")
     axes.set_xticks(axes.get_xticks(), [str(f).replace("_", "\n") for f in order], rotation=90)

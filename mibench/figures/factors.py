@@ -9,7 +9,7 @@ import pandas as pd
 
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted
-from mibench.figures.style import MARKERS, SERIES, WIDTHS, Picture, drawn, list_down, panels
+from mibench.figures.style import WIDTHS, Picture, drawn, list_down, panels, series
 from mibench.look import PLAIN, Look
 from mibench.scenarios import DISTRIBUTIONS, level
 from mibench.study.metrics import METRICS
@@ -89,7 +89,7 @@ def _side_by_side(
         place = np.array([titles.index(t) for t in values.index])
         for i, column in enumerate(values):
             at = place + 0.5 * (i / max(len(values.columns) - 1, 1) - 0.5)
-            axes.plot(values[column], at, MARKERS[i], color=SERIES[i], ms=3, label=str(column))
+            axes.plot(values[column], at, **series(i), ms=3, label=str(column))
         axes.set_title(dataset, loc="left")
         axes.set_xlabel(label)
         # Levels are each dataset's own.

@@ -10,7 +10,7 @@ from mibench.attacks.base import named
 from mibench.compare.groups import DISTANCES, changes, rates
 from mibench.construction.groups import Groups
 from mibench.construction.target import Pool
-from mibench.figures.style import AREA, MARKERS, SERIES, Picture, attack_style, drawn, picture
+from mibench.figures.style import AREA, SERIES, Picture, attack_style, drawn, picture, series
 from mibench.look import PLAIN, Look
 from mibench.scenarios import levels
 from mibench.study.metrics import METRICS
@@ -114,7 +114,7 @@ def by_change(groups: pd.DataFrame, attack: str, *, look: Look = PLAIN) -> Pictu
         mean, said = ma.mean(), factor.replace("_", " ")
         at = mean.index + 0.02 * i
         axes.vlines(at, ma.quantile(0.1), ma.quantile(0.9), color=SERIES[i], lw=0.8)
-        axes.plot(at, mean, MARKERS[i], color=SERIES[i], ms=3, label=said)
+        axes.plot(at, mean, **series(i), ms=3, label=said)
         words.append(f"{said} from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
     axes.set(xlabel="change, as a share of the groups' range", ylabel="change of MA")
     figure.legend(loc="outside lower center", ncols=2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting, unreachable
-from mibench.figures.style import MARKERS, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture
+from mibench.figures.style import SERIES, SMALLEST, WIDTHS, Picture, drawn, picture, series
 from mibench.look import PLAIN, Look
 from mibench.scenarios import FACTORS, RESEARCH_QUESTIONS, level
 from mibench.study.metrics import METRICS
@@ -48,32 +48,25 @@ def six_panels(results: pd.DataFrame, question: str, *, look: Look = PLAIN) -> P
     rows = 6 // abreast
     figure, grid = picture(look, _HEIGHTS[rows], rows, abreast, sharex=True)
     for axes, letter, metric in zip(grid.flat, "abcdef", PANELS, strict=True):
-        absent = _panel(axes, results, factor, levels, titles, metric)
+        absent = _panel(axes, results, factor, titles, metric)
         axes.set_title(f"({letter}) {METRICS[metric].label}{absent}", loc="left")
         axes.tick_params("x", labelsize=min(7, _letters(look, abreast, len(titles))))
     handles, names = grid.flat[0].get_legend_handles_labels()
     figure.head(f"{question}: {RESEARCH_QUESTIONS[question]}\n{setting}")
-    figure.legend(
-        handles,
-        names,
-        loc="outside lower center",
-        ncols=len(levels),
-        title=_heading(factor),
-        columnspacing=1,
-    )
+    below: dict[str, Any] = {"loc": "outside lower center", "ncols": len(levels)}
+    figure.legend(handles, names, title=_heading(factor), columnspacing=1, **below)
+    bars = "; bars are 95% intervals."
+    if results["seed"].nunique() > 1:
+        bars = (
+            ", the mean over the seeds; bars reach from the lowest end of their 95% intervals to "
+            "the highest."
+        )
     figure.caption = (
         f"{question} on {setting}: {', '.join(METRICS[m].label for m in PANELS)} of {len(titles)} "
         f"attacks at {len(levels)} levels of the {_heading(factor)} "
         f"({', '.join(level(factor, at) for at in levels)}); the scenarios are "
         f"{', '.join(dict.fromkeys(results['scenario']))}. {counted(results)}. Marks are values on "
-        "the answered samples"
-        + (
-            ", the mean over the seeds; bars reach from the lowest end of their 95% intervals to "
-            "the highest."
-            if results["seed"].nunique() > 1
-            else "; bars are 95% intervals."
-        )
-        + unreachable(results)
+        f"the answered samples{bars}{unreachable(results)}"
     )
     figure.alt = (
         f"Six panels, one mark for each attack and level of the {_heading(factor)}. "
@@ -114,33 +107,19 @@ def _highest(results: pd.DataFrame, factor: str, at: object) -> str:
     )
 
 
-def _panel(
-    axes: Axes,
-    results: pd.DataFrame,
-    factor: str,
-    levels: Sequence[object],
-    titles: Sequence[str],
-    metric: str,
-) -> str:
+def _panel(axes: Axes, results: pd.DataFrame, factor: str, titles: list[str], metric: str) -> str:
     """Draw one panel, and return what its title says of values that there are not."""
-    place = {title: i for i, title in enumerate(titles)}
+    levels = results[factor].unique()
     undefined = False
     for i, at in enumerate(levels):
         rows = results[(results[factor] == at) & (results["status"] == "ok")]
         by = rows.groupby("title", sort=False)
         value = by[metric].mean()
         low, high = by[f"{metric}_low"].min(), by[f"{metric}_high"].max()
-        x = np.array([place[t] for t in value.index]) + 0.2 * (i - (len(levels) - 1) / 2)
-        axes.errorbar(
-            x,
-            value,
-            yerr=np.maximum(np.stack([value - low, high - value]), 0),
-            fmt=MARKERS[i],
-            color=SERIES[i],
-            markersize=2.5,
-            elinewidth=0.7,
-            label=level(factor, at),
-        )
+        x = np.array([titles.index(t) for t in value.index]) + 0.2 * (i - (len(levels) - 1) / 2)
+        error = np.maximum(np.stack([value - low, high - value]), 0)
+        mark = {**series(i), "ms": 2.5, "elinewidth": 0.7, "label": level(factor, at)}
+        axes.errorbar(x, value, yerr=error, **mark)
         if len(absent := x[value.isna()]):
             axes.plot(absent, 0 * absent, "x", color=SERIES[i], ms=3, clip_on=False)
             undefined = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -42,16 +44,11 @@ def scatter(compared: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     for axes, dataset in zip(grid, datasets, strict=True):
         axes.plot([low, high], [low, high], color="0.6", lw=0.8)
         for attack, own in rows[rows["dataset"] == dataset].groupby("attack", sort=False):
-            mark = attack_style(str(attack))
-            axes.scatter(
-                own["theirs"],
-                own["ours"],
-                s=9,
-                marker=mark.marker,
-                edgecolors=mark.colour,
-                facecolors=np.where(own["caveat"] == "", mark.colour, "none"),
-                linewidths=0.6,
-            )
+            of = attack_style(str(attack))
+            inside = np.where(own["caveat"] == "", of.colour, "none")
+            mark: dict[str, Any] = {"s": 9, "marker": of.marker, "linewidths": 0.6}
+            mark |= {"edgecolors": of.colour, "facecolors": inside}
+            axes.scatter(own["theirs"], own["ours"], **mark)
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axes.set_xlabel(f"published {METRICS[metric].label}")
         axes.set_title(dataset, loc="left")

@@ -218,14 +218,12 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     array = values.to_numpy().T
     leads = np.isclose(better * array, np.nanmax(better * array, axis=0), atol=1e-9)
     figure, axes = picture(look, 1.6 + 0.135 * len(order))
-    image = axes.imshow(
-        array, aspect="auto", cmap="cividis", interpolation="nearest", rasterized=True
-    )
+    cells: dict[str, Any] = {"cmap": "cividis", "interpolation": "nearest", "rasterized": True}
+    image = axes.imshow(array, aspect="auto", **cells)
     size = min(3.5, 72 * (WIDTHS[look.columns] - 1.8) / len(values) * 0.7)
     down, across = np.nonzero(leads)
-    axes.plot(
-        across, down, "o", color="white", mec="black", mew=0.4, ms=size, clip_on=False, zorder=5
-    )
+    dot = {"mec": "black", "mew": 0.4, "ms": size, "clip_on": False, "zorder": 5}
+    axes.plot(across, down, "o", color="white", **dot)
     list_down(axes, names)
     axes.grid(False)
     axes.tick_params(length=0)

@@ -245,6 +245,12 @@ def panels(
     return figure, list(grid.flat[:count])
 
 
+def series(place: int) -> dict[str, Any]:
+    """Return how one of several series is drawn: its marks, as plot and errorbar take them."""
+    marker, colour = MARKERS[place % len(MARKERS)], SERIES[place % len(SERIES)]
+    return {"marker": marker, "ls": "", "color": colour}
+
+
 def list_down(axes: Axes, names: Sequence[str]) -> None:
     """Name the places 0, 1, ... of the vertical axis, the first on top."""
     axes.set_yticks(range(len(names)), names)

@@ -30,7 +30,6 @@ def attack_scenario(
     from mibench.attacks import ATTACKS, parse
     from mibench.study import Study, results
 
-    place.load_plugins()
     asked = parse(attack)
     study = Study(setting, place)
     chosen = study.scenario(scenario)
@@ -84,7 +83,6 @@ def audit_outputs(
     """
     from mibench.study.audit import audit_file, check_out
 
-    place.load_plugins()
     if out is not None:
         check_out(out, ".json", ".parquet")
     if html is not None:

@@ -88,7 +88,7 @@ def echo_table(rows: Iterable[Iterable[str]], align: str) -> None:
 def echo_wrapped(text: str, first: str = "", rest: str = "", err: bool = False) -> None:
     """Print a text in lines as wide as the terminal, or 80 columns, behind what indents them."""
     whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-    indent = {"initial_indent": first, "subsequent_indent": rest}
+    indent: dict[str, Any] = {"initial_indent": first, "subsequent_indent": rest}
     width = shutil.get_terminal_size().columns
     click.echo(textwrap.fill(text, width, **indent, **whole), err=err)
 

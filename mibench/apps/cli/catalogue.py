@@ -33,7 +33,6 @@ def list_scenarios(
     and whether members are harder than nonmembers for models that saw neither (the AUC of
     difficulty, 0.5 where they are not).
     """
-    place.load_plugins()
     dataset = _scenario_dataset(setting.dataset, place)
     chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
     if check:
@@ -91,7 +90,6 @@ def list_datasets(path: str | None, place: Place) -> None:
     from mibench.data.base import DATASETS
     from mibench.data.loading import describe, whereabouts
 
-    place.load_plugins()
     if path:
         for sentence in describe(path, place):
             echo_wrapped(sentence)
@@ -117,25 +115,18 @@ def list_attacks(as_json: bool, setting: Setting, place: Place) -> None:
     from mibench import attacks
     from mibench.attacks import costs
 
-    place.load_plugins()
-
-    listed: list[dict[str, Any]] = [
-        {
-            "name": kind.name,
-            "title": kind.title,
-            "queries": costs.queries(kind),
-            "models": costs.models(kind, setting.model_dump()),
-            "needs": sorted(kind.needs),
-            "source": kind.source,
-        }
-        for kind in attacks.parse("all")
-    ]
+    listed: list[dict[str, Any]] = []
+    shown: list[tuple[str, ...]] = [("name", "queries", "models", "needs", "source")]
+    for kind in attacks.parse("all"):
+        price = {"queries": costs.queries(kind), "models": costs.models(kind, setting.model_dump())}
+        about = {"needs": sorted(kind.needs), "source": kind.source}
+        listed.append({"name": kind.name, "title": kind.title, **price, **about})
+        needs = ", ".join(sorted(kind.needs)) or "nothing"
+        shown.append((kind.name, *map(str, price.values()), needs, kind.source))
     if as_json:
         click.echo(json.dumps(listed, indent=1))
         return
-    columns = ("name", "queries", "models", "needs", "source")
-    shown = [item | {"needs": ", ".join(item["needs"]) or "nothing"} for item in listed]
-    echo_table([columns, *([str(item[c]) for c in columns] for item in shown)], "<>><")
+    echo_table(shown, "<>><")
     click.echo()
     for need, meaning in attacks.NEEDS.items():
         echo_wrapped(meaning, f"{need:12}", " " * 12)

@@ -21,14 +21,20 @@ Decorator = Callable[[Command], Command]
 
 
 def _options(keyword: str, kind: type[Fields], names: Iterable[str]) -> Decorator:
-    """Give a command those fields as options, and what they make under a keyword."""
+    """Give a command those fields as options, and what they make under a keyword.
+
+    Plugins are loaded, so that the command knows what they add.
+    """
 
     def wrapped(command: Command) -> Command:
         @functools.wraps(command)
         def called(**options: Any) -> Any:
             given = {name: options.pop(name) for name in names}
             stated = {n: _value(n, v) for n, v in given.items() if v not in (None, ())}
-            return command(**{keyword: kind.read(stated)}, **options)
+            read = kind.read(stated)
+            if isinstance(read, Place):
+                read.load_plugins()
+            return command(**{keyword: read}, **options)
 
         return _with_options(called, [(name, kind.model_fields[name]) for name in names])
 

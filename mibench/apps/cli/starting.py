@@ -75,9 +75,9 @@ def _lay_out(folder: Path) -> None:
             f"{folder / there[0]} is there already and is left as it is; name another folder"
         )
     folder.mkdir(parents=True, exist_ok=True)
+    hidden = shutil.ignore_patterns(".*")
     with tempfile.TemporaryDirectory(dir=folder) as begun:
         for name in _LAID_OUT:
-            hidden = shutil.ignore_patterns(".*")
             shutil.copytree(source / name, Path(begun) / name, ignore=hidden)
         for name in _LAID_OUT:
             made = (Path(begun) / name).rename(folder / name)
