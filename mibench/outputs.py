@@ -37,14 +37,25 @@ class Copies:
         Cross entropy of each copy against the sample's label, in nats.
     predicted : int array, (P, n)
         The class answered.
+    reference_loss : float array, (K, P, n), optional
+        The losses of K reference models on the same copies.
     """
 
     loss: FloatArray
     predicted: IntArray
+    reference_loss: FloatArray | None = None
 
     def take(self, samples: IntArray) -> Copies:
         """Return the answers for a selection of the samples."""
-        return Copies(self.loss[:, samples], self.predicted[:, samples])
+        return self._each(lambda array: array[..., samples])
+
+    def of_model(self, model: int) -> Copies:
+        """Return the answers of one of several models, where all arrays have an axis before."""
+        return self._each(lambda array: array[model])
+
+    def _each(self, cut: Callable[[Any], Any]) -> Copies:
+        others = self.reference_loss
+        return Copies(cut(self.loss), cut(self.predicted), None if others is None else cut(others))
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def write_table(folder: Path, dataset: str | None, attacks: str, kind: str) -> N
     from mibench.study import results
 
     rows = figures.chosen(results.load(folder, dataset)[0], Look(attacks=attacks))
-    asked = [] if attacks == "all" else parse(attacks.split(","))
+    asked = [] if attacks == "all" else parse(attacks)
     if absent := [a.label for a in asked if a.label not in set(rows["attack"])]:
         echo_wrapped(f"without results: {', '.join(absent)}", err=True)
     table = overview.overview(rows)
