@@ -345,7 +345,16 @@ def check_numbering(logits: FloatArray, labels: IntArray) -> str:
     right, chance = (predicted == labels).mean(), 1 / classes
     # Two standard errors above chance, or more, no order but the model's own is.
     if right >= min(0.5, chance + 2 * np.sqrt(chance * (1 - chance) / count)):
-        return ""
+        together = np.zeros((classes, classes))
+        np.add.at(together, (predicted, labels), 1)
+        told = together.max(axis=1).sum() / count
+        # Fewer samples a class go together by chance.
+        if count < 10 * classes or told < right + 0.3:
+            return ""
+        return (
+            f"caution: the target's answer is the label for {right:.1%} of its members, while the "
+            f"answer tells it for {told:.1%}: do labels number classes as it does?"
+        )
     for step, word in ((1, "plus"), (-1, "less")):
         if (share := ((labels + step) % classes == predicted).mean()) > 0.5:
             raise MIBenchError(

@@ -19,7 +19,7 @@ from mibench import figures
 from mibench.apps.cli import main
 from mibench.attacks import ATTACKS, Attack, Inference
 from mibench.errors import MIBenchError
-from mibench.outputs import Outputs
+from mibench.outputs import Outputs, check_numbering
 from mibench.study import Study, metrics
 from mibench.study.audit import AuditReport, audit_file
 
@@ -588,6 +588,19 @@ def test_labels_off_by_one_and_inverted_membership_are_doubted() -> None:
         assert any(
             note.startswith(f"caution: the loss is lower outside {name}") for note in report.notes
         )
+
+
+def test_labels_that_name_other_things_than_classes_are_doubted() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 400)
+    logits = np.eye(10)[labels] * 3 + rng.normal(size=(400, 10)) / 2
+    assert check_numbering(logits, labels) == ""
+    # Even or odd: right where the class is 0 or 1, which is more than by chance.
+    said = check_numbering(logits, labels % 2)
+    assert "is the label for 19.2% of its members, while the answer tells it for 100.0%" in said
+    # A model that learnt little, and one of few samples, is no reason for doubt.
+    assert check_numbering(logits + rng.normal(size=(400, 10)) * 2, labels) == ""
+    assert check_numbering(logits[:50], labels[:50] % 2) == ""
 
 
 def test_a_sample_without_reference_models_costs_that_sample_only() -> None:

@@ -24,6 +24,7 @@ import mibench
 from mibench import code
 from mibench.adapters.base import ADAPTERS, Adapter, adapter_of
 from mibench.apps import audit_page
+from mibench.apps.explorer import explore
 from mibench.attacks import ATTACKS
 from mibench.errors import MIBenchError
 from mibench.outputs import cross_entropy
@@ -361,6 +362,12 @@ def test_a_model_of_ones_own_is_studied_in_scenarios(full: AuditReport, cache_di
     assert chosen["distance_measured"].to_numpy() == pytest.approx(
         chosen["distance_wanted"].to_numpy(), rel=0.02
     )
+    shown = explore(scenario="ES01", attack="gap", study=study)
+    assert shown.shown and shown.status.startswith("own_Normal + 0.200") and not shown.again.of
+    assert [len(shown.controls[n].options) for n in ("dataset", "seed", "model")] == [1, 1, 1]
+    shown.controls["attack"].value = "loss_trajectory"
+    assert not shown.shown and "lacks outputs of a model distilled" in shown.status
+    shown.close()
     with tempfile.TemporaryDirectory() as empty:
         few = mibench.study_model(forest(*MEMBERS, 0), **samples, cache_dir=empty)
         every, _ = few.run(["pool"])
