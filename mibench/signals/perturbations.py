@@ -60,8 +60,8 @@ def augmented_copies(
     """Yield `count` mirrored and shifted copies of every image, all others than itself.
 
     Of 18 queries a sample (Carlini et al. 2022, section VI-D) these are the 17 beside its own: it
-    and its mirror image, at rest and shifted by one pixel in eight to each side and corner, what
-    comes in from without being a reflection.
+    and its mirror image, at rest and shifted by one pixel to each side and corner, what comes in
+    from without being a reflection.
 
     Raises
     ------
@@ -70,9 +70,8 @@ def augmented_copies(
     """
     if kind != "image":
         raise MIBenchError("augmented copies are mirrored and shifted images; records have none")
-    reach = max(1, inputs.shape[-1] // 8)
-    wide = np.pad(inputs, ((0, 0), (0, 0), (reach, reach), (reach, reach)), "reflect")
-    (height, width), steps = inputs.shape[-2:], (reach, 0, 2 * reach)
+    wide = np.pad(inputs, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect")
+    (height, width), steps = inputs.shape[-2:], (1, 0, 2)
     places = [(down, across, turned) for turned in (1, -1) for down in steps for across in steps]
     for down, across, turned in places[1 : count + 1]:
         shifted = wide[..., down : down + height, across : across + width]
