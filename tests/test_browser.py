@@ -308,6 +308,16 @@ def test_report_and_site_are_readable_by_all(page: Page, digits: Study, tmp_path
         for scheme in ("light", "dark"):
             read.emulate_media(color_scheme=scheme)
             assert _faults(read) == []
+    read.goto((tmp_path / "report.html").as_uri())
+    lead, head = read.locator("tbody").first, read.locator("thead").first
+    for place, name in ((2, "mean rank"), (5, "AUC")):
+        for reverse in (True, False):
+            head.get_by_role("button", name=name).press("Enter")
+            texts = lead.locator(f"td:nth-child({place})").all_inner_texts()
+            values = [float(text.split()[0]) for text in texts]
+            assert len(values) == 3 and values == sorted(values, reverse=reverse)
+            expect(head.locator("[aria-sort]")).to_have_text(name)
+    read.goto((tmp_path / "index.html").as_uri())
     rows = read.locator("#board tbody tr")
     expect(rows).to_have_count(3)
     best = rows.first.inner_text().split()[0]

@@ -75,7 +75,7 @@ def in_words(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
             said["attack" if column == "title" else column] = table[column].astype(str)
     for metric in SHOWN:
         rows = table[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
-        said[METRICS[metric].label] = [_said(*row, digits=digits) for row in rows]
+        said[METRICS[metric].label] = [_said(v, low, high, digits) for v, low, high in rows]
     return said
 
 
