@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mibench import attacks, figures
+from mibench.apps.cli.base import many
 from mibench.compare import advice, conflicts, overview
 from mibench.compare.overview import SHOWN
 from mibench.errors import MIBenchError
@@ -114,16 +115,24 @@ def render(path: Path, template: str, **values: Any) -> None:
 def _sections(results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame) -> list[Section]:
     """Return the page's parts, in order."""
     settings = list(by_setting(results))
-    counts = results.groupby("status")["scenario"].count()
+    leads = [(name, _lead(rows, name)) for name, rows in settings if _has_values(rows)]
+    answers_first = [
+        f"On {name}, {best} ranks best by MA: its mean rank is {rank}, and it leads in "
+        f"{many(int(led), 'scenario')}."
+        for name, table in leads
+        for best, rank, led in (table.rows[0][:3],)
+    ]
+    bad = int((results["status"] != "ok").sum())
     intro = (
-        f"{results['attack'].nunique()} attacks on {len(settings)} combinations of dataset, model "
-        f"and defence; {counts.get('ok', 0)} results of an attack in a scenario, "
-        f"{len(results) - counts.get('ok', 0)} without values (their scenarios cannot be reached)."
+        f"{many(results['attack'].nunique(), 'attack')} on "
+        f"{many(len(settings), 'combination')} of dataset, model and defence; "
+        f"{len(results) - bad} results of an attack in a scenario"
+        f"{f', {bad} without values (their scenarios cannot be reached)' if bad else ''}."
     )
     lead = Section(
         "Which attack leads?",
-        (intro, *_trust(results)),
-        tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
+        (" ".join(answers_first), *_trust(results), intro),
+        tuple(table for _, table in leads),
     )
     use = [_advised(results, answers)] if len(answers) else []
     parts = [
