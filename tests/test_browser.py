@@ -162,6 +162,15 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
     own.click()
     expect(page.locator('td[data-metric="recall"]').first).to_have_text(shown["recall"])
     assert numbers(page) == shown
+    handle.focus()
+    for _ in range(5):
+        before = picture.get_attribute("src")
+        page.keyboard.press("ArrowLeft")
+        expect(picture).not_to_have_attribute("src", before or "")
+    own.click()
+    # A click on a sample of the map says what it is.
+    page.locator(".mibench-layers circle").first.click(force=True)
+    expect(page.locator(".mibench-layers g:focus text")).to_contain_text("p(label)")
 
 
 # Notes every 15 ms what stands on the page, where it differs from what stood there before.
