@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mibench.attacks import costs, kind_of
+from mibench.compare.overview import SHOWN, gaps, overview
 from mibench.figures.rows import (
     counted,
     only_setting,
@@ -17,8 +18,6 @@ from mibench.figures.rows import (
 from mibench.figures.style import Picture, attack_style, drawn, picture
 from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
-
-SHOWN = ("ma", "auc", "tpr_at_fpr_1")
 
 
 @drawn
@@ -39,7 +38,6 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
     setting = only_setting(results, "to draw")
     table, title = costed(results), titles(results)
     shown = [metric for metric in SHOWN if table[metric].notna().any()]
-    absent = [f" {METRICS[m].label} {METRICS[m].absent}." for m in SHOWN if m not in shown]
     bands = list(dict.fromkeys(zip(table["models"], table["queries"], strict=True)))
     # A line for the name of each band above its attacks.
     names: list[str] = []
@@ -77,7 +75,7 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
             else "Marks are values in one scenario."
         )
         + " A ring marks attacks whose mean no attack of at most the same cost exceeds. "
-        f"{counted(results)}.{unreachable(results)}{''.join(absent)}"
+        f"{counted(results)}.{unreachable(results)} {' '.join(gaps(overview(results)))}".rstrip()
     )
     best = [table.loc[(table["models"] == m) & (table["queries"] == q), "ma"] for m, q in bands]
     figure.alt = "Highest mean MA: " + "; ".join(

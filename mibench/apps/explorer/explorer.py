@@ -353,7 +353,7 @@ class Explorer:
 
     @property
     def _parts(self) -> list[Part]:
-        panels = [part for panel in self._visible for part in (panel.scores, panel.outcome)]
+        panels = [part for panel in self._visible for part in panel.parts]
         # The comparison of an earlier choice is dim until that of this one is there.
         compared = [self.levels] if self.levels.of and self.levels.of == self._wanted else []
         again = [self.again] if self._given is None else []
