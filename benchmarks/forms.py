@@ -5,6 +5,7 @@ kept. The dataset is Location30 by default, read from MIBENCH_DATA.
 """
 
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
@@ -16,7 +17,9 @@ from mibench import Study
 from mibench.attacks.base import Knowledge, parse
 from mibench.attacks.class_threshold import ClassThreshold
 from mibench.construction.kernels import blindmi_features
-from mibench.outputs import FloatArray, Outputs
+from mibench.data.base import Dataset
+from mibench.outputs import FloatArray, IntArray, Outputs
+from mibench.signals.owner import Owner
 
 DATASET = sys.argv[1] if len(sys.argv) > 1 else "Location30"
 SEEDS = range(4)
@@ -34,6 +37,8 @@ FORMS = (
     *("class_confidence", "class_entropy", "class_modified_entropy"),
     *("nn_attack[own_network_from=1000000]", "nn_attack", "loss_trajectory", "seqmia"),
 )
+# Of the bits of records, or deviations of the noise of images, in the copies of Label-only.
+RATES = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 # Of which the form with one shadow model is shown as well.
 ONE_SHADOW = ("nn_attack", "loss_trajectory", "seqmia")
 
@@ -65,13 +70,43 @@ def on_plain_scale(attack: ClassThreshold, target: Outputs) -> FloatArray:
     return plain
 
 
+def kept(owner: Owner, data: Dataset, samples: IntArray, rate: float) -> FloatArray:
+    """Return the share of 20 copies, and the samples, that models (K) give their label, (K, n)."""
+    rng, labels, inputs = np.random.default_rng(0), data.labels[samples], data.take(samples)
+    [weights] = owner.weights()
+    if data.kind == "binary":
+        copies = [np.abs(inputs - (rng.random(inputs.shape) < rate)) for _ in range(20)]
+    else:
+        copies = [np.clip(inputs + rng.normal(0, rate, inputs.shape), 0, 1) for _ in range(20)]
+    asked = [inputs, *(copy.astype(np.float32) for copy in copies)]
+    answers = [owner.answer(weights, [copy]).argmax(axis=2) == labels for copy in asked]
+    share: FloatArray = np.mean(answers, axis=0)
+    return share
+
+
+def by_rate(study: Study) -> Iterator[dict[str, str | float]]:
+    """Yield the AUC of Label-only for each rate: on the target, and on the shadows, which tune."""
+    signals = study.signals
+    own = np.concatenate([signals.roles["shadow_members"], signals.roles["shadow_nonmembers"]])
+    seen = np.stack([np.isin(own, subset) for subset in signals.shadows.subsets])
+    for rate in RATES:
+        target = kept(signals.target, study.dataset, signals.pool, rate)[0]
+        shadows = kept(signals.shadows, study.dataset, own, rate)
+        yield {
+            "form": f"label_only, rate {rate}",
+            "auc": roc_auc_score(signals.labelled.is_member, target),
+            "shadows' auc": roc_auc_score(seen.ravel(), shadows.ravel()),
+        }
+
+
 def main() -> None:
     """Print means over seeds, after each seed."""
-    rows = []
+    rows: list[dict[str, str | float]] = []
     for seed in SEEDS:
         study = Study.read({"dataset": DATASET, "seed": seed, "shadows": 10})
         labelled = study.signals.labelled
         rows.append({"form": "1class, radial", **measured(labelled.is_member, radial(study), 0.0)})
+        rows += by_rate(study)
         for attack in parse(FORMS):
             print(seed, attack.label, file=sys.stderr, flush=True)
             known = study._knowledge(attack)

@@ -37,14 +37,25 @@ class Copies:
         Cross entropy of each copy against the sample's label, in nats.
     predicted : int array, (P, n)
         The class answered.
+    reference_loss : float array, (K, P, n), optional
+        The losses of K reference models on the same copies.
     """
 
     loss: FloatArray
     predicted: IntArray
+    reference_loss: FloatArray | None = None
 
     def take(self, samples: IntArray) -> Copies:
         """Return the answers for a selection of the samples."""
-        return Copies(self.loss[:, samples], self.predicted[:, samples])
+        return self._each(lambda array: array[..., samples])
+
+    def of_model(self, model: int) -> Copies:
+        """Return the answers of one of several models, where all arrays have an axis before."""
+        return self._each(lambda array: array[model])
+
+    def _each(self, cut: Callable[[Any], Any]) -> Copies:
+        others = self.reference_loss
+        return Copies(cut(self.loss), cut(self.predicted), None if others is None else cut(others))
 
 
 @dataclass(frozen=True)
@@ -334,7 +345,16 @@ def check_numbering(logits: FloatArray, labels: IntArray) -> str:
     right, chance = (predicted == labels).mean(), 1 / classes
     # Two standard errors above chance, or more, no order but the model's own is.
     if right >= min(0.5, chance + 2 * np.sqrt(chance * (1 - chance) / count)):
-        return ""
+        together = np.zeros((classes, classes))
+        np.add.at(together, (predicted, labels), 1)
+        told = together.max(axis=1).sum() / count
+        # Fewer samples a class go together by chance.
+        if count < 10 * classes or told < right + 0.3:
+            return ""
+        return (
+            f"caution: the target's answer is the label for {right:.1%} of its members, while the "
+            f"answer tells it for {told:.1%}: do labels number classes as it does?"
+        )
     for step, word in ((1, "plus"), (-1, "less")):
         if (share := ((labels + step) % classes == predicted).mean()) > 0.5:
             raise MIBenchError(

@@ -294,3 +294,5 @@ def test_attacks_are_found_by_name_and_title() -> None:
         assert isinstance(attacks.named(typed), Top1Threshold)
     with pytest.raises(MIBenchError, match="did you mean loss_threshold"):
         attacks.named("loss_treshold")
+    listed = [attack.label for attack in attacks.parse("gap,rmia[gamma=3,temperature=1],base")]
+    assert listed == ["gap", "rmia[gamma=3,temperature=1]", "base"]

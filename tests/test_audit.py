@@ -19,7 +19,7 @@ from mibench import figures
 from mibench.apps.cli import main
 from mibench.attacks import ATTACKS, Attack, Inference
 from mibench.errors import MIBenchError
-from mibench.outputs import Outputs
+from mibench.outputs import Outputs, check_numbering
 from mibench.study import Study, metrics
 from mibench.study.audit import AuditReport, audit_file
 
@@ -446,6 +446,8 @@ def everything(shadows: int = 2, references: int = 16, n: int = 120, a: int = 90
         "perturbed_probs": softmax(answers(rng, labels, mixed), axis=-1),
         "noisy_loss": rng.exponential(size=(6, n)),
         "noisy_predicted": rng.integers(0, CLASSES, (6, n)),
+        "augmented_logits": answers(rng, labels, mixed),
+        "reference_augmented_logits": answers(rng, labels, np.repeat(inside[:, None], 6, axis=1)),
     }
 
 
@@ -478,13 +480,14 @@ def test_what_was_not_read_and_the_targets_accuracy_are_told(complete: AuditRepo
 def test_an_attack_runs_or_says_what_it_lacks(name: str) -> None:
     arrays = everything()
     del arrays[name]
+    augmented = "lira_online[augmented=true]"
     try:
-        report = mibench.audit({}, **arrays)
+        report = mibench.audit({}, attacks=["all", augmented], **arrays)
     except MIBenchError as error:
         # Not whole: of outputs their labels, of references what they were trained on.
         assert f"no array {name.replace('logits', 'probs')!r}" in str(error)
     else:
-        assert set(report.left_out) | set(report.table["attack"]) == set(ATTACKS)
+        assert set(report.left_out) | set(report.table["attack"]) == {*ATTACKS, augmented}
         assert all(reason.startswith("lacks ") for reason in report.left_out.values())
         assert report.left_out
 
@@ -501,9 +504,30 @@ def test_labels_of_copies_are_enough_for_an_attack_that_reads_no_more() -> None:
     assert again.loc["label_only", "auc"] == label_only["auc"]
 
 
+def test_augmented_queries_are_read_from_a_file_by_logits_or_losses() -> None:
+    arrays, spec = everything(), ["lira_online", "lira_offline[augmented=true]"]
+    report = mibench.audit({}, attacks=spec, **arrays)
+    assert [a.attack.label for a in report.attacked] == spec
+    for stem in ("augmented", "reference_augmented"):
+        logits, labels = arrays.pop(f"{stem}_logits"), arrays["target_labels"]
+        losses = -np.log(softmax(logits, axis=-1))
+        arrays[f"{stem}_loss"] = losses[..., np.arange(len(labels)), labels]
+        arrays[f"{stem}_predicted"] = logits.argmax(axis=-1)
+    again = mibench.audit({}, attacks=spec, **arrays)
+    for a, b in zip(report.attacked, again.attacked, strict=True):
+        assert a.inference.scores == pytest.approx(b.inference.scores, abs=1e-6)
+    few = {**arrays, "augmented_loss": arrays["augmented_loss"][:5]}
+    few["augmented_predicted"] = arrays["augmented_predicted"][:5]
+    with pytest.raises(MIBenchError, match="asked for 6 augmented copies and the target for 5"):
+        mibench.audit({}, **few)
+    del arrays["reference_augmented_loss"], arrays["reference_augmented_predicted"]
+    left = mibench.audit({}, attacks=spec, **arrays).left_out
+    assert list(left) == [spec[1]] and "lacks reference_augmented_*" in left[spec[1]]
+
+
 def core(**changes: Any) -> dict[str, Any]:
     """Return the target's and the reference models' arrays."""
-    named = ("target_", "reference_")
+    named = ("target_", "reference_probs", "reference_in")
     return {k: v for k, v in everything().items() if k.startswith(named)} | changes
 
 
@@ -564,6 +588,19 @@ def test_labels_off_by_one_and_inverted_membership_are_doubted() -> None:
         assert any(
             note.startswith(f"caution: the loss is lower outside {name}") for note in report.notes
         )
+
+
+def test_labels_that_name_other_things_than_classes_are_doubted() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 400)
+    logits = np.eye(10)[labels] * 3 + rng.normal(size=(400, 10)) / 2
+    assert check_numbering(logits, labels) == ""
+    # Even or odd: right where the class is 0 or 1, which is more than by chance.
+    said = check_numbering(logits, labels % 2)
+    assert "is the label for 19.2% of its members, while the answer tells it for 100.0%" in said
+    # A model that learnt little, and one of few samples, is no reason for doubt.
+    assert check_numbering(logits + rng.normal(size=(400, 10)) * 2, labels) == ""
+    assert check_numbering(logits[:50], labels[:50] % 2) == ""
 
 
 def test_a_sample_without_reference_models_costs_that_sample_only() -> None:

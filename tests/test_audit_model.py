@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
+from scipy.stats import norm
 from sklearn.datasets import load_digits
 from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from torch import nn
@@ -22,18 +24,22 @@ import mibench
 from mibench import code
 from mibench.adapters.base import ADAPTERS, Adapter, adapter_of
 from mibench.apps import audit_page
+from mibench.apps.explorer import explore
 from mibench.attacks import ATTACKS
 from mibench.errors import MIBenchError
+from mibench.outputs import cross_entropy
 from mibench.setting import Setting
 from mibench.signals.own import Own, _Space
+from mibench.signals.perturbations import COPIES
 from mibench.store import Store
 from mibench.study.audit import AuditReport
 from mibench.study.epsilon import bounds
 from mibench.study.given import Given, check
 from mibench.study.metrics import auc
+from mibench.training.recipe import Recipe
 
 FEW = {"references": 6, "distilled": 2}
-# They need a training that is stopped at several stages, and `train` knows none.
+# They need a training that is stopped at several stages, and a forest's has none.
 WITH_STAGES = {name for name, kind in ATTACKS.items() if "trajectory" in kind.needs}
 RUN = set(ATTACKS) - WITH_STAGES
 LIKE = "like the target"
@@ -153,7 +159,10 @@ def test_without_training_what_needs_none_is_run(tmp_path: Path) -> None:
     assert owning.table["auc"].equals(again.table["auc"])
 
 
-def test_a_torch_module_is_trained_anew_and_left_as_it_is(tmp_path: Path) -> None:
+def test_a_torch_module_is_trained_anew_and_left_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mibench.adapters.torch_module._FIT", Recipe(epochs=20))
     inputs = {
         n: (x.astype(np.float32) / 16, y)
         for n, (x, y) in {
@@ -165,7 +174,8 @@ def test_a_torch_module_is_trained_anew_and_left_as_it_is(tmp_path: Path) -> Non
     model = adapter_of(small_network()).like(small_network(), *inputs["members"], 0)
     before = {n: v.clone() for n, v in model.state_dict().items()}
     report = mibench.audit_model(model, **inputs, train=LIKE, cache_dir=tmp_path, **FEW)
-    assert set(report.table["attack"]) == RUN
+    # A torch module's training has stages.
+    assert set(report.table["attack"]) == set(ATTACKS)
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
     assert report.table.set_index("attack").loc["lira_offline", "auc_low"] > 0.5
     other = adapter_of(model).like(model, *inputs["members"], 1)
@@ -202,7 +212,83 @@ def test_a_gradient_boosting_runs_and_is_trained_anew(tmp_path: Path) -> None:
 
 def own(train: Any, folder: Path, population: Any = POPULATION, **numbers: int) -> Own:
     samples = {"members": MEMBERS, "nonmembers": NONMEMBERS, "population": population}
-    return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW | numbers), Store(folder))
+    needs = {need for kind in ATTACKS.values() for need in kind.needs}
+    return Own(forest(*MEMBERS, 0), samples, train, Setting(**FEW | numbers), Store(folder), needs)
+
+
+def test_a_training_that_yields_its_model_has_trajectories(tmp_path: Path) -> None:
+    asked = []
+
+    def train(inputs: Any, labels: Any, seed: int) -> Iterator[Any]:
+        asked.append(len(labels))
+        yield from (forest(inputs, labels, seed, depth) for depth in (1, 3, None))
+
+    made = own(train, tmp_path, shadows=2).arrays()
+    assert made["trajectory_logits"].shape == (3, 400, 10)
+    assert made["shadow_trajectory_logits"].shape == (2, 3, 400, 10)
+    # What it yields last is the model: the others are trained as they are without stages.
+    whole = own(forest, tmp_path / "whole", shadows=2).arrays()
+    assert set(made) - set(whole) == {"trajectory_logits", "shadow_trajectory_logits"}
+    assert all(np.array_equal(made[name], whole[name]) for name in whole)
+    # Two shadows, six references, two distilled models; the target's student and the shadows',
+    # which learn from samples that no shadow was trained on.
+    assert len(asked) == 13 and asked[10:] == [len(made["auxiliary_labels"])] * 3
+    stages = [cross_entropy(stage, made["target_labels"]) for stage in made["trajectory_logits"]]
+    assert stages[0].mean() > stages[2].mean()
+
+
+def test_what_no_attack_needs_is_not_trained(tmp_path: Path) -> None:
+    def train(inputs: Any, labels: Any, seed: int) -> Any:
+        raise AssertionError("trained")
+
+    report = audited(forest(*MEMBERS, 0), tmp_path, train=train, attacks="gap, attack_p[fpr=0.2]")
+    assert set(report.table["attack"]) == {"gap", "attack_p[fpr=0.2]"} and not report.left_out
+
+
+def test_augmented_queries_are_those_of_the_definition(tmp_path: Path) -> None:
+    images = X.reshape(-1, 8, 8, 1).astype(np.float32) / 16
+    pairs = [(images[ORDER[a:b]], Y[ORDER[a:b]]) for a, b in ((0, 200), (200, 400), (400, 1000))]
+    trained = []
+
+    def soft(model: Any, inputs: Any) -> Any:
+        return 0.9 * model.predict_proba(inputs.reshape(len(inputs), -1)) + 0.01
+
+    def train(inputs: Any, labels: Any, seed: int) -> Any:
+        model = forest(inputs.reshape(len(inputs), -1), labels, seed)
+        trained.append((model, {row.tobytes() for row in inputs}))
+        return partial(soft, model)
+
+    spec = "lira_online[augmented=true]"
+    target = forest(MEMBERS[0] / 16, MEMBERS[1], 0)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("mibench.signals.own.COPIES", COPIES)
+        report = mibench.audit_model(
+            partial(soft, target), *pairs, train, tmp_path, references=8, attacks=spec
+        )
+    [audited] = report.attacked
+    assert audited.attack.label == spec and len(trained) == 8  # and no shadow
+
+    pool, labels = np.concatenate([pairs[0][0], pairs[1][0]]), report.labels
+    wide = np.pad(pool[..., 0], ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    queries = [wide[:, d : d + 8, a : a + 8] for d in range(3) for a in range(3)]
+    queries += [np.flip(query, axis=2) for query in queries]
+
+    def confidence(model: Any) -> Any:
+        p = np.stack([soft(model, query)[np.arange(400), labels] for query in queries])
+        return np.log(p) - np.log(1 - p)
+
+    own, others = confidence(target), np.stack([confidence(model) for model, _ in trained])
+    seen = np.stack([[row.tobytes() in rows for row in pool] for _, rows in trained])
+    ratio = np.zeros((18, 400))
+    for sign, side in ((1, seen), (-1, ~seen)):
+        for q in range(18):
+            of = [others[side[:, i], q, i] for i in range(400)]
+            spread = sum(c.var() * len(c) for c in of) / side.sum()
+            for i, c in enumerate(of):
+                # Eight further models deviate as all do.
+                deviation = np.sqrt((c.var() * len(c) + 8 * spread) / (len(c) + 8))
+                ratio[q, i] += sign * norm.logpdf(own[q, i], c.mean(), deviation)
+    assert audited.inference.scores == pytest.approx(ratio.mean(axis=0), rel=1e-4, abs=1e-4)
 
 
 def test_a_killed_audit_continues_and_trains_only_what_is_missing(tmp_path: Path) -> None:
@@ -276,6 +362,12 @@ def test_a_model_of_ones_own_is_studied_in_scenarios(full: AuditReport, cache_di
     assert chosen["distance_measured"].to_numpy() == pytest.approx(
         chosen["distance_wanted"].to_numpy(), rel=0.02
     )
+    shown = explore(scenario="ES01", attack="gap", study=study)
+    assert shown.shown and shown.status.startswith("own_Normal + 0.200") and not shown.again.of
+    assert [len(shown.controls[n].options) for n in ("dataset", "seed", "model")] == [1, 1, 1]
+    shown.controls["attack"].value = "loss_trajectory"
+    assert not shown.shown and "lacks outputs of a model distilled" in shown.status
+    shown.close()
     with tempfile.TemporaryDirectory() as empty:
         few = mibench.study_model(forest(*MEMBERS, 0), **samples, cache_dir=empty)
         every, _ = few.run(["pool"])

@@ -162,6 +162,15 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
     own.click()
     expect(page.locator('td[data-metric="recall"]').first).to_have_text(shown["recall"])
     assert numbers(page) == shown
+    handle.focus()
+    for _ in range(5):
+        before = picture.get_attribute("src")
+        page.keyboard.press("ArrowLeft")
+        expect(picture).not_to_have_attribute("src", before or "")
+    own.click()
+    # A click on a sample of the map says what it is.
+    page.locator(".mibench-layers circle").first.click(force=True)
+    expect(page.locator(".mibench-layers g:focus text")).to_contain_text("p(label)")
 
 
 # Notes every 15 ms what stands on the page, where it differs from what stood there before.
@@ -308,6 +317,16 @@ def test_report_and_site_are_readable_by_all(page: Page, digits: Study, tmp_path
         for scheme in ("light", "dark"):
             read.emulate_media(color_scheme=scheme)
             assert _faults(read) == []
+    read.goto((tmp_path / "report.html").as_uri())
+    lead, head = read.locator("tbody").first, read.locator("thead").first
+    for place, name in ((2, "mean rank"), (5, "AUC")):
+        for reverse in (True, False):
+            head.get_by_role("button", name=name).press("Enter")
+            texts = lead.locator(f"td:nth-child({place})").all_inner_texts()
+            values = [float(text.split()[0]) for text in texts]
+            assert len(values) == 3 and values == sorted(values, reverse=reverse)
+            expect(head.locator("[aria-sort]")).to_have_text(name)
+    read.goto((tmp_path / "index.html").as_uri())
     rows = read.locator("#board tbody tr")
     expect(rows).to_have_count(3)
     best = rows.first.inner_text().split()[0]

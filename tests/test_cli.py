@@ -225,6 +225,7 @@ def test_a_table_in_every_format(tmp_path: Path) -> None:
             for scenario, shift in (("ES01", -0.1), ("ES02", 0.1))
         ]
     )
+    rows.loc[rows["scenario"] == "ES01", "tpr_at_fpr_1"] = np.nan
     results.save(results.place(tmp_path, "digits", "some"), rows, pd.DataFrame())
     arguments = ("table", "--results", str(tmp_path), "--format")
     found = json.loads(mibench(*arguments, "json")[1])
@@ -233,9 +234,20 @@ def test_a_table_in_every_format(tmp_path: Path) -> None:
         expected = ttest_1samp(values[own], 0).confidence_interval()
         assert row["ma"] == pytest.approx(sum(values[own]) / 3)
         assert [row["ma_low"], row["ma_high"]] == pytest.approx([*expected], abs=1e-9)
+        assert (row["ma_scenarios"], row["tpr_at_fpr_1_scenarios"], row["scenarios"]) == (2, 1, 2)
+        assert row["tpr_at_fpr_1"] == pytest.approx(sum(values[own]) / 3 + 0.1)
     said = f"{found[0]['ma']:.2f} [{found[0]['ma_low']:.2f}, {found[0]['ma_high']:.2f}]"
-    assert mibench(*arguments, "markdown")[1].splitlines()[2].startswith(f"| Attack b | {said} |")
-    assert f"Attack b & {said} &" in mibench(*arguments, "latex")[1]
+    lines = mibench(*arguments, "markdown")[1].splitlines()
+    assert lines[2].startswith(f"| Attack b | {said} |")
+    note = "TPR at 1% FPR is the mean over 1 of 2 scenarios: it needs at least 100 nonmembers."
+    assert " ".join(lines[4:]).strip() == note
+    latex = mibench(*arguments, "latex")[1]
+    assert f"Attack b & {said} &" in latex and latex.endswith(f"% {note}\n")
+    one = rows[rows["seed"] == 0].assign(tpr_at_fpr_1=np.nan)
+    results.save(results.place(tmp_path, "digits", "some"), one, pd.DataFrame())
+    alone = " ".join(mibench(*arguments, "markdown")[1].split())
+    assert "| – | TPR at 1% FPR is absent: it needs at least 100 nonmembers." in alone
+    assert alone.endswith("Intervals are over models trained anew; what has one seed has none.")
     assert mibench(*arguments, "csv")[1].splitlines()[0].startswith("dataset,model,title,seeds,ma")
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mibench import training
+from mibench.errors import MIBenchError
+from mibench.outputs import cross_entropy
 from mibench.signals import perturbations, signals
 from tests.conftest import TINY, study
 
@@ -139,6 +141,28 @@ def test_copies_in_parts_are_copies_of_the_right_samples(
     made = study("digits", tmp_path, epochs=3, sizes=TINY).signals
     seen = made.outputs(made.pool[10:70], needs={"noisy"})
     np.testing.assert_allclose(seen.copies["noisy"].loss[5], seen.loss, atol=1e-4)
+
+
+def test_augmented_queries_are_answers_of_each_model_on_the_same_copies(
+    trained: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    made = study("digits", tmp_path, epochs=3, sizes=TINY, references=6).signals
+    samples = made.pool[5:25]
+    images, labels = made.dataset.take(samples), made.dataset.labels[samples]
+    rng = np.random.default_rng()
+    copies = list(perturbations.augmented_copies(images, "image", 17, rng))
+    np.testing.assert_array_equal(copies[8], images[..., ::-1])
+    np.testing.assert_array_equal(copies[2][:, :, 1:], images[:, :, :-1])
+    assert len({copy.tobytes() for copy in (images, *copies)}) == 18
+    seen = made.outputs(samples, {"references", "augmented"}).copies["augmented"]
+    for owner, losses in ((made.target, seen.loss[None]), (made.references, seen.reference_loss)):
+        assert losses is not None
+        [weights] = owner.weights()
+        for i, copy in enumerate(copies):
+            answers = owner.answer(weights, [copy])
+            np.testing.assert_allclose(losses[:, i], cross_entropy(answers, labels), rtol=1e-4)
+    with pytest.raises(MIBenchError, match="records have none"):
+        next(perturbations.augmented_copies(np.zeros((2, 3)), "binary", 17, rng))
 
 
 def test_rows_say_how_the_target_was_trained_and_how_good_it_is(cache_dir: Path) -> None:

@@ -14,10 +14,10 @@ from mibench import training
 from mibench.attacks import Knowledge
 from mibench.attacks.trajectory import LossTrajectory, SeqMIA
 from mibench.outputs import Labelled, Outputs
-from mibench.signals.signals import checkpoints
 from mibench.study.metrics import auc
 from mibench.training import single
 from mibench.training.parts import network
+from mibench.training.recipe import checkpoints
 from tests.conftest import TINY, study
 
 

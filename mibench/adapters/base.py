@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 from numpy.typing import NDArray
@@ -52,6 +53,13 @@ class Adapter(ABC):
             f"there is no telling how this {type(model).__name__} was trained; give as train a "
             "function of inputs, labels and seed that returns a model"
         )
+
+    def stages(self, model: Any) -> Callable[[NDArray[Any], IntArray, int], Iterator[Any]] | None:
+        """Return what :meth:`like` trains, after fewer epochs and at last after all.
+
+        None, the default, where there are no such models.
+        """
+        return None
 
     def described(self, model: Any) -> str:
         """Return what a model like another follows from beside samples and seed."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mibench.errors import MIBenchError
 from mibench.outputs import FloatArray, IntArray
 from mibench.training import single
 from mibench.training.device import Device
-from mibench.training.recipe import Recipe
+from mibench.training.recipe import Recipe, checkpoints
 
 _BATCH = 256
 _FIT = Recipe()
@@ -52,24 +53,40 @@ class Torch(Adapter):
 
     def like(self, model: Any, inputs: NDArray[Any], labels: IntArray, seed: int) -> Any:
         """Train a copy from new initial weights."""
-        made, device = copy.deepcopy(model), Device(_like(model).device.type)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            for part in made.modules():
-                _reset(part)
-        x, y = _tensor(made, inputs).to(device.type), torch.from_numpy(labels).to(device.type)
-        bar = tqdm(total=_FIT.epochs * len(y), desc="training", unit="sample", leave=False, delay=1)
-        with bar:
-            asked = _Answering(made.train())
-            weights = single.fit(_FIT, asked, x, y, torch.arange(len(y)), seed, device, bar)
-            asked.load_state_dict(weights)
-        return made
+        return _trained(_FIT, model, inputs, labels, seed)
+
+    def stages(self, model: Any) -> Callable[[NDArray[Any], IntArray, int], Iterator[Any]]:
+        """Return what trains copies from the same initial weights for 1, 2, 4, ... epochs."""
+
+        def train(inputs: NDArray[Any], labels: IntArray, seed: int) -> Iterator[Any]:
+            for epochs in checkpoints(_FIT.epochs):
+                yield _trained(replace(_FIT, epochs=epochs), model, inputs, labels, seed)
+
+        return train
 
     def described(self, model: Any) -> str:
         """Return its layers and what its own classes do."""
         kinds = sorted({type(m) for m in model.modules()}, key=lambda kind: kind.__qualname__)
         own = [code.of(kind.forward) for kind in kinds if not kind.__module__.startswith("torch.")]
         return "\n".join([version_of(model), torch.__version__, repr(model), *own])
+
+
+def _trained(
+    recipe: Recipe, model: nn.Module, inputs: NDArray[Any], labels: IntArray, seed: int
+) -> nn.Module:
+    """Return a copy with new initial weights, trained."""
+    made, device = copy.deepcopy(model), Device(_like(model).device.type)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        for part in made.modules():
+            _reset(part)
+    x, y = _tensor(made, inputs).to(device.type), torch.from_numpy(labels).to(device.type)
+    bar = tqdm(total=recipe.epochs * len(y), desc="training", unit="sample", leave=False, delay=1)
+    with bar:
+        asked = _Answering(made.train())
+        weights = single.fit(recipe, asked, x, y, torch.arange(len(y)), seed, device, bar)
+        asked.load_state_dict(weights)
+    return made
 
 
 class _Answering(nn.Module):

@@ -17,9 +17,10 @@ import numpy as np
 import pandas as pd
 
 from mibench import attacks, figures
-from mibench.compare import advice, conflicts
+from mibench.apps.cli.base import many
+from mibench.compare import advice, conflicts, overview
+from mibench.compare.overview import SHOWN
 from mibench.errors import MIBenchError
-from mibench.figures.cost import SHOWN
 from mibench.figures.rows import by_setting, pivot, titles
 from mibench.figures.style import png
 from mibench.store import replacing
@@ -114,16 +115,24 @@ def render(path: Path, template: str, **values: Any) -> None:
 def _sections(results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame) -> list[Section]:
     """Return the page's parts, in order."""
     settings = list(by_setting(results))
-    counts = results.groupby("status")["scenario"].count()
+    leads = [(name, _lead(rows, name)) for name, rows in settings if _has_values(rows)]
+    answers_first = [
+        f"On {name}, {best} ranks best by MA: its mean rank is {rank}, and it leads in "
+        f"{many(int(led), 'scenario')}."
+        for name, table in leads
+        for best, rank, led in (table.rows[0][:3],)
+    ]
+    bad = int((results["status"] != "ok").sum())
     intro = (
-        f"{results['attack'].nunique()} attacks on {len(settings)} combinations of dataset, model "
-        f"and defence; {counts.get('ok', 0)} results of an attack in a scenario, "
-        f"{len(results) - counts.get('ok', 0)} without values (their scenarios cannot be reached)."
+        f"{many(results['attack'].nunique(), 'attack')} on "
+        f"{many(len(settings), 'combination')} of dataset, model and defence; "
+        f"{len(results) - bad} results of an attack in a scenario"
+        f"{f', {bad} without values (their scenarios cannot be reached)' if bad else ''}."
     )
     lead = Section(
         "Which attack leads?",
-        (intro, *_trust(results)),
-        tuple(_lead(rows, name) for name, rows in settings if _has_values(rows)),
+        (" ".join(answers_first), *_trust(results), intro),
+        tuple(table for _, table in leads),
     )
     use = [_advised(results, answers)] if len(answers) else []
     parts = [
@@ -167,34 +176,21 @@ def _advised(results: pd.DataFrame, answers: pd.DataFrame) -> Section:
 
 def _lead(rows: pd.DataFrame, name: str) -> Table:
     """Return the attacks of a setting, the best first."""
-    title, costs = titles(rows), figures.costed(rows)
-    spent = zip(costs["models"].astype(str), costs["queries"].astype(str), strict=True)
-    cost = dict(zip(costs.index, spent, strict=True))
-    ma = pivot(rows, "ma")
-    means = pd.DataFrame({metric: pivot(rows, metric).mean() for metric in SHOWN})
-    means["rank"] = ma.round(9).rank(axis=1, ascending=False).mean()
-    leads = np.isclose(ma, np.nanmax(ma, axis=1, keepdims=True), atol=1e-9)
-    means["leads"] = pd.Series(leads.sum(axis=0), index=ma.columns)
-    means = means.sort_values("rank", kind="stable")
-    head = [
-        "attack",
-        "mean rank",
-        "leads in",
-        *(METRICS[m].label for m in SHOWN),
-        "models",
-        "queries",
-    ]
-    body = []
-    for attack, row in means.iterrows():
-        numbers = [f"{row['rank']:.1f}", f"{row['leads']:.0f}"]
-        numbers += [_number(row[m]) or METRICS[m].absent for m in SHOWN]
-        body.append([title[str(attack)], *numbers, *cost.get(attack, ("", ""))])
+    costs = figures.costed(rows).rename(index=titles(rows))[["models", "queries"]].astype(str)
+    ma = pivot(rows, "ma").rename(columns=titles(rows))
+    rank = ma.round(9).rank(axis=1, ascending=False).mean()
+    leads = np.isclose(ma, np.nanmax(ma, axis=1, keepdims=True), atol=1e-9).sum(axis=0)
+    places = pd.DataFrame({"mean rank": rank.map("{:.1f}".format), "leads in": leads.astype(str)})
+    table = overview.overview(rows)
+    said = overview.in_words(table, 3).set_index("attack")
+    said = said[[METRICS[metric].label for metric in SHOWN]].join([places, costs]).fillna("")
+    said = said.loc[rank.dropna().sort_values(kind="stable").index].reset_index()
     caption = (
         f"{name}: means over {len(ma)} scenario{'s' if len(ma) > 1 else ''}; rank and lead by MA, "
         "ties share both. models: extra models trained; queries: target queries per attacked "
-        "sample."
+        f"sample. {' '.join(overview.gaps(table))}"
     )
-    return Table(caption, head, body)
+    return as_table(caption, said[["attack", *places, *said.columns[1:-4], *costs]])
 
 
 def _setting(name: str, rows: pd.DataFrame, answers: pd.DataFrame) -> Section:

@@ -19,7 +19,7 @@ from mibench.apps.cli.settings import arguments
 from mibench.apps.report import made_with, render
 from mibench.attacks import costs, kind_of
 from mibench.compare import published
-from mibench.compare.overview import SHOWN, overview
+from mibench.compare.overview import SHOWN, gaps, overview
 from mibench.data.base import DATASETS
 from mibench.figures.rows import by_setting, titles
 from mibench.models import MODELS
@@ -56,8 +56,8 @@ def write(results: pd.DataFrame, folder: str | Path) -> Path:
         for name, rows in by_setting(results)
         if (rows["status"] == "ok").any()
     ]
+    published_too = ("published MA", "published AUC", "queries", "needs", "source")
     board = {
-        "metrics": [METRICS[metric].label for metric in SHOWN],
         "settings": settings,
         "attacks": _attacks(results),
     }
@@ -67,6 +67,7 @@ def write(results: pd.DataFrame, folder: str | Path) -> Path:
         title="MIBench: leaderboard of membership inference attacks",
         # No text can end the script that holds it.
         board=json.dumps(board).replace("<", "\\u003c"),
+        columns=["attack", *(METRICS[metric].label for metric in SHOWN), *published_too],
         owned=OWNED,
         sections=[made_with(results)],
     )
@@ -110,6 +111,7 @@ def _setting(name: str, rows: pd.DataFrame, theirs: pd.DataFrame) -> dict[str, A
         "scenarios": {
             str(at): {
                 "label": named.get(at, ALL),
+                "gaps": " ".join(gaps(part)),
                 "scores": {
                     label[row["title"]]: [
                         [_rounded(row[f"{metric}{end}"]) for end in ("", "_low", "_high")]

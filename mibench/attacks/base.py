@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -31,6 +32,7 @@ NEEDS = {
     "inputs": "the samples themselves",
     "perturbed": "the target's answers on perturbed copies",
     "noisy": "the target's answers on noisy copies",
+    "augmented": "the target's and reference models' answers on mirrored and shifted images",
 }
 
 
@@ -193,15 +195,19 @@ GROUPS: dict[str, Callable[[type[Attack]], bool]] = {
 }
 
 
-def parse(specs: str | Iterable[str | Mapping[str, Any] | Attack]) -> list[Attack]:
+Specs = str | Iterable[str | Mapping[str, Any] | Attack]
+
+
+def parse(specs: Specs) -> list[Attack]:
     """Return the attacks that are asked for, each once.
 
     Parameters
     ----------
-    specs : one name, or a list
-        Of names or titles, of :data:`GROUPS` such as "all", of labels such as ``rmia[gamma=2]``,
-        and of mappings with `name` and parameters, a list of values for one of which stands for
-        one attack each: ``{name: rmia, gamma: [1, 2]}``.
+    specs : str, or a list
+        Of names or titles, of :data:`GROUPS` such as "all", and of labels such as
+        ``rmia[gamma=2]``, in a string with commas between; in a list also of mappings with `name`
+        and parameters, a list of values for one of which stands for one attack each:
+        ``{name: rmia, gamma: [1, 2]}``.
 
     Raises
     ------
@@ -209,7 +215,7 @@ def parse(specs: str | Iterable[str | Mapping[str, Any] | Attack]) -> list[Attac
         If an attack is unknown or has no such parameter, or a value is not what it must be.
     """
     if isinstance(specs, str):
-        specs = [specs]
+        specs = re.split(r",(?![^\[]*\])", specs)
     if isinstance(specs, Mapping) or not isinstance(specs, Iterable):
         raise MIBenchError(f"attacks is {specs!r}; give 'all' or a list of names")
     found: dict[str, Attack] = {}

@@ -1,5 +1,6 @@
 """Likelihood ratio attack."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from mibench.attacks.base import register
 from mibench.attacks.reference import Others, ReferenceAttack
-from mibench.outputs import FloatArray, IntArray, scaled_logit
+from mibench.outputs import FloatArray, IntArray, Outputs, scaled_logit
 
 
 @dataclass
@@ -21,13 +22,38 @@ class LiRA(ReferenceAttack):
         How many models' worth the variance of all samples together weighs in each sample's own.
         At 0 each sample has its own alone, as in the paper with 64 models or more; a large number
         shares one, as it does with fewer.
+    augmented : bool
+        Whether all models are asked for the augmented copies of each sample as well (section VI-D),
+        whose scores are averaged with its own, as in the authors' code.
     """
 
     pooled: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 8.0
+    augmented: bool = False
+
+    def __post_init__(self) -> None:
+        if self.augmented:
+            # Of this attack alone, while the class keeps its own.
+            vars(self)["needs"] = self.needs | {"augmented"}
+
+    def asked(self, target: Outputs, logits: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Yield the signals of the samples and, if asked for, of each of their copies."""
+        yield from super().asked(target, logits)
+        if self.augmented:
+            copies = target.copies["augmented"]
+            assert copies.reference_loss is not None
+            for own, others in zip(copies.loss, copies.reference_loss.swapaxes(0, 1), strict=True):
+                yield _scaled(own), _scaled(others)
 
     def signal(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return scaled logits."""
         return scaled_logit(logits, labels)
+
+
+def _scaled(loss: FloatArray) -> FloatArray:
+    """Return log(p_y / (1 - p_y)) of -log(p_y)."""
+    # A loss of zero was one too small for its type.
+    some = np.maximum(loss.astype(np.float64), np.finfo(loss.dtype).tiny)
+    return -some - np.log(-np.expm1(-some))
 
 
 @register

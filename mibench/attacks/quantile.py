@@ -1,5 +1,6 @@
 """Attacks that bound their false positive rate by a quantile of nonmembers' or models' losses."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -15,6 +16,8 @@ from mibench.outputs import BoolArray, FloatArray, Outputs, cross_entropy, scale
 _HIGHEST_LOSS = 1000.0
 # Of the library's 20 samples a leaf's variance is wrong by a third.
 _GAUSSIAN_LEAF = 100
+# Of the network for images, and how many it is asked for at a time.
+_EPOCHS, _AT_ONCE = 10, 1000
 
 
 @register
@@ -148,7 +151,8 @@ class QuantileRegression(Attack):
     * "gaussian": (c - regressed mean) / regressed deviation, and the standard normal's quantile;
     * "quantile": c minus its regressed quantile, and 0; another `fpr` is another regression.
 
-    The deviation is regressed on squared errors of means regressed without the sample.
+    Records are regressed on by boosted trees, whose deviation follows from squared errors of means
+    regressed without the sample; images by a small convolutional network.
 
     References
     ----------
@@ -167,40 +171,100 @@ class QuantileRegression(Attack):
 
     def fit(self, knowledge: Knowledge) -> Self:
         """Regress on inputs and labels of the auxiliary nonmembers."""
-        # These take long to import, and attacks are listed without.
-        from sklearn.ensemble import HistGradientBoostingRegressor
-        from sklearn.model_selection import cross_val_predict
-
         own = knowledge.given("auxiliary")
-        known, confidence = self._features(own), scaled_logit(own.logits, own.labels)
-
-        def trees(loss: str, leaf: int = _GAUSSIAN_LEAF) -> Any:
-            return HistGradientBoostingRegressor(
-                loss=loss,
-                quantile=1 - self.fpr,
-                max_iter=50,
-                min_samples_leaf=leaf,
-                random_state=knowledge.seed,
-            )
-
-        if self.form == "quantile":
-            self.centre_ = trees("quantile", 20).fit(known, confidence)
-            return self
-        self.centre_ = trees("squared_error").fit(known, confidence)
-        errors = confidence - cross_val_predict(trees("squared_error"), known, confidence)
-        self.variance_ = trees("gamma").fit(known, np.maximum(errors**2, 1e-12))
+        regress = _by_network if _inputs(own).ndim == 4 else _by_trees
+        quantile = 1 - self.fpr if self.form == "quantile" else None
+        self.regressed_ = regress(own, quantile, knowledge.seed)
         return self
 
     def infer(self, target: Outputs) -> Inference:
         """Score by the distance above the regressed centre."""
-        known = self._features(target)
-        above = scaled_logit(target.logits, target.labels) - self.centre_.predict(known)
-        if self.form == "quantile":
-            return Inference(above, 0.0)
-        deviation = np.sqrt(self.variance_.predict(known))
-        return Inference(above / deviation, float(ndtri(1 - self.fpr)))
+        centre, deviation = self.regressed_(target)
+        above = (scaled_logit(target.logits, target.labels) - centre) / deviation
+        return Inference(above, 0.0 if self.form == "quantile" else float(ndtri(1 - self.fpr)))
 
-    def _features(self, outputs: Outputs) -> FloatArray:
-        if outputs.inputs is None:
-            raise MIBenchError(f"{self.title} needs the samples themselves, which were not given")
-        return np.column_stack([outputs.inputs.reshape(len(outputs), -1), outputs.labels])
+
+# From outputs on samples to the regressed centre and deviation of their confidence, (n,) each.
+Regressed = Callable[[Outputs], tuple[FloatArray, FloatArray]]
+
+
+def _inputs(outputs: Outputs) -> FloatArray:
+    if outputs.inputs is None:
+        raise MIBenchError("Quantile regression needs the samples themselves, which were not given")
+    return outputs.inputs
+
+
+def _by_trees(own: Outputs, quantile: float | None, seed: int) -> Regressed:
+    """Regress by boosted trees: a quantile, or mean and deviation."""
+    # These take long to import, and attacks are listed without.
+    from sklearn.ensemble import HistGradientBoostingRegressor
+    from sklearn.model_selection import cross_val_predict
+
+    def trees(loss: str, leaf: int = _GAUSSIAN_LEAF) -> Any:
+        return HistGradientBoostingRegressor(
+            loss=loss, quantile=quantile, max_iter=50, min_samples_leaf=leaf, random_state=seed
+        )
+
+    def features(outputs: Outputs) -> FloatArray:
+        return np.column_stack([_inputs(outputs).reshape(len(outputs), -1), outputs.labels])
+
+    known, confidence = features(own), scaled_logit(own.logits, own.labels)
+    if quantile is not None:
+        centre = trees("quantile", 20).fit(known, confidence)
+        return lambda outputs: (centre.predict(features(outputs)), np.ones(len(outputs)))
+    centre = trees("squared_error").fit(known, confidence)
+    errors = confidence - cross_val_predict(trees("squared_error"), known, confidence)
+    variance = trees("gamma").fit(known, np.maximum(errors**2, 1e-12))
+
+    def regressed(outputs: Outputs) -> tuple[FloatArray, FloatArray]:
+        seen = features(outputs)
+        return centre.predict(seen), np.sqrt(variance.predict(seen))
+
+    return regressed
+
+
+def _by_network(own: Outputs, quantile: float | None, seed: int) -> Regressed:
+    """Regress by a small network: by the pinball loss, or the likelihood of a Gaussian."""
+    import torch  # which takes long to import, too
+    from torch import Tensor, nn
+
+    from mibench.attacks import networks
+
+    confidence, classes = scaled_logit(own.logits, own.labels), own.logits.shape[1]
+    mean, spread = confidence.mean(), confidence.std() + 1e-12
+
+    def convolution(read: int, made: int) -> list[nn.Module]:
+        return [nn.Conv2d(read, made, 3, padding=1), nn.ReLU()]
+
+    def network() -> nn.Sequential:
+        return nn.Sequential(
+            *(*convolution(_inputs(own).shape[1], 16), nn.MaxPool2d(2)),
+            *(*convolution(16, 32), nn.MaxPool2d(2), *convolution(32, 32)),
+            *(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 2 * classes)),
+        )
+
+    def answers(made: nn.Module, outputs: Outputs, some: Any) -> tuple[Tensor, Tensor]:
+        images = torch.from_numpy(np.asarray(_inputs(outputs)[some], np.float32))
+        of_class = made(images).view(len(images), classes, 2)
+        own_class = of_class[torch.arange(len(images)), torch.from_numpy(outputs.labels[some])]
+        return own_class[:, 0], own_class[:, 1]
+
+    def loss(made: nn.Module, batch: Tensor) -> Tensor:
+        centre, log_deviation = answers(made, own, batch.numpy())
+        error = torch.from_numpy((confidence[batch.numpy()] - mean) / spread).float() - centre
+        if quantile is not None:
+            return torch.maximum(quantile * error, (quantile - 1) * error).mean()
+        return (log_deviation + (error * (-log_deviation).exp()) ** 2 / 2).mean()
+
+    made = networks.trained(network, loss, len(own), _EPOCHS, rate=0.001, seed=seed)
+
+    def regressed(outputs: Outputs) -> tuple[FloatArray, FloatArray]:
+        starts = range(0, len(outputs), _AT_ONCE)
+        parts = [answers(made, outputs, slice(i, i + _AT_ONCE)) for i in starts]
+        centres, deviations = zip(*parts, strict=True)
+        centre = torch.cat(centres).double().numpy() * spread + mean
+        if quantile is not None:
+            return centre, np.ones(len(outputs))
+        return centre, torch.cat(deviations).double().exp().numpy() * spread
+
+    return regressed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -112,15 +113,25 @@ class ReferenceAttack(Attack):
                 f"{self.title} needs for every sample three reference models trained without it"
                 f"{also}, one of which stands in for the target; these are {len(logits)}"
             )
-        own, values = self.signal(target.logits, target.labels), self.signals(logits, target.labels)
-        stand_ins = Others(values, trained_on, each=True)
-        self.tune(stand_ins)
-        scores = self.score(values, stand_ins)
+        found, stand_in = [], []
+        for own, values in self.asked(target, logits):
+            stand_ins = Others(values, trained_on, each=True)
+            self.tune(stand_ins)
+            stand_in.append(self.score(values, stand_ins))
+            found.append(self.score(own, Others(values, trained_on)))
+        scores = np.mean(stand_in, axis=0)
         if self.fpr is None and trained_on.any():
             threshold = best_threshold(scores.ravel(), trained_on.ravel())
         else:
             threshold = rate_threshold(scores[~trained_on], self.fpr or _RATE_WITHOUT_MEMBERS)
-        return Inference(self.score(own, Others(values, trained_on)), threshold)
+        return Inference(np.mean(found, axis=0), threshold)
+
+    def asked(self, target: Outputs, logits: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+        """Yield, of each query, the target's signal (n,) and the references' (K, n).
+
+        The score is the mean of the queries' scores. By default there is one query, the sample.
+        """
+        yield self.signal(target.logits, target.labels), self.signals(logits, target.labels)
 
     def signals(self, logits: FloatArray, labels: IntArray) -> FloatArray:
         """Return what is compared, (K, n), one model at a time to save memory."""

@@ -103,9 +103,10 @@ def _trained(
     sequences: FloatArray, is_member: FloatArray, hidden: int, epochs: int, seed: int
 ) -> Any:
     """Return a network from sequences (n, t, d) to the logits (n,) of member."""
-    import torch  # which only this attack needs, and which takes long to load
+    import torch  # which only few attacks need, and which takes long to load
+    from torch.nn.functional import binary_cross_entropy_with_logits
 
-    from mibench.training.device import cpu_threads
+    from mibench.attacks import networks
 
     class Recurrent(torch.nn.Module):
         def __init__(self) -> None:
@@ -119,17 +120,10 @@ def _trained(
             logits: torch.Tensor = self.answer(torch.cat([last[0], (weights * states).sum(1)], 1))
             return logits[:, 0]
 
-    with torch.random.fork_rng([]), cpu_threads(1):
-        torch.manual_seed(seed)
-        network = Recurrent().double()
-        steps = torch.optim.Adam(network.parameters(), lr=0.01)
-        for _ in range(epochs):
-            for batch in torch.randperm(len(sequences)).split(100):
-                wanted = torch.from_numpy(is_member[batch])
-                loss = torch.nn.functional.binary_cross_entropy_with_logits(
-                    network(sequences[batch]), wanted
-                )
-                steps.zero_grad()
-                loss.backward()
-                steps.step()
-    return network.requires_grad_(False)
+    def loss(network: Recurrent, batch: torch.Tensor) -> torch.Tensor:
+        wanted = torch.from_numpy(is_member[batch])
+        return binary_cross_entropy_with_logits(network(sequences[batch]), wanted)
+
+    return networks.trained(
+        lambda: Recurrent().double(), loss, len(sequences), epochs, rate=0.01, seed=seed
+    )

@@ -23,8 +23,9 @@ def overview(results: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFram
     Returns
     -------
     DataFrame
-        The setting as far as it varies, `scenario` where told apart, `title`, `seeds`, and of each
-        metric the value and `<metric>_low`, `<metric>_high`.
+        The setting as far as it varies, `scenario` where told apart, `title`, `seeds`, of each
+        metric the value, `<metric>_low`, `<metric>_high` and of how many scenarios it is the mean,
+        `<metric>_scenarios`, and `scenarios`, how many were run.
     """
     ok = results[results["status"] == "ok"]
     varied = [c for c in setting_of(ok) if c not in _NAMED and ok[c].nunique(dropna=False) > 1]
@@ -38,15 +39,35 @@ def overview(results: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFram
         least = -1.0 if metric == "ma" else 0.0
         table[f"{metric}_low"] = (table[metric] - width[metric]).clip(lower=least)
         table[f"{metric}_high"] = (table[metric] + width[metric]).clip(upper=1.0)
+    keys = [*dict.fromkeys([*by, "scenario"])]
+    runs = ok.groupby(keys, sort=False, dropna=False)[list(SHOWN)].count()
+    met = (runs > 0).groupby(level=by, sort=False, dropna=False).sum()
+    table = table.join(met.add_suffix("_scenarios"))
+    table["scenarios"] = runs.groupby(level=by, sort=False, dropna=False).size()
     table = (
         table.assign(seeds=count)
         .reset_index()
         .sort_values([*by[:-1], "ma"], ascending=[True] * (len(by) - 1) + [False], kind="stable")
     )
-    return table[[*by, "seeds", *(f"{m}{end}" for m in SHOWN for end in ("", "_low", "_high"))]]
+    ends = ("", "_low", "_high", "_scenarios")
+    return table[[*by, "seeds", *(f"{m}{end}" for m in SHOWN for end in ends), "scenarios"]]
 
 
-def in_words(table: pd.DataFrame) -> pd.DataFrame:
+def gaps(table: pd.DataFrame) -> list[str]:
+    """Return in sentences which means of :func:`overview` are of fewer scenarios than were run."""
+    said = []
+    for metric in SHOWN:
+        counts = table[f"{metric}_scenarios"]
+        if (counts < table["scenarios"]).any():
+            few = " to ".join(map(str, dict.fromkeys([counts.min(), counts.max()])))
+            over = f"is the mean over {few} of {table['scenarios'].max()} scenarios"
+            why = f": it {METRICS[metric].absent}" if METRICS[metric].fpr else ""
+            what = over if counts.any() else "is absent"
+            said.append(f"{METRICS[metric].label} {what}{why}.")
+    return said
+
+
+def in_words(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
     """Return :func:`overview` as texts: each metric with its interval, settings that vary alone."""
     said = pd.DataFrame(index=table.index)
     for column in table.columns[: list(table).index("seeds")]:
@@ -54,11 +75,12 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
             said["attack" if column == "title" else column] = table[column].astype(str)
     for metric in SHOWN:
         rows = table[[metric, f"{metric}_low", f"{metric}_high"]].to_numpy()
-        said[METRICS[metric].label] = [_said(*row) for row in rows]
+        said[METRICS[metric].label] = [_said(v, low, high, digits) for v, low, high in rows]
     return said
 
 
-def _said(value: float, low: float, high: float) -> str:
+def _said(value: float, low: float, high: float, digits: int) -> str:
     if np.isnan(value):
-        return ""
-    return f"{value:.2f}" if np.isnan(low) else f"{value:.2f} [{low:.2f}, {high:.2f}]"
+        return "–"
+    ends = "" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
+    return f"{value:.{digits}f}{ends}"

@@ -8,12 +8,11 @@ import numpy as np
 import pandas as pd
 
 from mibench.attacks import costs, kind_of
+from mibench.compare.overview import SHOWN, gaps, overview
 from mibench.figures import rows
 from mibench.figures.style import Picture, attack_style, drawn, list_down, picture
 from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
-
-SHOWN = ("ma", "auc", "tpr_at_fpr_1")
 
 
 @drawn
@@ -34,7 +33,6 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
     setting = rows.only_setting(results, "to draw")
     table, title = costed(results), rows.titles(results)
     shown = [metric for metric in SHOWN if table[metric].notna().any()]
-    absent = [f" {METRICS[m].label} {METRICS[m].absent}." for m in SHOWN if m not in shown]
     bands = table.groupby(["models", "queries"])
     # A line for the name of each band above its attacks.
     names: list[str] = []
@@ -68,8 +66,8 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
             else "Marks are values in one scenario."
         )
         + " A ring marks attacks whose mean no attack of at most the same cost exceeds. "
-        f"{rows.counted(results)}.{rows.unreachable(results)}{''.join(absent)}"
-    )
+        f"{rows.counted(results)}.{rows.unreachable(results)} {' '.join(gaps(overview(results)))}"
+    ).rstrip()
     figure.alt = "Highest mean MA: " + "; ".join(
         f"{_band(band)}: {ma.max():.2f} ({title[str(ma.idxmax())]})" for band, ma in bands["ma"]
     )

@@ -122,7 +122,7 @@ def chosen(table: pd.DataFrame, look: Look) -> pd.DataFrame:
         return table
     order = {name: place for place, name in enumerate(ATTACKS)}
     if look.attacks != "all":
-        names = {attack.label for attack in parse(look.attacks.split(","))}
+        names = {attack.label for attack in parse(look.attacks)}
         if table.empty or not table["attack"].isin(names).any():
             raise MIBenchError(f"there are no results of {look.attacks}")
         table = table[table["attack"].isin(names)]

@@ -9,10 +9,10 @@ answers on halves of those.
 from __future__ import annotations
 
 import inspect
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections import defaultdict, deque
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import combinations
 from typing import Any, NamedTuple
 
@@ -49,6 +49,7 @@ _FEWEST = 30
 # Other files say which samples a model is trained on and asked for, which the key says itself.
 _MAKERS = ("signals/own", "signals/perturbations", "adapters/", "training/", "outputs", "streams")
 Train = Callable[[NDArray[Any], IntArray, int], Any]
+Stages = Callable[[NDArray[Any], IntArray, int], Iterator[Any]]
 
 
 class Samples(NamedTuple):
@@ -107,11 +108,14 @@ class Own:
     samples : mapping of str to (inputs, labels)
         The "members", "nonmembers" and perhaps the "population".
     train : callable or "like the target", optional
-        From (inputs, labels, seed) to a model that an adapter takes.
+        From (inputs, labels, seed) to a model that an adapter takes, or a generator function that
+        yields it as it is trained.
     setting : Setting
         The seed, and how many models are trained.
     store : Store
         Keeps what each trained model answers.
+    needs : collection of str
+        Of attacks: what is asked, and which models are trained.
 
     Attributes
     ----------
@@ -131,9 +135,10 @@ class Own:
         train: Train | str | None,
         setting: Setting,
         store: Store,
+        needs: Collection[str],
     ):
-        self.model, self.setting, self.store = model, setting, store
-        self.train, self.made_by = _training(model, train, "population" in samples)
+        self.model, self.setting, self.store, self.needs = model, setting, store, needs
+        self.train, self.stages, self.made_by = _training(model, train, "population" in samples)
         inputs = {name: _inputs(name, pair) for name, pair in samples.items()}
         if len(shapes := {array.shape[1:] for array in inputs.values()}) > 1:
             raise MIBenchError(f"all inputs must be alike; found shapes {sorted(shapes)}")
@@ -186,7 +191,7 @@ class Own:
             points = perturbations.random_points(some, self.space.kind, RANDOM_POINTS, stream)
             made["random_logits"] = self._answer(self.model, self.space.back(points))
         if len(labels):
-            made["auxiliary_logits"] = self._answer(self.model, inputs)
+            made["auxiliary_logits"] = self._of_auxiliary
             made["auxiliary_labels"] = labels
             made |= {"auxiliary_inputs": inputs} if self.numbers else {}
         if len(labels) and self.space is not None:
@@ -196,16 +201,30 @@ class Own:
             made["generated_labels"] = labels
         return made | self._trained()
 
+    @cached_property
+    def _of_auxiliary(self) -> FloatArray:
+        return self._answer(self.model, self.auxiliary.inputs)
+
     def _answer(self, model: Any, inputs: NDArray[Any], name: str = "the model") -> FloatArray:
         return _ask(model, inputs, name, self.logits.shape[1], diverges=model is not self.model)
+
+    def _kinds(self, owner: str) -> list[str]:
+        """Return which copies an owner's models are asked for."""
+        if self.space is None:
+            return []
+        read = {"reference_": {"augmented"}, "shadow_": {"perturbed", "noisy"}, "": set(COPIES)}
+        made = read[owner] if self.space.kind == "image" else read[owner] - {"augmented"}
+        return [kind for kind in COPIES if kind in made and kind in self.needs]
 
     def _copies(self, model: Any, samples: Samples, owner: str) -> Arrays:
         """Return what a model answers on copies of samples."""
         found: Arrays = {}
-        if self.space is None:
+        kinds = self._kinds(owner)
+        if self.space is None or not kinds:
             return found
         unit, makers = self.space.unit(samples.inputs), perturbations.MAKERS
-        for kind, count in COPIES.items():
+        for kind in kinds:
+            count = COPIES[kind]
             copies = makers[kind](unit, self.space.kind, count, self.streams(owner + kind))
             bar = tqdm(copies, f"asking {kind} copies", count, leave=False, delay=1)
             answers = [self._answer(model, self.space.back(copy)) for copy in bar]
@@ -219,14 +238,19 @@ class Own:
         """Return the answers of all models that are trained beside the target."""
         if self.train is None:
             return {}
-        stacks = defaultdict(list)
-        jobs = [*self._shadows(), *self._references(), *self._distilled()]
+        stacks: dict[str, list[NDArray[Any]]] = defaultdict(list)
+        jobs = [*self._shadows(), *self._references(), *self._distilled(), *self._students(stacks)]
         for job in tqdm(jobs, "models trained beside", unit="model", leave=False):
             for name, array in job().items():
                 stacks[name].append(array)
-        return {name: np.stack(arrays) for name, arrays in stacks.items()}
+        made = {name: np.stack(arrays) for name, arrays in stacks.items()}
+        path = made.pop("trajectory_logits", None)
+        # Of one model, the target, where others are of several.
+        return made if path is None else made | {"trajectory_logits": path[0]}
 
     def _shadows(self) -> Iterator[Callable[[], Arrays]]:
+        if "shadow" not in self.needs:
+            return
         own = self.shadows_own
         asked = {"shadow": own.inputs, "shadow_auxiliary": self.auxiliary.inputs}
         everyone = np.arange(len(own.labels))
@@ -236,21 +260,40 @@ class Own:
             yield partial(self._one, f"shadow {k}", own.take(half), asked, given, own)
 
     def _references(self) -> Iterator[Callable[[], Arrays]]:
+        if "references" not in self.needs:
+            return
         asked = {"reference": self.pool.inputs, "auxiliary_reference": self.auxiliary.inputs}
         everyone, count = np.arange(len(self.pool.labels)), self.setting.references
         for k, half in enumerate(halves(everyone, count, self.streams("references"))):
             given = {"reference_in": np.isin(everyone, half)}
-            yield partial(self._one, f"reference {k}", self.pool.take(half), asked, given)
+            yield partial(
+                self._one, f"reference {k}", self.pool.take(half), asked, given, self.pool
+            )
 
     def _distilled(self) -> Iterator[Callable[[], Arrays]]:
+        if "distilled" not in self.needs:
+            return
         (inputs, labels), rng = self.population, self.streams("distilled")
-        teacher = softmax(self._answer(self.model, inputs), axis=1)
+        teacher = self._answer(self.model, inputs)
         for k, half in enumerate(halves(np.arange(len(labels)), self.setting.distilled, rng)):
-            # The mean loss on labels drawn from a posterior is the loss on the posterior itself,
-            # and whoever trains takes labels.
-            drawn = teacher[half].cumsum(axis=1) > rng.random((len(half), 1))
-            taught = Samples(inputs[half], drawn.argmax(axis=1))
+            taught = Samples(inputs[half], _drawn(teacher[half], rng))
             yield partial(self._one, f"distilled {k}", taught, {"distilled": self.pool.inputs}, {})
+
+    def _students(self, stacks: Mapping[str, list[NDArray[Any]]]) -> Iterator[Callable[[], Arrays]]:
+        """Yield what distils the target, and each shadow by its answers, stage by stage."""
+        if "trajectory" not in self.needs or self.stages is None:
+            return
+        inputs = self.auxiliary.inputs
+
+        def distil(owner: str, k: int, asked: NDArray[Any]) -> Arrays:
+            answers = stacks["shadow_auxiliary_logits"][k] if owner else self._of_auxiliary
+            taught = Samples(inputs, _drawn(answers, self.streams(f"{owner}student", k)))
+            name = f"{owner}trajectory"
+            return self._one(f"{name} {k}", taught, {name: asked}, {}, stages=self.stages)
+
+        yield partial(distil, "", 0, self.pool.inputs)
+        for k in range(self.setting.shadows):
+            yield partial(distil, "shadow_", k, self.shadows_own.inputs)
 
     def _one(
         self,
@@ -259,13 +302,26 @@ class Own:
         asked: Mapping[str, NDArray[Any]],
         given: Mapping[str, NDArray[Any]],
         copied: Samples | None = None,
+        stages: Stages | None = None,
     ) -> Arrays:
-        """Return what a model trained on samples answers, from the store where it is there."""
-        seed = self.streams.seed(f"training {name}")
+        """Return what a model trained on samples answers, from the store where it is there.
+
+        With stages it is what each of them answers, (E, ...).
+        """
+        seed, owner = self.streams.seed(f"training {name}"), f"{name.split()[0]}_"
+        kinds = [] if copied is None else self._kinds(owner)
+
+        def answers(model: Any) -> Arrays:
+            if model is self.model:
+                raise MIBenchError("train returned the audited model; let it make a new one")
+            return {f"{n}_logits": self._answer(model, i, name) for n, i in asked.items()}
 
         def make() -> Arrays:
             assert self.train is not None
             try:
+                if stages is not None:
+                    found = [answers(model) for model in stages(*samples, seed)]
+                    return {n: np.stack([stage[n] for stage in found]) for n in found[0]}
                 model = self.train(*samples, seed)
             except MIBenchError:
                 raise
@@ -274,26 +330,27 @@ class Own:
                     f"train fails for {name}, of {len(samples.labels)} samples of "
                     f"{len(np.unique(samples.labels))} classes: {_told(error)}"
                 ) from error
-            if model is self.model:
-                raise MIBenchError("train returned the audited model; let it make a new one")
-            found = {f"{n}_logits": self._answer(model, i, name) for n, i in asked.items()}
-            return found | (self._copies(model, copied, "shadow_") if copied is not None else {})
+            answered = answers(model)
+            return answered | ({} if copied is None else self._copies(model, copied, owner))
 
         key = {
             "model": name,
             "data": self.checksum,
             "samples": [sha256(part) for part in samples],
             "seed": seed,
+            "copies": kinds,
             "made_by": self.made_by,
             "code": _source(),
         }
         return {**self.store.get("audits", key, make), **given}
 
 
-def _training(model: Any, train: Train | str | None, population: bool) -> tuple[Train | None, str]:
-    """Return the function that trains, and what is known of it."""
+def _training(
+    model: Any, train: Train | str | None, population: bool
+) -> tuple[Train | None, Stages | None, str]:
+    """Return the function that trains, one that yields its stages, and what is known of it."""
     if train is None:
-        return None, ""
+        return None, None, ""
     if not population:
         raise MIBenchError(
             "train needs population: (inputs, labels) of nonmembers that an attacker has, on which "
@@ -301,7 +358,7 @@ def _training(model: Any, train: Train | str | None, population: bool) -> tuple[
         )
     adapter = adapter_of(model)
     if train == LIKE_THE_TARGET:
-        return partial(adapter.like, model), adapter.described(model)
+        return partial(adapter.like, model), adapter.stages(model), adapter.described(model)
     if not callable(train):
         raise MIBenchError(
             f"train is {train!r}; give a function of inputs, labels and seed that returns a model, "
@@ -315,7 +372,25 @@ def _training(model: Any, train: Train | str | None, population: bool) -> tuple[
         ) from None
     except ValueError:  # a function in C does not tell
         pass
-    return train, code.of(train)
+    if not inspect.isgeneratorfunction(train):
+        return train, None, code.of(train)
+
+    def last(inputs: NDArray[Any], labels: IntArray, seed: int) -> Any:
+        [model] = deque(train(inputs, labels, seed), maxlen=1)
+        return model
+
+    return last, train, code.of(train)
+
+
+def _drawn(logits: FloatArray, rng: np.random.Generator) -> IntArray:
+    """Return labels drawn from posteriors: of logits that are NaN, class 0.
+
+    The mean loss on them is the loss on the posteriors, and whoever trains takes labels.
+    """
+    posteriors = softmax(logits, axis=1)
+    drawn = posteriors.cumsum(axis=1) > rng.random((len(logits), 1))
+    labels: IntArray = drawn.argmax(axis=1)
+    return labels
 
 
 def _source() -> str:

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from mibench.errors import MIBenchError
+
 Inputs = NDArray[np.float32]
 
 # How many copies of each kind a sample has.
-COPIES = {"perturbed": 20, "noisy": 100}
+COPIES = {"perturbed": 20, "noisy": 100, "augmented": 17}
 
 BIT_FLIP_RATE = 0.05
 # The paper's 0.01 moves no bit of a binary record far enough to tell minima from slopes.
@@ -52,7 +54,31 @@ def noisy_copies(
         yield inputs + NOISE[kind] * rng.standard_normal(inputs.shape).astype(np.float32)
 
 
-MAKERS = {"perturbed": perturbed_copies, "noisy": noisy_copies}
+def augmented_copies(
+    inputs: Inputs, kind: str, count: int, rng: np.random.Generator
+) -> Iterator[Inputs]:
+    """Yield `count` mirrored and shifted copies of every image, all others than itself.
+
+    Of 18 queries a sample (Carlini et al. 2022, section VI-D) these are the 17 beside its own: it
+    and its mirror image, at rest and shifted by one pixel to each side and corner, what comes in
+    from without being a reflection.
+
+    Raises
+    ------
+    MIBenchError
+        If the inputs are records, of which no such copies are known.
+    """
+    if kind != "image":
+        raise MIBenchError("augmented copies are mirrored and shifted images; records have none")
+    wide = np.pad(inputs, ((0, 0), (0, 0), (1, 1), (1, 1)), "reflect")
+    (height, width), steps = inputs.shape[-2:], (1, 0, 2)
+    places = [(down, across, turned) for turned in (1, -1) for down in steps for across in steps]
+    for down, across, turned in places[1 : count + 1]:
+        shifted = wide[..., down : down + height, across : across + width]
+        yield np.ascontiguousarray(shifted[..., ::turned])
+
+
+MAKERS = {"perturbed": perturbed_copies, "noisy": noisy_copies, "augmented": augmented_copies}
 """How copies of each kind are made."""
 
 

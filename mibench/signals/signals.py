@@ -23,6 +23,7 @@ from mibench.signals.perturbations import COPIES
 from mibench.store import Arrays, Store
 from mibench.streams import Streams
 from mibench.training import Device, Recipe
+from mibench.training.recipe import checkpoints
 
 RANDOM_POINTS = 1000
 
@@ -63,7 +64,7 @@ class Signals:
         self, dataset: Dataset, recipe: Recipe, setting: Setting, store: Store, device: Device
     ):
         self.dataset, self.recipe, self.store, self.device = dataset, recipe, store, device
-        self._answered: dict[tuple[str, int, str], Copies] = {}
+        self._answered: dict[tuple[str, str], Copies] = {}
         self._students: dict[tuple[str, int], list[Owner]] = {}
         self.streams = Streams(seed=setting.seed, data=dataset.checksum)
         self.roles = split(dataset, self.streams("splits"))
@@ -193,10 +194,12 @@ class Signals:
             With a role.
         needs : collection of str
             What is added, of the needs that an attack can have: the outputs of "references" and
-            "distilled" models, the "inputs", answers on "perturbed" and "noisy" copies (for the
-            samples of the pool only). Others add nothing.
+            "distilled" models, the "inputs", answers on "perturbed", "noisy" and "augmented" copies
+            (for the samples of the pool only; on the last also those of the references). Others add
+            nothing.
         """
         compared = "references" in needs
+        place = _place(self.pool, samples)
         return Outputs(
             self.target.logits(samples)[0],
             self.dataset.labels[samples],
@@ -205,12 +208,15 @@ class Signals:
             self.distilled.logits(samples) if "distilled" in needs else None,
             self._trajectory(self.target, 0, samples) if "trajectory" in needs else None,
             self.dataset.take(samples) if "inputs" in needs else None,
-            copies={
-                kind: self._copies(self.target, 0, self.pool, kind).take(_place(self.pool, samples))
-                for kind in COPIES
-                if kind in needs
-            },
+            copies={k: self._pool_copies(k).take(place) for k in COPIES if k in needs},
         )
+
+    def _pool_copies(self, kind: str) -> Copies:
+        """Return the target's answers on copies of the pool, and the references' losses."""
+        answers = self._copies(self.target, self.pool, kind).of_model(0)
+        if kind != "augmented":
+            return answers
+        return replace(answers, reference_loss=self._copies(self.references, self.pool, kind).loss)
 
     def shadow_outputs(self, needs: Collection[str] = ()) -> tuple[Labelled, ...]:
         """Return each shadow model's outputs on its members and nonmembers; needs as above."""
@@ -226,7 +232,7 @@ class Signals:
                         self._trajectory(self.shadows, k, own) if "trajectory" in needs else None
                     ),
                     copies={
-                        kind: self._copies(self.shadows, k, own, kind)
+                        kind: self._copies(self.shadows, own, kind).of_model(k)
                         for kind in COPIES
                         if kind in needs
                     },
@@ -282,41 +288,36 @@ class Signals:
             "made_by": code.digest("mibench.signals.perturbations"),
         }
 
-    def _copies(self, owner: Owner, model: int, pool: IntArray, kind: str) -> Copies:
-        """Return what one of an owner's models answers on copies of its pool's samples."""
+    def _copies(self, owner: Owner, pool: IntArray, kind: str) -> Copies:
+        """Return what an owner's models answer on copies of its pool's samples, (K, P, n)."""
 
         def make() -> Arrays:
-            weights = {n: w[model : model + 1] for n, w in _all(owner.weights()).items()}
-            loss = np.empty((COPIES[kind], len(pool)), np.float32)
-            predicted = np.empty(loss.shape, np.int16)
+            loss = np.empty((len(owner.seeds), COPIES[kind], len(pool)), np.float32)
+            predicted, first = np.empty(loss.shape, np.int16), 0
             what = f"querying {owner.name} on {kind} copies"
             bar = tqdm(total=loss.size, desc=what, unit="query", leave=False, delay=1)
-            for start in range(0, len(pool), AT_ONCE):
-                part = slice(start, start + AT_ONCE)
-                inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
-                for i, copy in enumerate(self._perturb(kind, inputs, start)):
-                    logits = owner.answer(weights, [copy])[0]
-                    loss[i, part] = cross_entropy(logits, labels)
-                    predicted[i, part] = logits.argmax(axis=1)
-                    bar.update(len(copy))
+            for weights in owner.weights():
+                for start in range(0, len(pool), AT_ONCE):
+                    part = slice(start, start + AT_ONCE)
+                    inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
+                    for i, copy in enumerate(self._perturb(kind, inputs, start)):
+                        logits = owner.answer(weights, [copy])
+                        models = slice(first, first + len(logits))
+                        loss[models, i, part] = cross_entropy(logits, labels)
+                        predicted[models, i, part] = logits.argmax(axis=2)
+                        bar.update(logits.shape[0] * logits.shape[1])
+                first = models.stop
             bar.close()
             return {"loss": loss, "predicted": predicted}
 
-        held = (owner.name, model, kind)
-        if held not in self._answered:
-            key = {**self._asked(owner, kind, pool), "count": COPIES[kind], "model": model}
+        if (held := (owner.name, kind)) not in self._answered:
+            key = {**self._asked(owner, kind, pool), "count": COPIES[kind]}
             self._answered[held] = Copies(**self.store.get("copies", key, make))
         return self._answered[held]
 
     def _perturb(self, kind: str, inputs: FloatArray, start: int) -> Iterator[FloatArray]:
         made = perturbations.MAKERS[kind]
         return made(inputs, self.dataset.kind, COPIES[kind], self.streams(kind, start))
-
-
-def _all(parts: Iterator[dict[str, NDArray[Any]]]) -> dict[str, NDArray[Any]]:
-    """Return the weights of all models of one owner, stacked."""
-    listed = list(parts)
-    return {name: np.concatenate([p[name] for p in listed]) for name in listed[0]}
 
 
 def _place(pool: IntArray, samples: IntArray) -> IntArray:
@@ -330,11 +331,6 @@ def mean_unseen(losses: NDArray[np.floating[Any]], seen: BoolArray) -> NDArray[n
     count = (~seen).sum(axis=0)
     none = np.full(count.shape, np.nan)
     return np.divide(np.where(seen, 0, losses).sum(axis=0), count, out=none, where=count > 0)
-
-
-def checkpoints(epochs: int) -> list[int]:
-    """Return after how many epochs, of all, a distilled model is asked: 1, 2, 4, ... and all."""
-    return [*(2**i for i in range((epochs - 1).bit_length())), epochs]
 
 
 def halves(samples: IntArray, count: int, rng: np.random.Generator) -> IntArray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import os
 import textwrap
 import time
 from collections.abc import Mapping
@@ -18,7 +19,7 @@ from numpy.typing import ArrayLike
 from tqdm.auto import tqdm
 
 from mibench import code
-from mibench.attacks.base import Attack, Inference, parse
+from mibench.attacks.base import Attack, Inference, Specs, parse
 from mibench.data.npz import read_npz
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
@@ -233,6 +234,9 @@ def check_out(path: str | Path, *endings: str) -> Path:
         raise MIBenchError(f"{path} does not end in {' or '.join(endings)}; choose such a name")
     if path.is_dir():
         raise MIBenchError(f"{path} is a folder; give the name of a file")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not (above.is_dir() and os.access(above, os.W_OK)):
+        raise MIBenchError(f"{path} cannot be written, for {above} takes no files; choose another")
     return path
 
 
@@ -241,9 +245,10 @@ def audit(
     shadow: Mapping[str, ArrayLike] | None = None,
     references: Mapping[str, ArrayLike] | None = None,
     seed: int = 0,
+    attacks: Specs = "all",
     **arrays: ArrayLike,
 ) -> AuditReport:
-    """Run every attack that the given outputs allow.
+    """Run every attack, or those that are asked for, that the given outputs allow.
 
     Parameters
     ----------
@@ -256,6 +261,8 @@ def audit(
         ``logits`` or ``probs`` (K, n, C) of reference models on the target's samples and ``in``
         (K, n), whether each was trained on them.
     seed : int
+    attacks : attacks
+        As :func:`mibench.attacks.parse` takes them.
     **arrays
         Any other array that docs/attacks.md lists, by its name in a file, such as
         ``auxiliary_logits`` and ``auxiliary_labels``.
@@ -267,7 +274,7 @@ def audit(
     """
     owners = {"target": target, "shadow": shadow or {}, "reference": references or {}}
     named = {f"{owner}_{name}": a for owner, own in owners.items() for name, a in own.items()}
-    return _run(check(named | arrays), seed)
+    return _run(check(named | arrays), seed, attacks)
 
 
 def audit_model(
@@ -278,6 +285,7 @@ def audit_model(
     train: Train | str | None = None,
     cache_dir: str | Path | None = None,
     *,
+    attacks: Specs = "all",
     seed: int = 0,
     shadows: int = _DEFAULT.shadows,
     references: int = _DEFAULT.references,
@@ -298,11 +306,14 @@ def audit_model(
         Other nonmembers: what an attacker owns.
     train : callable or "like the target", optional
         From (inputs, labels, seed) to a model, by which shadow, reference and distilled models
-        are trained; without it only attacks run that need none. "like the target" does for
-        scikit-learn's classifiers and torch modules.
+        are trained; without it only attacks run that need none. A generator function yields the
+        model as it is trained, at last whole, which the attacks on trajectories need. "like the
+        target" does for scikit-learn's classifiers and torch modules.
     cache_dir : path, optional
         Where the answers of models once trained are kept, by default where a study keeps them: an
         audit that was stopped goes on from there.
+    attacks : attacks
+        As :func:`mibench.attacks.parse` takes them; what none of them needs is not trained.
     seed, shadows, references, distilled : int
         As :class:`mibench.setting.Setting` has them.
 
@@ -312,30 +323,33 @@ def audit_model(
         If anything is not what it should be; the sentence names it.
     """
     numbers = {"shadows": shadows, "references": references, "distilled": distilled, "seed": seed}
-    return _run(asked(model, members, nonmembers, population, train, cache_dir, **numbers), seed)
+    samples = {"members": members, "nonmembers": nonmembers, "population": population}
+    chosen = parse(attacks)
+    return _run(asked(model, samples, train, cache_dir, chosen, **numbers), seed, chosen)
 
 
 def asked(
     model: Any,
-    members: tuple[Any, Any],
-    nonmembers: tuple[Any, Any],
-    population: tuple[Any, Any] | None,
+    samples: Mapping[str, tuple[Any, Any] | None],
     train: Train | str | None,
     cache_dir: str | Path | None,
+    attacks: Specs,
     **numbers: int,
 ) -> Given:
     """Return what :func:`audit_model` has from a model before any attack."""
+    needs = {need for attack in parse(attacks) for need in attack.needs}
     setting = Setting.read(numbers)
     store = Store(Place.read({"cache_dir": cache_dir}).cache_dir)
-    samples = {"members": members, "nonmembers": nonmembers}
-    samples |= {} if population is None else {"population": population}
-    own = Own(model, samples, train, setting, store)
+    given_samples = {name: pair for name, pair in samples.items() if pair is not None}
+    own = Own(model, given_samples, train, setting, store, needs)
     given = check(own.arrays())
     return replace(given, notes=(*own.notes, *given.notes))
 
 
-def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> AuditReport:
-    """Run every attack that the contents of an NPZ file allow.
+def audit_file(
+    path: str | Path, probs: str | None = None, seed: int = 0, attacks: Specs = "all"
+) -> AuditReport:
+    """Run every attack, or those that are asked for, that the contents of an NPZ file allow.
 
     Parameters
     ----------
@@ -346,13 +360,15 @@ def audit_file(path: str | Path, probs: str | None = None, seed: int = 0) -> Aud
         the one with ``shadow`` for ``target`` in its name. By default ``target_logits``, or
         ``target_probs`` where there are none.
     seed : int
+    attacks : attacks
+        As :func:`mibench.attacks.parse` takes them.
 
     Raises
     ------
     MIBenchError
         If the file or an array is lacking or not what it should be.
     """
-    return _run(read(path, probs), seed)
+    return _run(read(path, probs), seed, attacks)
 
 
 def read(path: str | Path, probs: str | None = None) -> Given:
@@ -362,10 +378,10 @@ def read(path: str | Path, probs: str | None = None) -> Given:
     return check(arrays, probs, str(path))
 
 
-def _run(given: Given, seed: int) -> AuditReport:
+def _run(given: Given, seed: int, specs: Specs) -> AuditReport:
     Setting.read({"seed": seed})
     about = {"seed": seed, **described(given), **provenance()}
-    attacks, labels = parse("all"), given.target.outputs.labels
+    attacks, labels = parse(specs), given.target.outputs.labels
     streams = Streams(seed=seed, data=given.sha256)
     knowledge = replace(given.knowledge, seed=streams.seed("attacks"))
     # Files often hold members first, and an attack that breaks ties by order would learn of it.

@@ -33,19 +33,21 @@ from mibench.study import metrics
 
 ArrayT = TypeVar("ArrayT", bound=NDArray[Any])
 
-_COPIES = ("perturbed", "noisy")
+_COPIES = ("perturbed", "noisy", "augmented")
 # What an attack with both needs reads beside the arrays of each.
 _OF_BOTH = {
     ("auxiliary", "references"): "auxiliary_reference_*",
     ("auxiliary", "inputs"): "auxiliary_inputs",
     ("auxiliary", "shadow"): "shadow_auxiliary_*",
     ("shadow", "trajectory"): "shadow_trajectory_*",
-    **{(kind, "shadow"): f"shadow_{kind}_*" for kind in _COPIES},
+    ("augmented", "references"): "reference_augmented_*",
+    **{(kind, "shadow"): f"shadow_{kind}_*" for kind in ("perturbed", "noisy")},
 }
 _NAME = re.compile(
     "(target|shadow|auxiliary|generated)_(logits|probs|labels)|(target|shadow)_is_member"
     "|(random|distilled|(auxiliary_)?reference|(shadow_)?trajectory|shadow_auxiliary)_(logits|probs)"
-    "|(shadow_)?(perturbed|noisy)_(logits|probs|loss|predicted)|reference_in|(auxiliary_)?inputs"
+    "|((shadow_)?(perturbed|noisy)|(reference_)?augmented)_(logits|probs|loss|predicted)"
+    "|reference_in|(auxiliary_)?inputs"
 )
 # An AUC of the loss that no model explains: labels or membership are wrong.
 _INVERTED = 0.45
@@ -134,7 +136,9 @@ def check(arrays: Mapping[str, Any], probs: str | None = None, source: str = "th
         target = replace(target, distilled_logits=logits)
     if "inputs" in reader.left:
         target = replace(target, inputs=reader.inputs("inputs", count))
-    [copies] = reader.copies("", target.labels[None])
+    [copies] = reader.copies("", target.labels[None], kinds=_COPIES)
+    if "augmented" in copies and target.reference_logits is not None:
+        copies["augmented"] = reader.augmented(copies["augmented"], target)
     random = reader.outputs("random", ("samples",)) if reader.has("random") else None
     generated = reader.labelled("generated") if reader.has("generated", "labels") else None
     auxiliary, of_shadows = reader.auxiliary(target, len(shadows))
@@ -235,7 +239,9 @@ class _Reader:
 
     def references(self, target: Outputs) -> Outputs:
         stems = ("reference_logits", "reference_probs")
-        self.drop_diverged(*stems, *(f"auxiliary_{stem}" for stem in stems), "reference_in")
+        asked = (f"reference_augmented_{part}" for part in ("logits", "probs", "loss", "predicted"))
+        further = (*(f"auxiliary_{stem}" for stem in stems), *asked, "reference_in")
+        self.drop_diverged(*stems, *further)
         if not self.has("reference", "in"):
             return target
         logits = self.outputs("reference", ("models", len(target)))
@@ -265,10 +271,16 @@ class _Reader:
                 f"{first} has NaN or infinity in {bad.sum()} of {len(bad)} models, left out"
             )
 
-    def copies(self, owner: str, labels: IntArray, axis: Shape = ()) -> list[dict[str, Copies]]:
+    def copies(
+        self,
+        owner: str,
+        labels: IntArray,
+        axis: Shape = (),
+        kinds: tuple[str, ...] = ("perturbed", "noisy"),
+    ) -> list[dict[str, Copies]]:
         """Return answers on copies of each model's samples (S, n), by kind."""
         found: list[dict[str, Copies]] = [{} for _ in labels]
-        for kind in _COPIES:
+        for kind in kinds:
             stem, lead = f"{owner}{kind}", (*axis, "copies", labels.shape[1])
             if self.has(stem):
                 logits = self.outputs(stem, lead)
@@ -291,6 +303,22 @@ class _Reader:
             ):
                 own[kind] = Copies(*answers)
         return found
+
+    def augmented(self, own: Copies, target: Outputs) -> Copies:
+        """Return the target's answers on augmented copies with the references' losses."""
+        assert target.reference_logits is not None
+        shape = len(target.reference_logits), len(target)
+        labels = np.broadcast_to(target.labels, shape)
+        found = self.copies("reference_", labels, shape[:1], ("augmented",))
+        if not found or not found[0]:
+            return own
+        others = np.stack([answers["augmented"].loss for answers in found])
+        if others.shape[1:] != own.loss.shape:
+            raise MIBenchError(
+                f"reference models were asked for {others.shape[1]} augmented copies and the "
+                f"target for {len(own.loss)}; give the answers on the same copies"
+            )
+        return replace(own, reference_loss=others)
 
     def auxiliary(
         self, target: Outputs, shadows: int

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mibench import code
-from mibench.attacks.base import Attack, Knowledge, parse
+from mibench.attacks.base import Attack, Knowledge, Specs, parse
 from mibench.data.base import Dataset
 from mibench.data.splits import ROLES, sizes_of
 from mibench.errors import MIBenchError
@@ -27,7 +27,7 @@ from mibench.streams import Streams
 from mibench.study.audit import asked, described
 from mibench.study.given import Given
 from mibench.study.provenance import provenance
-from mibench.study.study import Specs, Study
+from mibench.study.study import Study
 from mibench.training.device import Device
 
 # What else a setting holds is of a model that a study trains itself.
@@ -44,6 +44,7 @@ def study_model(
     *,
     name: str = "own",
     construction: str = "groups",
+    attacks: Specs = "all",
     **numbers: int,
 ) -> Study:
     """Return a study of a model of one's own: the 84 scenarios, selected from its samples.
@@ -55,6 +56,8 @@ def study_model(
     name : str
         What rows and figures call the data. That of a published dataset gives its levels.
     construction : {"groups", "pairs"}
+    attacks : attacks
+        Those that are to be run; what none of them needs is not trained.
 
     Raises
     ------
@@ -62,7 +65,8 @@ def study_model(
         If anything is not what it should be, the samples are too few (180 members and as many
         nonmembers for groups), or no nonmembers can be generated from inputs of this kind.
     """
-    given = asked(model, members, nonmembers, population, train, cache_dir, **numbers)
+    samples = {"members": members, "nonmembers": nonmembers, "population": population}
+    given = asked(model, samples, train, cache_dir, attacks, **numbers)
     chosen = {"dataset": name, "model": type(model).__name__, "construction": construction}
     seed = {"seed": numbers["seed"]} if "seed" in numbers else {}
     return OwnStudy(given, Setting.read(chosen | seed), Place.read({"cache_dir": cache_dir}))

@@ -13,7 +13,7 @@ import pandas as pd
 from tqdm.auto import tqdm
 
 from mibench import code, scenarios, training
-from mibench.attacks.base import Attack, Inference, Knowledge, parse
+from mibench.attacks.base import Attack, Inference, Knowledge, Specs, parse
 from mibench.construction.described import DESCRIBED, difficulty_auc
 from mibench.construction.pool import pool
 from mibench.construction.target import Candidates, Pool, TargetDataset
@@ -26,8 +26,6 @@ from mibench.signals.signals import Signals
 from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
-
-Specs = str | Iterable[str | Mapping[str, Any] | Attack]
 
 
 @dataclass(frozen=True)

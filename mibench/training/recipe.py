@@ -123,3 +123,8 @@ def trained_as(made: Recipe) -> Recipe:
 def without_defence(made: Recipe) -> Recipe:
     """Return the recipe by which an attacker distils a model: without what defends it."""
     return replace(made, label_smoothing=0.0, dropout=0.0, patience=None, dp_noise=0.0)
+
+
+def checkpoints(epochs: int) -> list[int]:
+    """Return after how many epochs, of all, a distilled model is asked: 1, 2, 4, ... and all."""
+    return [*(2**i for i in range((epochs - 1).bit_length())), epochs]

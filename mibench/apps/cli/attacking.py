@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mibench.apps.cli.base import main
+from mibench.apps.cli.base import ATTACKS_HELP, main
 from mibench.apps.cli.settings import place_options, setting_options
 from mibench.setting import Place, Setting
 
@@ -66,20 +66,27 @@ def _echo_metrics(row: dict[Any, Any]) -> None:
     metavar="NAME",
     help="Another array of the target's outputs, such as target_probs_memguard.",
 )
+@click.option("--attacks", default="all", show_default=True, help=ATTACKS_HELP)
 @click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
 @click.option("--out", type=click.Path(path_type=Path), help="Write .parquet or .json as well.")
 @click.option("--html", type=click.Path(path_type=Path), help="Write a page with figures as well.")
 @place_options("plugins")
 def audit_outputs(
-    file: Path, probs: str | None, seed: int, out: Path | None, html: Path | None, place: Place
+    file: Path,
+    probs: str | None,
+    attacks: str,
+    seed: int,
+    out: Path | None,
+    html: Path | None,
+    place: Place,
 ) -> None:
     """Attack a model trained elsewhere, from its outputs in FILE.
 
     FILE holds target_probs or target_logits (n, C), target_labels (n,) and target_is_member (n,),
     which is used for scoring only. Outputs of shadow, reference and distilled models, on auxiliary
     samples, on generated and random inputs and on copies allow further attacks: docs/attacks.md
-    lists their names. Every possible attack is run; the others are named with what they lack, and
-    so is every array that was not read.
+    lists their names. Every possible attack is run, or of those asked for; the others are named
+    with what they lack, and so is every array that was not read.
     """
     from mibench.study.audit import audit_file, check_out
 
@@ -87,7 +94,7 @@ def audit_outputs(
         check_out(out, ".json", ".parquet")
     if html is not None:
         check_out(html, ".html")
-    report = audit_file(file, probs, seed)
+    report = audit_file(file, probs, seed, attacks)
     click.echo(str(report))
     if out is not None:
         report.save(out)

@@ -24,6 +24,7 @@ results_option = click.option(
     type=click.Path(path_type=Path),
     help="Folder of executed notebooks and their result tables.",
 )
+ATTACKS_HELP = "Attacks or groups, with commas between."
 dataset_option = click.option("--dataset", help="Only this dataset's (default: all).")
 
 

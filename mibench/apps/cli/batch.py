@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mibench.apps.cli.base import main, many
+from mibench.apps.cli.base import ATTACKS_HELP, main, many
 from mibench.apps.cli.settings import pairs, place_options
 from mibench.setting import Place
 
@@ -28,7 +28,7 @@ def _parameter_file(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         place_options("data_dir"),
         click.option("--set", "values", help="A value for all notebooks.", **many),
-        click.option("--attacks", metavar="NAMES", help="Attacks or groups, with commas between."),
+        click.option("--attacks", metavar="NAMES", help=ATTACKS_HELP),
         click.argument("parameters", type=click.Path(path_type=Path)),
     ):
         command = option(command)
@@ -42,7 +42,7 @@ def _plan(
 
     given = pairs("set", values) | place.model_dump(mode="json", include=place.model_fields_set)
     if attacks is not None:
-        given["attacks"] = attacks.split(",")
+        given["attacks"] = attacks
     return plan.plan(parameters, given)
 
 

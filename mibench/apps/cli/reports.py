@@ -93,8 +93,9 @@ def write_table(folder: Path, dataset: str | None, attacks: str, kind: str) -> N
     """Print MA, AUC and TPR at 1% FPR of every attack.
 
     The highest MA first.
-    Means over the scenarios run. With several seeds each has the 95% interval of the mean over the
-    trained models; with one it has none.
+    Means over the scenarios run; of how many, where it is not all, a line below says. With
+    several seeds each has the 95% interval of the mean over the trained models; with one it has
+    none.
     """
     from mibench import figures
     from mibench.attacks import parse
@@ -102,18 +103,25 @@ def write_table(folder: Path, dataset: str | None, attacks: str, kind: str) -> N
     from mibench.study import results
 
     rows = figures.chosen(results.load(folder, dataset)[0], Look(attacks=attacks))
-    asked = [] if attacks == "all" else parse(attacks.split(","))
+    asked = [] if attacks == "all" else parse(attacks)
     if absent := [a.label for a in asked if a.label not in set(rows["attack"])]:
         echo_wrapped(f"without results: {', '.join(absent)}", err=True)
     table = overview.overview(rows)
+    notes = overview.gaps(table)
+    if (table["seeds"] == 1).any():
+        notes.append("Intervals are over models trained anew; what has one seed has none.")
     if kind == "csv":
         click.echo(table.to_csv(index=False), nl=False)
     elif kind == "json":
         click.echo(results.to_json(table))
     elif kind == "latex":
         click.echo(overview.in_words(table).to_latex(index=False, escape=True), nl=False)
+        click.echo("".join(f"% {note}\n" for note in notes), nl=False)
     else:
         said = overview.in_words(table)
         # Pandas needs one more library for it.
         for row in ([*said], ["---"] * len(said.columns), *said.to_numpy()):
             click.echo(f"| {' | '.join(map(str, row))} |")
+        for note in notes:
+            click.echo()
+            echo_wrapped(note)

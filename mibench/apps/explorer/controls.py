@@ -46,6 +46,8 @@ class Controls:
     attacks : sequence of one or two Attack
     changed : callable
         Called once after every change.
+    fixed : bool
+        Whether the setting is the only one that there is.
 
     Attributes
     ----------
@@ -60,8 +62,9 @@ class Controls:
         scenario: Scenario,
         attacks: Sequence[Attack],
         changed: Callable[[], None],
+        fixed: bool = False,
     ):
-        self._first, self._place, self._changed = setting, place, changed
+        self._fixed, self._first, self._place, self._changed = fixed, setting, place, changed
         self._attacks = {attack.label: attack for attack in (*parse("all"), *attacks)}
         titled = [(attack.full_title, label) for label, attack in self._attacks.items()]
         chosen = [attack.label for attack in attacks]
@@ -124,11 +127,13 @@ class Controls:
         return self._name_of(self["dataset"].value)
 
     def _name_of(self, dataset: str) -> str:
-        return loading.name_of(dataset, self._place)
+        return dataset if self._fixed else loading.name_of(dataset, self._place)
 
     def _choices(self, field: str) -> list[tuple[str, Any]]:
         """Return what a field of Setting may be, as text and value."""
         kind, given = Setting.model_fields[field].annotation, getattr(self._first, field)
+        if self._fixed:
+            return [(str(given), given)]
         known: dict[str, Iterable[Any]] = {"dataset": DATASETS, "model": MODELS}
         known |= {"defence": DEFENCES, "seed": range(10)}
         choices = get_args(kind) if get_origin(kind) is Literal else known[field]

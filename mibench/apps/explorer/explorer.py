@@ -68,6 +68,8 @@ class Explorer:
     place : Place
     scenario : Scenario
     chosen : sequence of one or two Attack
+    study : Study, optional
+        The only one, such as of a model of one's own, where others are made by setting and place.
 
     Attributes
     ----------
@@ -81,11 +83,19 @@ class Explorer:
     widget : ipywidgets.Widget
     """
 
-    def __init__(self, setting: Setting, place: Place, scenario: Scenario, chosen: list[Attack]):
+    def __init__(
+        self,
+        setting: Setting,
+        place: Place,
+        scenario: Scenario,
+        chosen: list[Attack],
+        study: Study | None = None,
+    ):
         # The kernel may call from a thread of its own; jobs do.
         self._lock = threading.RLock()
         self._place = place
-        self._studies: dict[str, Study] = {}
+        self._given = study
+        self._studies: dict[str, Study] = {} if study is None else {_key(setting): study}
         self._job: _Job | None = None
         self._trained: _Need | None = None
         self._study: Study | None = None
@@ -94,7 +104,9 @@ class Explorer:
         self._wanted = ""
         self._visible: tuple[AttackPanel, ...] = ()
         self.status, self.shown = "", False
-        self.controls = Controls(setting, place, scenario, chosen, self._refresh)
+        self.controls = Controls(
+            setting, place, scenario, chosen, self._refresh, fixed=study is not None
+        )
         self.panels = (AttackPanel(self._moved), AttackPanel(self._moved))
         self.curves, self.distances, self.again = Part("curves"), Part("picture"), Part("again")
         self._roc, self._pr, self._distances = Picture(260), Picture(200), Picture(200)
@@ -315,6 +327,8 @@ class Explorer:
 
     def _show_again(self, study: Study, scenario: Scenario, results: list[Attacked]) -> None:
         """Say how the same numbers are had from the command line and a parameter file."""
+        if self._given is not None:  # which neither knows
+            return
         fields = study.setting.model_dump(exclude_defaults=True)
         labels = [result.attack.label for result in results]
         command = "\n".join(
@@ -339,10 +353,11 @@ class Explorer:
 
     @property
     def _parts(self) -> list[Part]:
-        panels = [part for panel in self._visible for part in (panel.scores, panel.outcome)]
+        panels = [part for panel in self._visible for part in panel.parts]
         # The comparison of an earlier choice is dim until that of this one is there.
         compared = [self.levels] if self.levels.of and self.levels.of == self._wanted else []
-        return [*panels, self.curves, self.distances, *compared, self.again]
+        again = [self.again] if self._given is None else []
+        return [*panels, self.curves, self.distances, *compared, *again]
 
     def _prepare(self, need: _Need) -> None:
         if self._job is not None and self._job.need == need:
@@ -432,6 +447,7 @@ def explore(
     scenario: str = "ES10",
     attack: str | Mapping[str, Any] = "loss_threshold",
     second_attack: str | Mapping[str, Any] | None = None,
+    study: Study | None = None,
 ) -> Explorer:
     """Return an explorer, which a notebook's cell shows when it ends with it.
 
@@ -447,21 +463,27 @@ def explore(
         Id or label.
     attack, second_attack : str or mapping
         Each one attack, as :func:`mibench.attacks.parse` takes them.
+    study : Study, optional
+        What :func:`mibench.study_model` returns; setting and place are its own then.
 
     Raises
     ------
     MIBenchError
         If a name is unknown or a value is wrong.
     """
-    asked, where = Setting.read(setting or {}), Place.read(place or {})
-    where.load_plugins()
-    check(asked)
-    dataset = loading.check_name(asked.dataset, where)
+    if study is None:
+        asked, where = Setting.read(setting or {}), Place.read(place or {})
+        where.load_plugins()
+        check(asked)
+        asked = asked.model_copy(update={"dataset": loading.check_name(asked.dataset, where)})
+        name = loading.name_of(asked.dataset, where)
+    else:
+        asked, where, name = study.setting, study.place, study.dataset.name
     chosen = [a for spec in (attack, second_attack) if spec for a in parse([spec])][:2]
-    found = scenarios.find(scenario, loading.name_of(dataset, where))
+    found = scenarios.find(scenario, name)
     while _SHOWN:
         _SHOWN.pop().close()
-    explorer = Explorer(asked.model_copy(update={"dataset": dataset}), where, found, chosen)
+    explorer = Explorer(asked, where, found, chosen, study)
     _SHOWN.append(explorer)
     kernel = getattr(get_ipython(), "kernel", None)
     # A front end that a person sits at lets cells ask for input.

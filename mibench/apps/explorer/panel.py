@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sklearn.decomposition import PCA
 
 from mibench.apps.explorer.page import Part
-from mibench.apps.explorer.pictures import LEFT, RIGHT, Picture, draw_map, png
+from mibench.apps.explorer.pictures import LEFT, RIGHT, WIDTH, Picture, draw_map, png
 from mibench.attacks import Attack, Inference
 from mibench.construction.target import TargetDataset
 from mibench.figures.scenario import draw_scores, in_words
@@ -39,7 +39,7 @@ class AttackPanel:
 
     Attributes
     ----------
-    scores, outcome : Part
+    parts : tuple of Part
         What stands above and below the slider.
     estimates : dict of str to Estimate
         The metrics shown.
@@ -53,7 +53,9 @@ class AttackPanel:
         self._moved = lambda _: moved(self)
         self._study: Study | None = None
         self._shown: Attacked | None = None
-        self.scores, self.outcome = Part("scores"), Part("outcome")
+        self.scores, self.outcome, self.surest = Part("scores"), Part("outcome"), Part("surest")
+        self.map, self.points = Part("picture"), Part("points")
+        self.parts = (self.scores, self.outcome, self.map, self.points, self.surest)
         self._histogram, self._map = Picture(200), Picture(230)
         share = f"{100 * (RIGHT - LEFT):.1f}%"
         # Of whole positions, because a front end rounds a slider's number and sends it back.
@@ -71,7 +73,10 @@ class AttackPanel:
         self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position))
         for control in (self.slider, self.own):
             control.add_class("mibench-part")
-        self.box = widgets.VBox([self.scores.widget, self.slider, self.own, self.outcome.widget])
+        layers = widgets.Box([self.map.widget, self.points.widget])
+        layers.add_class("mibench-layers")
+        below = [self.outcome.widget, layers, self.surest.widget]
+        self.box = widgets.VBox([self.scores.widget, self.slider, self.own, *below])
 
     def result_on(self, study: Study, target: TargetDataset, attack: Attack) -> Attacked | None:
         """Return what is shown if it is this attack's on these samples, whatever the ratio.
@@ -136,21 +141,27 @@ class AttackPanel:
             samples = result.target.samples
             self._outputs = study.signals.outputs(samples)
             data = study.dataset
-            self._images = data.inputs[samples] if data.kind == "image" else None
+            images = data.inputs[samples] if data.kind == "image" else ()
+            self._thumbnails = [_thumbnail(image) for image in images]
+            points = PCA(2, random_state=0).fit_transform(self._outputs.log_probs)
             with self._map.scene() as axes:
-                points = PCA(2, random_state=0).fit_transform(self._outputs.log_probs)
                 self._place = draw_map(axes, points)
+            self._spots = self._map.spots(points)
         if before is None or before.inference is not result.inference:
             with self._histogram.scene() as axes:
                 self._axis = draw_scores(axes, result)
                 axes.set_xlabel(axes.get_xlabel().replace("\n", " "))
                 self._mark = axes.axvline(0, color="black", lw=1.5, label="moved", animated=True)
+                self._mark.set_snap(False)  # a step of the slider is less than a pixel
                 band = Rectangle((0, 0), 0, 1, color="0.3", alpha=0.25, lw=0, label="withheld")
                 band.set(animated=True, transform=axes.get_xaxis_transform())
                 self._band = axes.add_patch(band)
             self.slider.unobserve(self._moved, "value")
             self.slider.value = self._own_position
             self.slider.observe(self._moved, "value")
+        every = self._samples(np.arange(len(result.is_member)))
+        placed = zip(self._spots, every, strict=True)
+        self.points.show(of, WIDTH, self._map.height, placed)
         self.judge()
 
     @property
@@ -198,7 +209,10 @@ class AttackPanel:
             SHOWN,
             self.estimates,
             self.counts,
-            self._map.image(f"Map of the samples by outcome: {counted}."),
+        )
+        self.map.show(self._of, self._map.image(f"Map of the samples by outcome: {counted}."))
+        self.surest.show(
+            self._of,
             {
                 "Most confident about, right": self._samples(right),
                 "Most confident about, wrong": self._samples(wrong),
@@ -215,7 +229,7 @@ class AttackPanel:
                 "predicted": outputs.predicted[i],
                 "posterior": outputs.true_probs[i],
                 "score": result.inference.scores[i],
-                "source": "" if self._images is None else _thumbnail(self._images[i]),
+                "source": self._thumbnails[i] if self._thumbnails else "",
             }
             for i in chosen
         ]

@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 import numpy as np
+import PIL.Image
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
 from numpy.typing import NDArray
 
 from mibench.figures.style import MEMBER, NONMEMBER, style
@@ -51,6 +51,7 @@ class Picture:
     """
 
     def __init__(self, height: int):
+        self.height = height
         below, rest = _BOTTOM / height, 1 - (_TOP + _BOTTOM) / height
         with drawing():
             self.figure = Figure((WIDTH / 72, height / 72), dpi=72 * SHARPNESS)
@@ -59,6 +60,7 @@ class Picture:
         self._canvas = FigureCanvasAgg(self.figure)
         self._marks: list[Artist] = []
         self._scene: Any = None
+        self._pixels, self._source = np.empty((0, 0, 4), np.uint8), ""
 
     @contextmanager
     def scene(self) -> Iterator[Axes]:
@@ -80,7 +82,16 @@ class Picture:
         self._canvas.restore_region(self._scene)
         for mark in self._marks:
             self.axes.draw_artist(mark)
-        return Image(png(np.asarray(self._canvas.buffer_rgba())[..., :3]), alt)
+        pixels = np.array(self._canvas.buffer_rgba())
+        # To encode takes most of the time, and most steps of a slider move few marks.
+        if not np.array_equal(pixels, self._pixels):
+            self._pixels, self._source = pixels, png(pixels)
+        return Image(self._source, alt)
+
+    def spots(self, points: FloatArray) -> FloatArray:
+        """Return where points, (n, 2), are in CSS pixels from the upper left corner."""
+        from_below = self.axes.transData.transform(points) / SHARPNESS
+        return np.abs(from_below - [0, self.height])
 
 
 class Image(NamedTuple):
@@ -91,9 +102,9 @@ class Image(NamedTuple):
 
 
 def png(pixels: NDArray[np.uint8]) -> str:
-    """Return pixels, (height, width, 3), as an HTML image's source, compressed fast."""
+    """Return pixels, (height, width, 3 or 4), as an HTML image's source, compressed fast."""
     data = io.BytesIO()
-    imsave(data, pixels, format="png", pil_kwargs={"compress_level": 1})
+    PIL.Image.fromarray(pixels).convert("RGB").save(data, "PNG", compress_level=1)
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
 
 
