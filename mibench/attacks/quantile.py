@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from mibench.attacks.base import Attack, Inference, Knowledge, Rate, register
 from mibench.attacks.reference import Others, references_of
@@ -77,7 +77,7 @@ class OtherModels(Attack):
             others = Others(scaled_logit(logits, labels), ~unseen)
             mean, deviation = others.gaussian(unseen)
             own = scaled_logit(target.logits, labels)
-            return Inference((own - mean) / deviation, float(ndtri(1 - self.fpr)))
+            return Inference((own - mean) / deviation, float(scipy.special.ndtri(1 - self.fpr)))
         losses = np.where(unseen, cross_entropy(logits, labels), np.inf)
         if self.smoothing == "share":
             higher = (losses > target.loss) & unseen
@@ -198,7 +198,7 @@ class QuantileRegression(Attack):
         if self.form == "quantile":
             return Inference(above, 0.0)
         deviation = np.sqrt(self.variance_.predict(known))
-        return Inference(above / deviation, float(ndtri(1 - self.fpr)))
+        return Inference(above / deviation, float(scipy.special.ndtri(1 - self.fpr)))
 
     def _features(self, outputs: Outputs) -> FloatArray:
         if outputs.inputs is None:

@@ -17,8 +17,8 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
 from tqdm.auto import tqdm
 
 import mibench.adapters  # noqa: F401 - registers them
@@ -244,7 +244,7 @@ class Own:
 
     def _distilled(self) -> Iterator[Callable[[], Arrays]]:
         (inputs, labels), rng = self.population, self.streams("distilled")
-        teacher = softmax(self._answer(self.model, inputs), axis=1)
+        teacher = scipy.special.softmax(self._answer(self.model, inputs), axis=1)
         for k, half in enumerate(halves(np.arange(len(labels)), self.setting.distilled, rng)):
             # The mean loss on labels drawn from a posterior is the loss on the posterior itself,
             # and whoever trains takes labels.
