@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import roc_auc_score
 
 from mibench.outputs import BoolArray, FloatArray, Labelled
 
@@ -65,7 +64,14 @@ def difficulty_auc(is_member: BoolArray, difficulty: FloatArray) -> float:
     difficulty : float array, (n,)
         Mean loss of each sample over reference models that did not see it.
     """
-    return float(roc_auc_score(is_member, difficulty))
+    members, nonmembers = np.sort(difficulty[is_member]), np.sort(difficulty[~is_member])
+    return float(share_below(nonmembers, members).mean())
+
+
+def share_below(values: FloatArray, limits: FloatArray) -> FloatArray:
+    """Return the share of sorted values that lie below each limit, equal ones counted half."""
+    twice = np.searchsorted(values, limits, "left") + np.searchsorted(values, limits, "right")
+    return twice / (2 * len(values))
 
 
 def warnings(rows: Sequence[Mapping[str, Any]]) -> list[str]:
