@@ -11,8 +11,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import log_softmax, softmax
 
 from mibench.errors import MIBenchError
 
@@ -102,7 +102,7 @@ class Outputs:
     @cached_property
     def probs(self) -> FloatArray:
         """The posterior vectors, (n, C)."""
-        return softmax(self.logits.astype(np.float64), axis=1)
+        return scipy.special.softmax(self.logits.astype(np.float64), axis=1)
 
     @cached_property
     def true_probs(self) -> FloatArray:
@@ -188,7 +188,8 @@ class Labelled:
 
 def log_probs(logits: FloatArray) -> FloatArray:
     """Return log softmax over the last axis, clipped below at log 1e-7."""
-    return np.maximum(log_softmax(logits.astype(np.float64), axis=-1), np.log(LOWEST_PROBABILITY))
+    unclipped = scipy.special.log_softmax(logits.astype(np.float64), axis=-1)
+    return np.maximum(unclipped, np.log(LOWEST_PROBABILITY))
 
 
 def cross_entropy(logits: FloatArray, labels: IntArray, temperature: float = 1.0) -> FloatArray:

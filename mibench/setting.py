@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import pooch
+import platformdirs
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -45,6 +45,10 @@ def _absolute(path: Any) -> Any:
 def _folder(variable: str) -> Path | None:
     named = os.environ.get(variable)
     return Path(named) if named else None
+
+
+def _cache() -> Path:
+    return _folder("MIBENCH_CACHE") or platformdirs.user_cache_path("mibench") / "signals"
 
 
 Even = Annotated[int, BeforeValidator(_whole_pairs)]
@@ -149,7 +153,7 @@ class Place(Fields):
         "are downloaded).",
     )
     cache_dir: AbsolutePath = Field(
-        default_factory=lambda: _folder("MIBENCH_CACHE") or pooch.os_cache("mibench") / "signals",
+        default_factory=_cache,
         description="Where trained models and their outputs are kept (default: MIBENCH_CACHE, "
         "then the user's cache).",
     )

@@ -12,7 +12,8 @@ from mibench.compare import advice, published
 from mibench.errors import MIBenchError
 from mibench.outputs import Outputs
 from mibench.signals.perturbations import COPIES
-from mibench.study import Study, results
+from mibench.study import results
+from mibench.study.study import Study
 
 NAMES = ["gap", "nn_attack", "lira_online"]
 

@@ -19,7 +19,7 @@ from mibench.attacks.top1_threshold import Top1Threshold
 from mibench.errors import MIBenchError
 from mibench.outputs import Copies, Labelled, Outputs
 from mibench.store import Store
-from mibench.study import Study
+from mibench.study.study import Study
 
 SEVEN = (
     "loss_threshold",

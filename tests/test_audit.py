@@ -20,8 +20,9 @@ from mibench.apps.cli import main
 from mibench.attacks import ATTACKS, Attack, Inference
 from mibench.errors import MIBenchError
 from mibench.outputs import Outputs, check_numbering
-from mibench.study import Study, metrics
+from mibench.study import metrics
 from mibench.study.audit import AuditReport, audit_file
+from mibench.study.study import Study
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from mibench import scenarios
 from mibench.apps.cli import main
 from mibench.attacks.base import parse
 from mibench.compare import published
-from mibench.study import Study, results
+from mibench.study import results
 from mibench.study.metrics import METRICS
+from mibench.study.study import Study
 
 
 def mibench(*arguments: str) -> tuple[int, str, str]:
@@ -98,9 +99,23 @@ def test_mistakes_end_with_one_sentence_and_code_2(arguments: tuple[str, ...], s
     assert out == "" and len(err.strip().splitlines()) == 1 and "Traceback" not in err
 
 
-def test_the_catalogue_answers_without_importing_torch() -> None:
-    script = "import sys, mibench.apps.cli; assert 'torch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", script], check=True)
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (("attacks",), {"pandas", "pooch", "pyarrow", "scipy.special", "IPython"}),
+        (("status", "parameters/demo.yaml"), {"IPython", "jupyter_client", "nbformat"}),
+    ],
+)
+def test_commands_that_list_answer_at_once(arguments: tuple[str, ...], heavy: set[str]) -> None:
+    script = (
+        "import atexit, sys; atexit.register(lambda: print(*sys.modules, file=sys.stderr)); "
+        "from mibench.apps.cli import main; main()"
+    )
+    command, root = [sys.executable, "-c", script, *arguments], Path(__file__).parents[1]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root, check=True)
+    loaded = set(done.stderr.split())
+    heavy |= {"torch", "sklearn", "matplotlib", "scipy.stats", "papermill"}
+    assert done.stdout and "mibench.attacks.rmia" in loaded and not heavy & loaded
 
 
 def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

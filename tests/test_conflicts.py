@@ -17,7 +17,8 @@ from scipy.stats import binom, norm, ttest_1samp
 from mibench import figures, scenarios
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.study import Study, metrics, results
+from mibench.study import metrics, results
+from mibench.study.study import Study
 from tests.conftest import study
 
 Rates = Callable[[scenarios.Scenario], tuple[float, float]]

@@ -27,8 +27,8 @@ from mibench.figures.published import scatter
 from mibench.figures.sensitivity import dumbbells
 from mibench.figures.style import WIDTHS
 from mibench.look import Look
-from mibench.study import Study
 from mibench.study.metrics import METRICS
+from mibench.study.study import Study
 
 
 @pytest.fixture(autouse=True)

@@ -50,9 +50,9 @@ from mibench.outputs import Copies, Labelled, Outputs
 from mibench.setting import Setting
 from mibench.store import Store
 from mibench.streams import Streams
-from mibench.study import Study
 from mibench.study.checking import Simulated, check
 from mibench.study.metrics import auc
+from mibench.study.study import Study
 
 
 def outputs(seed: int, n: int = 40, classes: int = 4, references: int = 8) -> Outputs:

@@ -19,7 +19,8 @@ from mibench.attacks import ATTACKS
 from mibench.compare import published
 from mibench.figures.factors import LEVELS
 from mibench.store import safe
-from mibench.study import Study, results
+from mibench.study import results
+from mibench.study.study import Study
 
 
 class Page(HTMLParser):

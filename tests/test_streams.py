@@ -5,7 +5,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from mibench.streams import Streams
-from mibench.study import Study
+from mibench.study.study import Study
 
 
 def test_streams_follow_from_entropy_and_role() -> None:

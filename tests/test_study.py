@@ -13,8 +13,9 @@ from sklearn.metrics import precision_score, roc_auc_score
 from mibench.apps.cli import main
 from mibench.errors import MIBenchError
 from mibench.scenarios import find
-from mibench.study import Study, results
+from mibench.study import results
 from mibench.study.metrics import METRICS
+from mibench.study.study import Study
 from tests.conftest import study
 
 ATTACKS = ["loss_threshold", "gap"]

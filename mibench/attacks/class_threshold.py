@@ -3,7 +3,7 @@
 from abc import abstractmethod
 
 import numpy as np
-from scipy.special import entr
+import scipy
 
 from mibench.attacks.base import Knowledge, register
 from mibench.attacks.shadow import ShadowAttack
@@ -79,7 +79,7 @@ class ClassEntropy(ClassThreshold):
 
     def metric(self, outputs: Outputs) -> FloatArray:
         """Return minus the log of the entropy in nats."""
-        return -_log(outputs.in_blocks(lambda some: entr(some.probs).sum(axis=1)))
+        return -_log(outputs.in_blocks(lambda some: scipy.special.entr(some.probs).sum(axis=1)))
 
 
 @register

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor, nn
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-from mibench.training.device import cpu_threads
-
-NetworkType = TypeVar("NetworkType", bound=nn.Module)
+NetworkType = TypeVar("NetworkType", bound="nn.Module")
 
 
 def trained(
@@ -36,6 +34,10 @@ def trained(
         The learning rate.
     seed : int
     """
+    import torch  # which takes long to load, and attacks are listed without
+
+    from mibench.training.device import cpu_threads
+
     with torch.random.fork_rng([]), cpu_threads(1):
         torch.manual_seed(seed)
         network = make()

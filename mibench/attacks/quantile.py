@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from mibench.attacks.base import Attack, Inference, Knowledge, Rate, register
 from mibench.attacks.reference import Others, references_of
@@ -80,7 +80,7 @@ class OtherModels(Attack):
             others = Others(scaled_logit(logits, labels), ~unseen)
             mean, deviation = others.gaussian(unseen)
             own = scaled_logit(target.logits, labels)
-            return Inference((own - mean) / deviation, float(ndtri(1 - self.fpr)))
+            return Inference((own - mean) / deviation, float(scipy.special.ndtri(1 - self.fpr)))
         losses = np.where(unseen, cross_entropy(logits, labels), np.inf)
         if self.smoothing == "share":
             higher = (losses > target.loss) & unseen
@@ -181,7 +181,9 @@ class QuantileRegression(Attack):
         """Score by the distance above the regressed centre."""
         centre, deviation = self.regressed_(target)
         above = (scaled_logit(target.logits, target.labels) - centre) / deviation
-        return Inference(above, 0.0 if self.form == "quantile" else float(ndtri(1 - self.fpr)))
+        return Inference(
+            above, 0.0 if self.form == "quantile" else float(scipy.special.ndtri(1 - self.fpr))
+        )
 
 
 # From outputs on samples to the regressed centre and deviation of their confidence, (n,) each.

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.spatial.distance import cdist
+import scipy
 
 from mibench.attacks.base import Count, Knowledge, register
 from mibench.attacks.class_threshold import class_thresholds
@@ -106,7 +106,7 @@ def knn_shapley(
     # A few at once, so that what is computed stays in the processor's cache.
     for start in range(0, len(test_points), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        distance = cdist(test_points[part], points)
+        distance = scipy.spatial.distance.cdist(test_points[part], points)
         order = np.argsort(distance, axis=1)
         # Ties by index, whatever the processor's sort does; stable sorts of all rows take longer.
         tied = (np.diff(np.take_along_axis(distance, order, axis=1)) == 0).any(axis=1)

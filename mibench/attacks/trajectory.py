@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import entr, expit
+import scipy
 
 from mibench.attacks.base import Count, Knowledge, register
 from mibench.attacks.class_threshold import modified_entropy
@@ -70,7 +70,7 @@ class SeqMIA(ShadowAttack):
     def score(self, outputs: Outputs) -> FloatArray:
         """Return the network's probability of member."""
         logits = self.network_(self._scaled(self.sequences(outputs)))
-        probability: FloatArray = expit(logits.numpy())
+        probability: FloatArray = scipy.special.expit(logits.numpy())
         return probability
 
     def sequences(self, outputs: Outputs) -> FloatArray:
@@ -93,7 +93,7 @@ def _metrics(stage: Outputs) -> FloatArray:
     return np.stack(
         [
             *(stage.loss, probs.max(axis=1), probs.std(axis=1)),
-            *(entr(probs).sum(axis=1), modified_entropy(stage)),
+            *(scipy.special.entr(probs).sum(axis=1), modified_entropy(stage)),
         ],
         axis=1,
     )

@@ -8,7 +8,7 @@ whose costs the differential distance has one weight; the weight is bisected.
 from __future__ import annotations
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from mibench.construction.shapes import Asked
 from mibench.outputs import FloatArray, IntArray
@@ -122,8 +122,8 @@ def _assigned(cost: FloatArray) -> IntArray:
     count = len(cost)
     if count < cost.shape[1]:
         near = np.unique(np.argpartition(cost, count, axis=1)[:, :count])
-        return near[linear_sum_assignment(cost[:, near])[1]]
-    return linear_sum_assignment(cost)[1]
+        return near[scipy.optimize.linear_sum_assignment(cost[:, near])[1]]
+    return scipy.optimize.linear_sum_assignment(cost)[1]
 
 
 def leaving_order(

@@ -6,7 +6,7 @@ The MMD^2 between two samples is the biased one of Gretton et al. 2012, equation
 from __future__ import annotations
 
 import numpy as np
-from scipy.spatial.distance import cdist, pdist
+import scipy
 
 from mibench.outputs import BoolArray, FloatArray, Outputs
 
@@ -72,13 +72,14 @@ def gaussians(a: FloatArray, b: FloatArray) -> FloatArray:
     """Return :func:`nineteen_gaussians` between samples (n, d) and (m, d): (n, m)."""
     # Some rows at a time, so that what is held beside the result is small.
     blocks = np.array_split(a, len(a) // 512 + 1)
-    return np.concatenate([nineteen_gaussians(cdist(block, b, "sqeuclidean")) for block in blocks])
+    squares = (scipy.spatial.distance.cdist(block, b, "sqeuclidean") for block in blocks)
+    return np.concatenate([*map(nineteen_gaussians, squares)])
 
 
 def median_distance(points: FloatArray, rng: np.random.Generator) -> float:
     """Return the median distance between points (n, d), of at most 1,000 of them."""
     some = points[rng.permutation(len(points))[:1000]]
-    return float(np.median(pdist(some))) or 1.0
+    return float(np.median(scipy.spatial.distance.pdist(some))) or 1.0
 
 
 def kernel_means(points: FloatArray, others: FloatArray, bandwidth: float) -> FloatArray:
@@ -95,7 +96,7 @@ def mean_kernel(a: FloatArray, b: FloatArray, bandwidth: float) -> FloatArray:
     Their standard deviations are `bandwidth` x 1/4, 1/2, 1, 2 and 4.
     """
     # Each narrower Gaussian is the fourth power of the next wider one, so one exponential does.
-    kernel = cdist(a, b, "sqeuclidean")
+    kernel = scipy.spatial.distance.cdist(a, b, "sqeuclidean")
     kernel *= -0.5 / (bandwidth * _BANDWIDTHS[-1]) ** 2
     np.exp(kernel, out=kernel)
     total = kernel.copy()

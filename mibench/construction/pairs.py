@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from mibench.construction.kernels import blindmi_features, kernel_means, median_distance
 from mibench.construction.shapes import Asked, shape_distance
@@ -85,7 +85,8 @@ class Pairs(Pool):
             members = np.flatnonzero((labels == label) & is_member).astype(np.int32)
             nonmembers = np.flatnonzero((labels == label) & ~is_member).astype(np.int32)
             most += min(len(members), len(nonmembers))
-            grid = cdist(points[members], points[nonmembers]).astype(np.float32)
+            grid = scipy.spatial.distance.cdist(points[members], points[nonmembers])
+            grid = grid.astype(np.float32)
             rows, columns = np.repeat(members, len(nonmembers)), np.tile(nonmembers, len(members))
             found.append((rows, columns, grid.ravel()))
         if most < self.size:

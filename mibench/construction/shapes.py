@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import norm
+import scipy
 
 from mibench.outputs import FloatArray
 
@@ -34,7 +34,7 @@ def draw_distances(distribution: str, mean: float, deviation: float, count: int)
     """
     p = (np.arange(count) + 0.5) / count
     if distribution == "normal":
-        unit = norm.ppf(p)
+        unit = scipy.special.ndtri(p)
     elif distribution == "uniform":
         unit = np.sqrt(3) * (2 * p - 1)
     else:
@@ -54,7 +54,7 @@ def shape_distance(distances: FloatArray, asked: Asked) -> float:
         shares = [float((np.abs(unit - atom) <= 0.25).mean()) for atom in (-1, 1)]
         return max(abs(0.5 - share) for share in shares)
     if asked.distribution == "normal":
-        cdf = norm.cdf(unit)
+        cdf = scipy.special.ndtr(unit)
     else:
         cdf = np.clip((unit / np.sqrt(3) + 1) / 2, 0, 1)
     steps = np.arange(len(unit) + 1) / len(unit)

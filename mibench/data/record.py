@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
+from typing import TYPE_CHECKING
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @cache
 def table(name: str) -> pd.DataFrame:
     """Return a file of the record, such as "figures"; not to be written to."""
+    import pandas as pd
+
     folder = files("mibench").joinpath("data", "facts")
     [file] = [f for f in folder.iterdir() if f.name.startswith(f"published_{name}.csv")]
     with file.open("rb") as content:

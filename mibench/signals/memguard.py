@@ -10,8 +10,8 @@ particular, and needs none. A posterior always gets the same noise, so asking ag
 from __future__ import annotations
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 _SMALLEST = 1e-12
 
@@ -27,7 +27,7 @@ def noised(logits: NDArray[np.float32], budget: float, seed: int) -> NDArray[np.
     seed : int
         What the noise depends on beside the posterior.
     """
-    probs = softmax(logits.astype(np.float64), axis=-1)
+    probs = scipy.special.softmax(logits.astype(np.float64), axis=-1)
     uniform = _uniform(logits, probs.shape[-1] + 1, seed)
     coin, noise = uniform[..., :1], -np.log(uniform[..., 1:])
     noise /= noise.sum(axis=-1, keepdims=True)

@@ -17,8 +17,8 @@ from itertools import combinations
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
 from tqdm.auto import tqdm
 
 import mibench.adapters  # noqa: F401 - registers them
@@ -387,7 +387,7 @@ def _drawn(logits: FloatArray, rng: np.random.Generator) -> IntArray:
 
     The mean loss on them is the loss on the posteriors, and whoever trains takes labels.
     """
-    posteriors = softmax(logits, axis=1)
+    posteriors = scipy.special.softmax(logits, axis=1)
     drawn = posteriors.cumsum(axis=1) > rng.random((len(logits), 1))
     labels: IntArray = drawn.argmax(axis=1)
     return labels

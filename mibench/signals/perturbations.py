@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from mibench.errors import MIBenchError
 
@@ -40,7 +40,7 @@ def perturbed_copies(
             continue
         reach = max(1, inputs.shape[-1] // 8)
         shift = rng.integers(-reach, reach + 1, 2)
-        copy = ndimage.shift(inputs, (0, 0, *shift), order=0, mode="nearest")
+        copy = scipy.ndimage.shift(inputs, (0, 0, *shift), order=0, mode="nearest")
         copy = copy[..., ::-1] if i % 2 else copy
         noise = IMAGE_NOISE * rng.standard_normal(copy.shape)
         yield np.clip(copy + noise, 0, 1).astype(np.float32)
@@ -96,7 +96,7 @@ def generated_nonmembers(inputs: Inputs, kind: str, rng: np.random.Generator) ->
     made = (
         _edges(fifths[0], np.array([1, 2, 1])),
         _edges(fifths[1], np.array([3, 10, 3])),
-        np.abs(ndimage.laplace(fifths[2], axes=(2, 3))),
+        np.abs(scipy.ndimage.laplace(fifths[2], axes=(2, 3))),
         fifths[3] + IMAGE_NOISE * rng.standard_normal(fifths[3].shape),
         _salt_and_pepper(fifths[4], rng),
     )
@@ -121,9 +121,10 @@ def _blurred(inputs: Inputs, rng: np.random.Generator) -> Inputs:
 
 def _edges(images: Inputs, smooth: NDArray[np.int64]) -> Inputs:
     weights = smooth / smooth.sum()
+    slopes = (scipy.ndimage.correlate1d(images, [-1, 0, 1], axis=a) for a in (3, 2))
     across, down = (
-        ndimage.correlate1d(ndimage.correlate1d(images, [-1, 0, 1], axis=a), weights, axis=b)
-        for a, b in ((3, 2), (2, 3))
+        scipy.ndimage.correlate1d(slope, weights, axis=a)
+        for slope, a in zip(slopes, (2, 3), strict=True)
     )
     return np.hypot(across, down).astype(np.float32)
 

@@ -8,8 +8,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from mibench import code, training
@@ -102,7 +102,7 @@ class Signals:
         samples = np.concatenate([self.roles[role] for role in own])
 
         def teach(samples: IntArray) -> FloatArray:
-            posteriors: FloatArray = softmax(self.target.logits(samples)[0], axis=1)
+            posteriors: FloatArray = scipy.special.softmax(self.target.logits(samples)[0], axis=1)
             return posteriors
 
         return self._owner(
@@ -123,7 +123,8 @@ class Signals:
         if held not in self._students:
 
             def teach(samples: IntArray) -> FloatArray:
-                posteriors: FloatArray = softmax(teacher.logits(samples)[model], axis=1)
+                logits = teacher.logits(samples)[model]
+                posteriors: FloatArray = scipy.special.softmax(logits, axis=1)
                 return posteriors
 
             recipe = training.without_defence(self.recipe)

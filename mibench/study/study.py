@@ -26,6 +26,7 @@ from mibench.signals.signals import Signals
 from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
+from mibench.training.recipe import of_setting
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Study:
     def __init__(self, setting: Setting | None = None, place: Place | None = None):
         self.setting, self.place = setting or Setting(), place or Place()
         self.place.load_plugins()
-        recipe = check(self.setting)
+        recipe = of_setting(self.setting)
         self.store = Store(self.place.cache_dir)
         self.dataset = load(self.setting.dataset, self.place, self.setting.sizes)
         training.check(recipe, self.dataset.inputs.shape[1:], self.dataset.num_classes)
@@ -363,17 +364,6 @@ class Study:
             if "shadow" in needs:
                 known["shadow_auxiliary"] = signals.shadow_auxiliary()
         return Knowledge(**known)
-
-
-def check(setting: Setting) -> training.Recipe:
-    """Return a setting's recipe, with all names checked that need no data.
-
-    Raises
-    ------
-    MIBenchError
-        If a name is unknown or a value of the recipe is wrong.
-    """
-    return training.recipe(setting.model, setting.epochs, setting.recipe, setting.defence)
 
 
 def _together(answers: list[tuple[dict[str, Any], Arrays]]) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from pydantic.dataclasses import dataclass
 from mibench.catalogue import Catalogue
 from mibench.errors import MIBenchError
 from mibench.models import MODELS
-from mibench.setting import told
+from mibench.setting import Setting, told
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -113,6 +113,17 @@ def recipe(
         return Recipe(model, epochs, **values)
     except ValidationError as error:
         raise MIBenchError(told(error, known)) from None
+
+
+def of_setting(setting: Setting) -> Recipe:
+    """Return a setting's recipe, with all names checked that need no data.
+
+    Raises
+    ------
+    MIBenchError
+        If a name is unknown or a value of the recipe is wrong.
+    """
+    return recipe(setting.model, setting.epochs, setting.recipe, setting.defence)
 
 
 def trained_as(made: Recipe) -> Recipe:

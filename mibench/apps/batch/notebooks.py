@@ -1,4 +1,4 @@
-"""Notebooks of a batch: what one declares, and its execution; what is done is not repeated."""
+"""Notebooks of a batch: what one declares and is made from; what is done is not repeated."""
 
 from __future__ import annotations
 
@@ -6,24 +6,15 @@ import ast
 import glob
 import hashlib
 import json
-import os
-import re
-import tempfile
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import nbformat
-import papermill
 from filelock import FileLock
-from IPython.core.inputtransformer2 import TransformerManager
-from nbclient.exceptions import DeadKernelError
-from nbformat.v4 import new_output
-from traitlets.config import Config
 
 from mibench import code
-from mibench.apps.batch import jobs, kernels
+from mibench.apps.batch import jobs
 from mibench.apps.batch.jobs import Outcome, Tell
 from mibench.attacks.base import parse
 from mibench.errors import MIBenchError
@@ -33,8 +24,6 @@ from mibench.study.provenance import provenance, sources
 
 # Where something lies says nothing about what it is.
 _PLACES = ("place", "output", "results", "figures")
-# What a kernel has to write is written by its cells, so it is shut down at once.
-_PYTHON = {"kernel_name": "python3", "language": "python", "shutdown_kernel": "immediate"}
 
 
 @dataclass(frozen=True)
@@ -71,15 +60,17 @@ def read(path: Path) -> Source:
 @cache
 def _read(path: Path, _: int) -> Source:
     try:
-        made = nbformat.read(path, as_version=4)
-        cells = [cell for cell in made.cells if cell.cell_type == "code"]
-        texts = [str(cell.source) for cell in cells]
-        tagged = [str(c.source) for c in cells if "parameters" in c.metadata.get("tags", [])]
-        kernel, info = (made.metadata.get(k, {}) for k in ("kernelspec", "language_info"))
+        # Read as JSON, since nbformat takes two seconds to load.
+        made = json.loads(path.read_bytes())
+        cells = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
+        texts = ["".join(cell["source"]) for cell in cells]
+        tags = [cell["metadata"].get("tags", []) for cell in cells]
+        tagged = [t for t, said in zip(texts, tags, strict=True) if "parameters" in said]
+        kernel, info = (made["metadata"].get(k, {}) for k in ("kernelspec", "language_info"))
         language = kernel.get("language") or info.get("name", "python")
     except OSError:
         raise
-    except Exception as error:  # a broken file makes the reader of notebooks raise anything
+    except Exception as error:  # a broken file makes the reader raise anything
         raise MIBenchError(f"{path} is no notebook ({jobs.sentence(error)})") from None
     if language != "python":
         raise MIBenchError(f"{path} is written in {language}; a batch runs notebooks in Python")
@@ -99,7 +90,12 @@ def _read(path: Path, _: int) -> Source:
 
 
 def _parsed(text: str) -> ast.Module:
-    return ast.parse(TransformerManager().transform_cell(text))
+    try:
+        return ast.parse(text)
+    except SyntaxError:  # perhaps a magic command
+        from IPython.core.inputtransformer2 import TransformerManager
+
+        return ast.parse(TransformerManager().transform_cell(text))
 
 
 def _assigned(statement: ast.stmt) -> dict[str, Any]:
@@ -228,6 +224,8 @@ class Task:
         ------
         DiskFull
         """
+        from mibench.apps.batch import kernels
+
         self.place.load_plugins()
         kernels.use_forked_kernels(threads, self.place.plugins)
         try:
@@ -254,16 +252,14 @@ class Task:
                 old.unlink(missing_ok=True)
 
     def _execute(self, threads: int, tell: Tell) -> Outcome:
+        # It takes seconds to load, and what is done is told without.
+        from mibench.apps.batch.execution import execute, finish
+
         self._clear()
         made_from, given = self.made_from(), (self.notebook, self._running, self.parameters)
         outcome = jobs.attempt(self.name, tell, lambda: execute(*given, self.time_limit))
         if self._running.exists():
-            made = nbformat.read(self._running, as_version=4)
-            _drop_bars(made)
-            if outcome.error:
-                _show_error(made, outcome.error)
-            made.metadata["mibench"] = {
-                **{k: getattr(outcome, k) for k in ("error", "seconds", "tries")},
+            noted = {
                 "notebook": self.notebook.stem,
                 "status": "failed" if outcome.error else "completed",
                 "threads": threads,
@@ -272,51 +268,9 @@ class Task:
                 **results.origin(self.output.with_suffix("")),
                 **provenance(),
             }
-            nbformat.write(made, self._running)
+            finish(self._running, outcome.error, noted)
             self._running.replace(self.output)
         return outcome
-
-
-def execute(
-    notebook: Path, output: Path, parameters: dict[str, Any], time_limit: int | None
-) -> tuple[str, bool]:
-    """Execute a notebook once and return its error, if any, and whether its kernel died."""
-    with tempfile.TemporaryDirectory(dir=kernels.private_folder()) as folder:
-        sockets = {"transport": "ipc", "ip": str(Path(folder) / "k")} if os.name != "nt" else {}
-        manager = {"connection_file": str(Path(folder) / "kernel.json"), **sockets}
-        try:
-            papermill.execute_notebook(
-                notebook,
-                output,
-                parameters,
-                progress_bar=False,
-                **_PYTHON,
-                execution_timeout=time_limit,
-                config=Config({"KernelManager": manager}),
-            )
-        except (DeadKernelError, *jobs.SERVER_GONE) as problem:
-            return jobs.sentence(problem), True
-        except Exception as problem:  # one failing notebook never takes the others down
-            return jobs.sentence(problem), False
-    return "", False
-
-
-def _drop_bars(made: nbformat.NotebookNode) -> None:
-    """Take away what is left of progress bars that have ended: a widget that shows nothing."""
-    bar = re.compile(r"\d%\|.*\| \d+/\d+ \[")
-    for cell in (cell for cell in made.cells if cell.cell_type == "code"):
-        texts = [str(output.get("data", {}).get("text/plain", "")) for output in cell.outputs]
-        cell.outputs = [o for o, t in zip(cell.outputs, texts, strict=True) if not bar.search(t)]
-
-
-def _show_error(made: nbformat.NotebookNode, error: str) -> None:
-    """Add an error that no cell shows, a time limit's or a dead kernel's, to the cell it ended."""
-    cells = [cell for cell in made.cells if cell.cell_type == "code"]
-    if any(output.output_type == "error" for cell in cells for output in cell.outputs):
-        return
-    for cell in [c for c in cells if c.metadata.papermill.get("start_time")][-1:]:
-        name, _, value = error.partition(": ")
-        cell.outputs.append(new_output("error", ename=name, evalue=value, traceback=[error]))
 
 
 def files_of(executed: Path) -> list[Path]:

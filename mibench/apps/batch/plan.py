@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
-
-from sklearn.model_selection import ParameterGrid
 
 from mibench import scenarios
 from mibench.apps.batch import notebooks, parameters
@@ -19,7 +18,7 @@ from mibench.data.base import DATASETS
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
 from mibench.study import results
-from mibench.study.study import check
+from mibench.training.recipe import of_setting
 
 _PLACES = ("data_dir", "cache_dir")
 T = TypeVar("T")
@@ -112,7 +111,9 @@ class _Batch:
                     f"{where} takes no parameter {k!r}; it takes {', '.join(takes) or 'none'}"
                 )
         self.taken |= {*takes}
-        for varied in ParameterGrid(grid):
+        names = sorted(grid)
+        for values in product(*(grid[name] for name in names)):
+            varied = dict(zip(names, values, strict=True))
             stated = {k: v for k, v in (self.stated | own | self.given).items() if k in takes}
             stem = "-".join([entry.name or entry.notebook, *(_said(varied[k]) for k in grid)])
             yield self._task(where, path, declared, stated | varied, stem)
@@ -162,7 +163,7 @@ class _Batch:
         """Return a setting whose names all exist."""
         where = where or self.file
         setting = Setting.read(fields, where)
-        _located(where, check, setting)
+        _located(where, of_setting, setting)
         named = _located(where, loading.check_name, setting.dataset, self.place)
         return setting.model_copy(update={"dataset": named})
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
-from mibench.apps.batch import jobs, kernels
+from mibench.apps.batch import jobs
 from mibench.apps.batch.jobs import Outcome, Tell
 from mibench.code import combined
 from mibench.data.loading import is_here
@@ -23,7 +23,6 @@ from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
 from mibench.store import NotMade, digest, replacing
 from mibench.study.provenance import sources
-from mibench.study.study import Study
 
 if TYPE_CHECKING:
     from mibench.apps.batch.notebooks import Task
@@ -95,6 +94,8 @@ class Training:
         return jobs.attempt(self.name, tell, lambda: self._once(threads))
 
     def _once(self, threads: int) -> tuple[str, bool]:
+        from mibench.apps.batch import kernels
+
         given = (threads, dict(os.environ))
         try:
             with ProcessPoolExecutor(1, kernels.context(), kernels.begin_fork, given) as pool:
@@ -110,6 +111,9 @@ class Training:
 
     def _prepare(self, makes: bool = True) -> str:
         """Train and query what is not cached, keep a record, and return a user's mistake if any."""
+        # It takes seconds to load, and a state is told without.
+        from mibench.study.study import Study
+
         self.record.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self._lock):
             began = time.monotonic()

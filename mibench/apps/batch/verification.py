@@ -11,7 +11,8 @@ import nbformat
 import pandas as pd
 
 from mibench.apps.batch import kernels
-from mibench.apps.batch.notebooks import execute, read_metadata
+from mibench.apps.batch.execution import execute
+from mibench.apps.batch.notebooks import read_metadata
 from mibench.errors import MIBenchError
 from mibench.study import results
 

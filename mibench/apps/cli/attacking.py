@@ -28,7 +28,8 @@ def attack_scenario(
     time.
     """
     from mibench.attacks import ATTACKS, parse
-    from mibench.study import Study, results
+    from mibench.study import results
+    from mibench.study.study import Study
 
     asked = parse(attack)
     study = Study(setting, place)

@@ -49,7 +49,7 @@ def _check(
     chosen: Sequence[scenarios.Scenario], setting: Setting, place: Place, as_json: bool
 ) -> None:
     from mibench.construction.described import warnings
-    from mibench.study import Study
+    from mibench.study.study import Study
 
     rows, infeasible = Study(setting, place).describe(chosen)
     if as_json:

@@ -32,7 +32,8 @@ from mibench.figures.style import attack_style
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
 from mibench.store import NotMade, digest, safe
-from mibench.study.study import Attacked, Study, check
+from mibench.study.study import Attacked, Study
+from mibench.training.recipe import of_setting
 
 _SHOWN: list[Explorer] = []
 # Seconds that a thread has at the end of the process: a download that hangs needs no more.
@@ -474,7 +475,7 @@ def explore(
     if study is None:
         asked, where = Setting.read(setting or {}), Place.read(place or {})
         where.load_plugins()
-        check(asked)
+        of_setting(asked)
         asked = asked.model_copy(update={"dataset": loading.check_name(asked.dataset, where)})
         name = loading.name_of(asked.dataset, where)
     else:
