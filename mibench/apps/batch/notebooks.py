@@ -260,6 +260,7 @@ class Task:
         outcome = jobs.attempt(self.name, tell, lambda: execute(*given, self.time_limit))
         if self._running.exists():
             noted = {
+                **{k: getattr(outcome, k) for k in ("error", "seconds", "tries")},
                 "notebook": self.notebook.stem,
                 "status": "failed" if outcome.error else "completed",
                 "threads": threads,
