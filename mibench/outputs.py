@@ -207,15 +207,19 @@ def scaled_logit(logits: FloatArray, labels: IntArray, temperature: float = 1.0)
     if logits.ndim > 2:
         return np.stack([scaled_logit(model, labels, temperature) for model in logits])
     found = np.empty(len(labels))
+    # One block of memory for all parts: to be given a new one takes longer than to fill it.
+    block = np.empty((_AT_ONCE, logits.shape[1]), np.result_type(logits, np.float32))
     for start in range(0, len(labels), _AT_ONCE):
         rows = slice(start, start + _AT_ONCE)
-        others = logits[rows].astype(np.result_type(logits, np.float32))
         label = labels[rows, None]
+        others = block[: len(label)]
+        others[:] = logits[rows]
         true = np.take_along_axis(others, label, axis=1)[:, 0].astype(np.float64)
         np.put_along_axis(others, label, -np.inf, axis=1)
         top = others.max(axis=1)
         others -= top[:, None]
-        others /= temperature
+        if temperature != 1:
+            others /= temperature
         total = np.exp(others, out=others).sum(axis=1, dtype=np.float64)
         found[rows] = (true - top) / temperature - np.log(total)
     return found

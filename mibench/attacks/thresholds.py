@@ -11,8 +11,8 @@ from mibench.outputs import BoolArray, FloatArray, IntArray
 def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = True) -> float:
     """Return the threshold of the highest membership advantage, or of the highest accuracy.
 
-    One sort. Of several equally good thresholds the highest is taken; it is the lowest score that
-    is called a member's, or lies just above all where nobody is best called one.
+    Of several equally good thresholds the highest is taken; it is the lowest score that is called a
+    member's, or lies just above all where nobody is best called one.
 
     Parameters
     ----------
@@ -22,16 +22,15 @@ def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = Tru
         True for max MA = TPR - FPR, False for max accuracy.
     """
     values = np.asarray(scores, dtype=np.float64)
-    order = np.argsort(-values)
-    descending, members = values[order], is_member[order]
-    gain = np.where(members, 1.0, -1.0)
-    if balanced:
-        gain = np.where(members, 1 / is_member.sum(), -1 / (~is_member).sum())
-    totals = np.concatenate([[0.0], np.cumsum(gain)])
-    edges = np.concatenate([[True], descending[1:] < descending[:-1], [True]])
-    # Rounding makes equal totals differ in their last digits; without it ties break by chance.
-    best = int(np.where(edges, np.round(totals, 12), -np.inf).argmax())
-    return _cut(descending, best)
+    members, nonmembers = np.sort(values[is_member]), np.sort(values[~is_member])
+    # The best is a member's score: to go below it for a nonmember's only loses. Of equal ones the
+    # first counts them all.
+    found = len(members) - np.arange(len(members))
+    called = len(nonmembers) - np.searchsorted(nonmembers, members)
+    gain = found / len(members) - called / len(nonmembers) if balanced else found - called
+    # Rounding makes equal gains differ in their last digits; without it ties break by chance.
+    best = len(gain) - 1 - int(np.round(gain[::-1], 12).argmax())
+    return float(members[best] if gain[best] > 1e-12 else np.nextafter(values.max(), np.inf))
 
 
 def rate_threshold(nonmembers: ArrayLike, max_fpr: float) -> float:
