@@ -405,6 +405,7 @@ def test_a_setting_is_said_whole_to_the_command_that_prepares_it(tmp_path: Path)
             "device": "cpu",
         }
     )
+    (tmp_path / "a.py").touch()  # a command loads its plugins as it reads them
     place = Place(data_dir=tmp_path, cache_dir=tmp_path / "c", plugins=(tmp_path / "a.py",) * 2)
     default = Setting().model_dump()
     assert all(value != default[name] for name, value in setting.model_dump().items())
