@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 from mibench.errors import MIBenchError
 
 LOWEST_PROBABILITY = 1e-7
+# What a posterior of zero is taken for: so little that all zeros of a row leave the others as they
+# are, and a tie of two samples does not break by how many there are.
+_ZERO = 1e-20
 # Samples whose logits are worked on at a time, so that they stay in a processor's cache.
 _AT_ONCE = 1024
 # Arrays whose second axis is that of the samples.
@@ -222,7 +225,8 @@ def scaled_logit(logits: FloatArray, labels: IntArray, temperature: float = 1.0)
             others /= temperature
         total = np.exp(others, out=others).sum(axis=1, dtype=np.float64)
         found[rows] = (true - top) / temperature - np.log(total)
-    return found
+    # Equal posteriors of the label are to tie, whatever the others sum up to in the last digit.
+    return np.round(found, 12, out=found)
 
 
 # A size that is known, or in words what it counts.
@@ -306,7 +310,7 @@ def _log(
         )
         probs = probs / sums[..., None]
     # A zero was rounded from something, which is taken to be less than all that were not.
-    least = min(LOWEST_PROBABILITY, probs.min(where=probs > 0, initial=1.0))
+    least = min(_ZERO, probs.min(where=probs > 0, initial=1.0))
     logits: FloatArray = np.maximum(probs, probs.dtype.type(least))
     return np.log(logits, out=logits)
 

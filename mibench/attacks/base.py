@@ -215,7 +215,7 @@ def parse(specs: Specs) -> list[Attack]:
         If an attack is unknown or has no such parameter, or a value is not what it must be.
     """
     if isinstance(specs, str):
-        specs = re.split(r",(?![^\[]*\])", specs)
+        specs = [said for said in re.split(r",(?![^\[]*\])", specs) if said.strip()]
     if isinstance(specs, Mapping) or not isinstance(specs, Iterable):
         raise MIBenchError(f"attacks is {specs!r}; give 'all' or a list of names")
     found: dict[str, Attack] = {}

@@ -168,6 +168,8 @@ class Own:
                 f"{pool.dtype} and {pool.ndim} axes are neither records of bits or floats (2 axes) "
                 "nor images of floats (4), none of them NaN or infinite"
             )
+        elif "augmented" in needs and self.space.kind != "image":
+            self.notes.append("no augmented copies were made, which are of images (4 axes) only")
         if train is not None:
             self.notes += _enough(self.pool.labels, self.population.labels)
         count = len(self.population.labels)
@@ -244,9 +246,14 @@ class Own:
             for name, array in job().items():
                 stacks[name].append(array)
         made = {name: np.stack(arrays) for name, arrays in stacks.items()}
-        path = made.pop("trajectory_logits", None)
+        paths = [name for name in made if name.endswith("trajectory_logits")]
+        if not all(np.isfinite(made[name]).all() for name in paths):
+            self.notes.append(
+                "trajectories were left out, since a distilled model diverged at one of its stages"
+            )
+            return {name: array for name, array in made.items() if name not in paths}
         # Of one model, the target, where others are of several.
-        return made if path is None else made | {"trajectory_logits": path[0]}
+        return made | {n: made[n][0] for n in paths if n == "trajectory_logits"}
 
     def _shadows(self) -> Iterator[Callable[[], Arrays]]:
         if "shadow" not in self.needs:
@@ -289,7 +296,14 @@ class Own:
             answers = stacks["shadow_auxiliary_logits"][k] if owner else self._of_auxiliary
             taught = Samples(inputs, _drawn(answers, self.streams(f"{owner}student", k)))
             name = f"{owner}trajectory"
-            return self._one(f"{name} {k}", taught, {name: asked}, {}, stages=self.stages)
+            made = self._one(f"{name} {k}", taught, {name: asked}, {}, stages=self.stages)
+            counts = [len(made[f"{name}_logits"]), *map(len, stacks["trajectory_logits"])]
+            if len({*counts}) > 1:
+                raise MIBenchError(
+                    f"train yields {counts[0]} stages for a model distilled from shadow {k} and "
+                    f"{counts[1]} for one from the target; let it yield as many each time"
+                )
+            return made
 
         yield partial(distil, "", 0, self.pool.inputs)
         for k in range(self.setting.shadows):
@@ -314,13 +328,21 @@ class Own:
         def answers(model: Any) -> Arrays:
             if model is self.model:
                 raise MIBenchError("train returned the audited model; let it make a new one")
+            if model is None:
+                raise MIBenchError(
+                    f"train gave nothing for {name}; let it return, or yield, a model"
+                )
+            if inspect.isgenerator(model):
+                raise MIBenchError(
+                    "train returned a generator; give the function that has yield in its own body"
+                )
             return {f"{n}_logits": self._answer(model, i, name) for n, i in asked.items()}
 
         def make() -> Arrays:
             assert self.train is not None
             try:
                 if stages is not None:
-                    found = [answers(model) for model in stages(*samples, seed)]
+                    found = [answers(model) for model in stages(*samples, seed)] or [answers(None)]
                     return {n: np.stack([stage[n] for stage in found]) for n in found[0]}
                 model = self.train(*samples, seed)
             except MIBenchError:
@@ -336,7 +358,7 @@ class Own:
         key = {
             "model": name,
             "data": self.checksum,
-            "samples": [sha256(part) for part in samples],
+            "samples": [[*part.shape, sha256(part)] for part in samples],
             "seed": seed,
             "copies": kinds,
             "made_by": self.made_by,
@@ -376,8 +398,7 @@ def _training(
         return train, None, code.of(train)
 
     def last(inputs: NDArray[Any], labels: IntArray, seed: int) -> Any:
-        [model] = deque(train(inputs, labels, seed), maxlen=1)
-        return model
+        return next(iter(deque(train(inputs, labels, seed), maxlen=1)), None)
 
     return last, train, code.of(train)
 
@@ -427,6 +448,12 @@ def _ask(
     answers = answers[:, None] if answers.ndim == 1 else answers
     if diverges and answers.dtype.kind == "f" and not np.isfinite(answers).all():
         return np.full((len(inputs), classes or 1), np.nan)
+    if answers.dtype.kind == "f" and not np.isfinite(answers).all():
+        held = " some inputs hold NaN or infinity;" * (not _numbers(inputs))
+        raise MIBenchError(
+            f"{name} answers NaN or infinity for {(~np.isfinite(answers)).any(axis=1).sum()} of "
+            f"{len(inputs)} inputs;{held} give inputs that it can classify"
+        )
     form = "posteriors" if adapter.posteriors or are_posteriors(answers) else "logits"
     return check_outputs(f"{name}'s {form}", answers, (len(inputs),), classes, say)
 

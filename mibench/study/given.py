@@ -266,7 +266,7 @@ class _Reader:
                 self.left[name] = stack[~bad]
                 if bad.all():
                     del self.left[name]
-            first = next(iter(stacks))
+            first = next(name for name, stack in stacks.items() if not np.isfinite(stack).all())
             self.notes.append(
                 f"{first} has NaN or infinity in {bad.sum()} of {len(bad)} models, left out"
             )

@@ -164,5 +164,8 @@ class OwnStudy(Study):
 
     def _knowledge(self, attack: Attack) -> Knowledge:
         if lacking := self.given.lacking(attack):
-            raise MIBenchError(f"{attack.full_title} {lacking}")
+            raise MIBenchError(
+                f"{attack.full_title} {lacking}; what is asked of the model follows from the "
+                "attacks that study_model is given"
+            )
         return replace(self.given.knowledge, seed=self._knowledge_seed)

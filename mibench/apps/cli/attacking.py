@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,5 @@ def audit_outputs(
 
         audit_page.write(report, html)
         click.echo(f"written to {html}")
+    if not report.attacked:
+        sys.exit(2)
