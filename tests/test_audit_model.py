@@ -236,7 +236,8 @@ def test_a_training_that_yields_its_model_has_trajectories(tmp_path: Path) -> No
     # which learn from samples that no shadow was trained on.
     assert len(asked) == 13 and asked[10:] == [len(made["auxiliary_labels"])] * 3
     stages = [cross_entropy(stage, made["target_labels"]) for stage in made["trajectory_logits"]]
-    assert stages[0].mean() > stages[2].mean()
+    # Of posteriors of zero the loss is large.
+    assert np.median(stages[0]) > np.median(stages[2])
 
 
 def test_stages_that_differ_or_diverge_and_trainings_of_nothing_are_told(tmp_path: Path) -> None:
@@ -633,7 +634,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("its answer is the label less 1 for 100.0%", {"model": lambda x: one_hot(x, -1)}),
     ("20 samples are too few for population", {"train": forest, "population": part(400, 420)}),
     ("train cannot be called with inputs, labels and seed", {"train": lambda x, y: 0}),
-    ("shadow 0 is of type NoneType", {"train": lambda x, y, seed: None}),
+    ("train gave nothing for shadow 0; let it return", {"train": lambda x, y, seed: None}),
     ("train fails for shadow 0, of 200 samples of 10 classes: Zero", {"train": divided}),
     ("/proc/none cannot be written", {"train": forest, "cache_dir": "/proc/none"}),
     ("train needs population", {"train": posteriors, "population": None}),
