@@ -129,7 +129,7 @@ def test_exactly_the_constructed_flips_are_found() -> None:
 
 def test_noise_gives_a_false_alarm_in_at_most_5_percent_of_200_simulated_tables() -> None:
     rng = np.random.default_rng(0)
-    names, where = ["gap", "rmia", "ppv", "shapley"], [s.id for s in GRID[:3]]
+    names, where = ["gap", "rmia", "ppv", "shapley"], [s.id for s in GRID[:8]]
     alarms = different = 0
     for _ in range(200):
         withheld = rng.choice([0.0, 0.1, 0.4])
@@ -144,12 +144,12 @@ def test_noise_gives_a_false_alarm_in_at_most_5_percent_of_200_simulated_tables(
 
 
 def test_many_true_differences_let_no_false_conflict_through() -> None:
-    """One attack leads in most scenarios and in none the other; of 100 simulated tables."""
+    """One attack leads in most scenarios and in none the other; of 200 simulated tables."""
     rng = np.random.default_rng(1)
     where = [s.id for s in GRID[:40]]
     true = np.where(np.arange(40) < 30, 5.0, 0.0)
     alarms = by_difference = 0
-    for _ in range(100):
+    for _ in range(200):
         z = true + rng.standard_normal(40)
         judged = conflicts.significant(
             pd.DataFrame(
@@ -161,7 +161,7 @@ def test_many_true_differences_let_no_false_conflict_through() -> None:
         )
         alarms += len(conflicts.find(judged, "bh")) > 0
         by_difference += len(conflicts.find(judged, "holm")) > 0
-    assert alarms <= binom.ppf(0.99, 100, 0.05) < by_difference
+    assert alarms <= binom.ppf(0.99, 200, 0.05) < by_difference
 
 
 @pytest.mark.parametrize("withheld", [0.0, 0.3])
@@ -169,8 +169,7 @@ def test_intervals_cover_the_truth_in_93_to_97_percent_of_500_simulations(withhe
     rng = np.random.default_rng(1)
     where = [f"simulation {i}" for i in range(500)]
     rates = {"gap": (0.7, 0.3), "rmia": (0.8, 0.25)}
-    answers = simulated(rng, list(rates), where, 200, rates, withheld)
-    compared = conflicts.differences(answers, replicates=400)
+    compared = conflicts.differences(simulated(rng, list(rates), where, 200, rates, withheld))
     covered = (compared["low"] <= -0.15) & (compared["high"] >= -0.15)
     assert len(compared) == 500 and 0.93 <= covered.mean() <= 0.97
     # The closed-form standard error agrees with how the differences really scatter.
@@ -418,10 +417,10 @@ FEW = ["loss_threshold", "gap", "top1_threshold", "class_confidence", "ppv", "bl
 
 @pytest.fixture(scope="module")
 def executed(shared_data: Path, cache_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The results of half the scenarios of Location30, by pairs, which hold conflicts."""
+    """The results of all 84 scenarios of Location30, by pairs, which hold conflicts."""
     folder = tmp_path_factory.mktemp("executed")
     pairs = study("Location30", cache_dir, shared_data, construction="pairs")
-    run = pairs.run(scenarios.catalogue("Location30")[::2], FEW)
+    run = pairs.run(scenarios.catalogue("Location30"), FEW)
     results.save(folder / "Location30" / "all", *run)
     return folder
 
@@ -450,7 +449,7 @@ def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
 
     # One: how many comparisons there are.
     [compared] = re.findall(r"(\d+) comparisons, \d+ significant", said)
-    assert int(compared) == 42 * 15 == rows["scenario"].nunique() * len([*combinations(FEW, 2)])
+    assert int(compared) == 84 * 15 == rows["scenario"].nunique() * len([*combinations(FEW, 2)])
     # Two: both leads of every conflict told. Three: what differs between its scenarios.
     told = re.findall(
         r"type (\d): (.+) leads (.+) by (\S+) \[.*?\] MA at (.+?) \((ES\d+)\); "
@@ -474,11 +473,11 @@ def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
     assert "run scenario pool" in said
     # Five: whom nobody beats, or who is beaten least, by a paired test of its own.
     [(first, times)] = re.findall(
-        r"\neverything: .*?\. (.+) is beaten in the fewest scenarios, (\d+) of 42", said
+        r"\neverything: .*?\. (.+) is beaten in the fewest scenarios, (\d+) of 84", said
     ) or [
         (
             *re.findall(
-                r"\neverything: Never beaten in 42 scenarios of this trained model: (.+)\.", said
+                r"\neverything: Never beaten in 84 scenarios of this trained model: (.+)\.", said
             ),
             "0",
         )
@@ -519,8 +518,7 @@ def beaten(answers: pd.DataFrame, rows: pd.DataFrame, title: str) -> int:
 
 def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
     table, answers = results.load(executed, "Location30")
-    compared = conflicts.differences(answers, replicates=1)
-    found = conflicts.find(conflicts.significant(compared))
+    found = conflicts.find(conflicts.significant(conflicts.differences(answers)))
     drawn = figures.conflict_matrix(found, table)
     shown = [int(t.get_text()) for t in drawn.axes[0].texts if t.get_text()]
     assert sum(shown) == len(found)
@@ -537,7 +535,7 @@ def test_figures_show_the_numbers(executed: Path, tmp_path: Path) -> None:
         assert box.x0 >= -0.01 and box.x1 <= figure.get_figwidth() + 0.01
     most = found.groupby(["attack", "other"]).size().max()
     assert f"in {most} pairs of scenarios" in drawn.alt
-    assert "over 42 scenarios" in ranked.caption and names[0] in ranked.alt
+    assert "over 84 scenarios" in ranked.caption and names[0] in ranked.alt
     plt.close("all")
     with pytest.raises(MIBenchError, match="no conflicts"):
         figures.conflict_matrix(found.iloc[:0], table)
