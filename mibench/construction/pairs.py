@@ -72,6 +72,11 @@ class Pairs(Pool):
     ):
         super().__init__(candidates, streams, levels)
         outputs, is_member = candidates.labelled.outputs, candidates.labelled.is_member
+        if not 1 < pairs <= min(is_member.sum(), (~is_member).sum()):
+            raise MIBenchError(
+                f"{pairs} pairs cannot be drawn from {is_member.sum()} members and "
+                f"{(~is_member).sum()} nonmembers"
+            )
         self.size = pairs
         points = getattr(outputs, space) if inputs is None else inputs
         self._list_pairs(points.reshape(len(is_member), -1), outputs.labels, is_member)
