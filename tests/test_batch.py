@@ -164,6 +164,14 @@ def test_a_users_own_notebook_is_given_what_the_file_states(project: Path) -> No
         plan(project, "notebooks: [{notebook: own, parameters: {epochs: 2}}]")
 
 
+def test_a_notebook_of_an_older_format_is_read(tmp_path: Path) -> None:
+    notebook(tmp_path, "new", "seed = 1", "import mibench.study.results")
+    new, old = (tmp_path / "notebooks" / f"{name}.ipynb" for name in ("new", "old"))
+    nbformat.write(nbformat.convert(nbformat.read(new, as_version=4), 3), old, version=3)
+    assert "worksheets" in old.read_text()
+    assert notebooks.read(old) == notebooks.read(new)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
-import glob
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,8 +60,12 @@ def read(path: Path) -> Source:
 @cache
 def _read(path: Path, _: int) -> Source:
     try:
-        # Read as JSON, since nbformat takes two seconds to load.
+        # Read as JSON where that serves, since nbformat takes two seconds to load.
         made = json.loads(path.read_bytes())
+        if made.get("nbformat") != 4:
+            import nbformat
+
+            made = nbformat.read(path, as_version=4)
         cells = [cell for cell in made["cells"] if cell["cell_type"] == "code"]
         texts = ["".join(cell["source"]) for cell in cells]
         tags = [cell["metadata"].get("tags", []) for cell in cells]
@@ -206,8 +210,10 @@ class Task:
         """Return "done", "failed", "running", "stale" or "waiting"."""
         if jobs.is_held(self._lock):
             return "running"
-        made = read_metadata(self.output).get("status", "waiting")
-        return made if made != "completed" else "stale" if self.stale() else "done"
+        made = read_metadata(self.output).get("status")
+        if made == "completed":
+            return "stale" if self.stale() else "done"
+        return "failed" if made == "failed" else "waiting"
 
     def skipped(self) -> Outcome:
         """Return the outcome of a task that was done before."""
@@ -247,7 +253,8 @@ class Task:
     def _clear(self) -> None:
         """Remove what an earlier run made, so that no number outlives the code that made it."""
         for file in (*self.files, self._running):
-            left = file.parent.glob(f".{glob.escape(file.name)}.[0-9]*.tmp")
+            name = re.compile(rf"\.{re.escape(file.name)}\.\d+\.tmp")
+            left = [f for f in file.parent.glob(".*.tmp") if name.fullmatch(f.name)]
             for old in (file, *left):
                 old.unlink(missing_ok=True)
 
