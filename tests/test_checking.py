@@ -105,7 +105,13 @@ def test_simulated_models_memorise_and_hold_no_more_than_is_needed() -> None:
         assert auc(-target.outputs.loss, is_member).low > 0.6
         assert (target.outputs.reference_in is not None) == ("references" in needs)
         assert bool(known.shadows) == ("shadow" in needs)
-        assert set(target.outputs.copies) == needs & {"perturbed", "noisy"}
+        copies = target.outputs.copies
+        assert set(copies) == needs & {"perturbed", "noisy", "augmented"}
+        if "augmented" in needs:
+            losses = copies["augmented"].reference_loss
+            assert losses is not None and losses.shape[2] == len(is_member)
+            seen = target.outputs.reference_in
+            assert losses.mean(axis=1)[seen].mean() < losses.mean(axis=1)[~seen].mean()
 
 
 def test_the_command_checks_the_attacks_of_a_file(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from mibench.attacks.base import Attack, Inference, Knowledge
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, Copies, FloatArray, IntArray, Labelled, Outputs
+from mibench.signals.perturbations import COPIES
 from mibench.study.metrics import auc
 
 _CLASSES, _BITS, _REFERENCES, _DISTILLED, _STAGES = 4, 12, 8, 6, 5
@@ -65,7 +66,7 @@ class Simulated:
 
     def target(self, is_member: BoolArray, posing: bool = False, others: bool = True) -> Labelled:
         """Return a model's outputs on new samples; if `posing`, all of them are nonmembers."""
-        copies = self.needs & {"perturbed", "noisy", "trajectory"}
+        copies = self.needs & {*COPIES, "trajectory"}
         wanted = self.needs & {"references", "distilled", "inputs"} if others else frozenset()
         samples, trained = self._samples(len(is_member)), is_member & (not posing)
         return Labelled(self._outputs(samples, trained, copies | wanted, True), is_member)
@@ -98,8 +99,11 @@ class Simulated:
             )
         if "inputs" in wanted:
             given["inputs"] = samples.inputs
-        kinds = sorted(wanted & {"perturbed", "noisy"})
+        kinds = sorted(wanted & COPIES.keys())
         copies = {kind: self._copies(samples, trained) for kind in kinds}
+        if "augmented" in copies and "references" in wanted:
+            losses = np.stack([self._copies(samples, seen).loss for seen in given["reference_in"]])
+            copies["augmented"] = replace(copies["augmented"], reference_loss=losses)
         logits = self._answers(samples, trained)
         if "trajectory" in wanted:
             given["trajectory_logits"] = logits + self._rng.normal(0, 1, (_STAGES, *logits.shape))

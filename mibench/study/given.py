@@ -33,7 +33,8 @@ from mibench.study import metrics
 
 ArrayT = TypeVar("ArrayT", bound=NDArray[Any])
 
-_COPIES = ("perturbed", "noisy", "augmented")
+_OF_SHADOWS = ("perturbed", "noisy")
+_COPIES = (*_OF_SHADOWS, "augmented")
 # What an attack with both needs reads beside the arrays of each.
 _OF_BOTH = {
     ("auxiliary", "references"): "auxiliary_reference_*",
@@ -41,7 +42,7 @@ _OF_BOTH = {
     ("auxiliary", "shadow"): "shadow_auxiliary_*",
     ("shadow", "trajectory"): "shadow_trajectory_*",
     ("augmented", "references"): "reference_augmented_*",
-    **{(kind, "shadow"): f"shadow_{kind}_*" for kind in ("perturbed", "noisy")},
+    **{(kind, "shadow"): f"shadow_{kind}_*" for kind in _OF_SHADOWS},
 }
 _NAME = re.compile(
     "(target|shadow|auxiliary|generated)_(logits|probs|labels)|(target|shadow)_is_member"
@@ -276,7 +277,7 @@ class _Reader:
         owner: str,
         labels: IntArray,
         axis: Shape = (),
-        kinds: tuple[str, ...] = ("perturbed", "noisy"),
+        kinds: tuple[str, ...] = _OF_SHADOWS,
     ) -> list[dict[str, Copies]]:
         """Return answers on copies of each model's samples (S, n), by kind."""
         found: list[dict[str, Copies]] = [{} for _ in labels]
