@@ -24,12 +24,13 @@ import pytest
 import requests
 from click.testing import CliRunner
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from mibench import scenarios
 from mibench.apps.cli import main
 from mibench.catalogue import load_plugins
 from mibench.data import cache as parsed_cache
-from mibench.data import downloads, loading, own
+from mibench.data import digits, downloads, loading, own
 from mibench.data.base import DATASETS, Dataset, Parsed, SplitSizes
 from mibench.data.splits import sizes_of, split
 from mibench.errors import MIBenchError
@@ -757,6 +758,12 @@ def test_what_is_said_of_files_is_what_loading_does(
     with pytest.raises(MIBenchError, match="would download"):
         load("CIFAR10")
     assert where("Texas100").startswith("by hand") and here("Texas100", Place())
+
+
+def test_digits_are_those_that_scikit_learn_loads() -> None:
+    made, theirs = digits.read(), load_digits()
+    np.testing.assert_array_equal(made.inputs[:, 0], (theirs.images / 16).astype(np.float32))
+    np.testing.assert_array_equal(made.labels, theirs.target)
 
 
 def test_real_records_are_perturbed_within_their_range() -> None:
