@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -53,8 +51,14 @@ def six_panels(results: pd.DataFrame, question: str, *, look: Look = PLAIN) -> P
         axes.tick_params("x", labelsize=min(7, _letters(look, abreast, len(titles))))
     handles, names = grid.flat[0].get_legend_handles_labels()
     figure.head(f"{question}: {RESEARCH_QUESTIONS[question]}\n{setting}")
-    below: dict[str, Any] = {"loc": "outside lower center", "ncols": len(levels)}
-    figure.legend(handles, names, title=_heading(factor), columnspacing=1, **below)
+    figure.legend(
+        handles,
+        names,
+        title=_heading(factor),
+        loc="outside lower center",
+        ncols=len(levels),
+        columnspacing=1,
+    )
     bars = "; bars are 95% intervals."
     if results["seed"].nunique() > 1:
         bars = (

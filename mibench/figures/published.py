@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -46,9 +44,15 @@ def scatter(compared: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
         for attack, own in rows[rows["dataset"] == dataset].groupby("attack", sort=False):
             of = attack_style(str(attack))
             inside = np.where(own["caveat"] == "", of.colour, "none")
-            mark: dict[str, Any] = {"s": 9, "marker": of.marker, "linewidths": 0.6}
-            mark |= {"edgecolors": of.colour, "facecolors": inside}
-            axes.scatter(own["theirs"], own["ours"], **mark)
+            axes.scatter(
+                own["theirs"],
+                own["ours"],
+                s=9,
+                marker=of.marker,
+                linewidths=0.6,
+                edgecolors=of.colour,
+                facecolors=inside,
+            )
         axes.set(xlim=(low, high), ylim=(low, high), aspect="equal")
         axes.set_xlabel(f"published {METRICS[metric].label}")
         axes.set_title(dataset, loc="left")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -218,18 +217,27 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     array = values.to_numpy().T
     leads = np.isclose(better * array, np.nanmax(better * array, axis=0), atol=1e-9)
     figure, axes = picture(look, 1.6 + 0.135 * len(order))
-    cells: dict[str, Any] = {"cmap": "cividis", "interpolation": "nearest", "rasterized": True}
-    image = axes.imshow(array, aspect="auto", **cells)
+    image = axes.imshow(
+        array, aspect="auto", cmap="cividis", interpolation="nearest", rasterized=True
+    )
     size = min(3.5, 72 * (WIDTHS[look.columns] - 1.8) / len(values) * 0.7)
     down, across = np.nonzero(leads)
-    dot = {"mec": "black", "mew": 0.4, "ms": size, "clip_on": False, "zorder": 5}
-    axes.plot(across, down, "o", color="white", **dot)
+    axes.plot(
+        across,
+        down,
+        "o",
+        color="white",
+        mec="black",
+        mew=0.4,
+        ms=size,
+        clip_on=False,
+        zorder=5,
+    )
     list_down(axes, names)
     axes.grid(False)
     axes.tick_params(length=0)
     _scenarios_below(axes, results, list(values.index))
-    bar: dict[str, Any] = {"location": "bottom", "aspect": 40, "pad": 0.02, "shrink": 0.9}
-    figure.colorbar(image, ax=axes, label=label, **bar)
+    figure.colorbar(image, ax=axes, label=label, location="bottom", aspect=40, pad=0.02, shrink=0.9)
     figure.head(f"{setting}: {len(values)} scenarios")
     led = pd.Series(leads.sum(axis=1), names)
     led = led[led > 0].sort_values(ascending=False, kind="stable")

@@ -195,8 +195,9 @@ def roc(results: Sequence[Judged], *, look: Look = PLAIN) -> Picture:
     """Draw ROC curves on log axes, each with its threshold's point."""
     figure, axes = picture(look, 4.2)
     figure.alt = draw_roc(axes, results)
-    settings: dict[str, Any] = {"fontsize": SMALLEST, "ncols": look.columns, "handlelength": 1.6}
-    figure.legend(loc="outside lower center", **settings)
+    figure.legend(
+        loc="outside lower center", fontsize=SMALLEST, ncols=look.columns, handlelength=1.6
+    )
     is_member = results[0].is_member
     figure.caption = (
         f"ROC curves of {len(results)} attacks on {is_member.sum()} members and "
@@ -256,8 +257,14 @@ def draw_pr(axes: Axes, results: Sequence[Judged]) -> str:
         fpr, tpr, _ = metrics.roc(result.inference.scores, is_member)
         recall, false = tpr[1:], fpr[1:] * (~is_member).sum()
         found = recall * is_member.sum()
-        line: dict[str, Any] = {"color": look.colour, "ls": look.line, "lw": 0.8}
-        axes.plot(recall, found / (found + false), **line, label=result.attack.full_title)
+        axes.plot(
+            recall,
+            found / (found + false),
+            color=look.colour,
+            ls=look.line,
+            lw=0.8,
+            label=result.attack.full_title,
+        )
     axes.axhline(results[0].is_member.mean(), color="0.6", lw=0.8, ls=":")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.05), xlabel="recall", ylabel="precision")
     return "Precision against recall; the dotted line is the share of members."

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -45,9 +43,17 @@ def dumbbells(
             error = 2 * rows[f"error_{value}"]
             axes.errorbar(values[:, i], at, xerr=error, fmt="none", ecolor=SERIES[i], lw=0.5)
             inside = np.where(sure, SERIES[i], "white")
-            mark: dict[str, Any] = {"marker": MARKERS[i], "edgecolors": SERIES[i], "zorder": 3}
-            mark |= {"s": 11, "facecolors": inside, "linewidths": 0.8}
-            axes.scatter(values[:, i], at, **mark, label=f"{way}: {value}")
+            axes.scatter(
+                values[:, i],
+                at,
+                s=11,
+                marker=MARKERS[i],
+                facecolors=inside,
+                edgecolors=SERIES[i],
+                linewidths=0.8,
+                zorder=3,
+                label=f"{way}: {value}",
+            )
         axes.axvline(0, color="0.4", lw=0.8)
         axes.set_title(f"{question}\n{factor.replace('_', ' ')}", loc="left", fontsize=7)
         axes.set(xlim=(-limit, limit), xlabel="change of MA")

@@ -446,12 +446,12 @@ def _ask(
             f"them as it takes them: {_told(error)}"
         ) from error
     answers = answers[:, None] if answers.ndim == 1 else answers
-    if diverges and answers.dtype.kind == "f" and not np.isfinite(answers).all():
-        return np.full((len(inputs), classes or 1), np.nan)
-    if answers.dtype.kind == "f" and not np.isfinite(answers).all():
-        held = " some inputs hold NaN or infinity;" * (not _numbers(inputs))
+    if answers.dtype.kind == "f" and not (finite := np.isfinite(answers)).all():
+        if diverges:
+            return np.full((len(inputs), classes or 1), np.nan)
+        held = "" if _numbers(inputs) else " some inputs hold NaN or infinity;"
         raise MIBenchError(
-            f"{name} answers NaN or infinity for {(~np.isfinite(answers)).any(axis=1).sum()} of "
+            f"{name} answers NaN or infinity for {(~finite).any(axis=1).sum()} of "
             f"{len(inputs)} inputs;{held} give inputs that it can classify"
         )
     form = "posteriors" if adapter.posteriors or are_posteriors(answers) else "logits"

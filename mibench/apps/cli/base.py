@@ -88,10 +88,15 @@ def echo_table(rows: Iterable[Iterable[str]], align: str) -> None:
 
 def echo_wrapped(text: str, first: str = "", rest: str = "", err: bool = False) -> None:
     """Print a text in lines as wide as the terminal, or 80 columns, behind what indents them."""
-    whole: dict[str, Any] = {"break_long_words": False, "break_on_hyphens": False}
-    indent: dict[str, Any] = {"initial_indent": first, "subsequent_indent": rest}
-    width = shutil.get_terminal_size().columns
-    click.echo(textwrap.fill(text, width, **indent, **whole), err=err)
+    said = textwrap.fill(
+        text,
+        shutil.get_terminal_size().columns,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    click.echo(said, err=err)
 
 
 def _warn(message: Warning | str, *where: Any, **rest: Any) -> None:

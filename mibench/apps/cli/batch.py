@@ -24,10 +24,15 @@ if TYPE_CHECKING:
 
 def _parameter_file(command: Callable[..., None]) -> Callable[..., None]:
     """Add the argument and the options by which a batch is named."""
-    many: dict[str, Any] = {"metavar": "NAME=VALUE", "multiple": True}
     for option in (
         place_options("data_dir"),
-        click.option("--set", "values", help="A value for all notebooks.", **many),
+        click.option(
+            "--set",
+            "values",
+            metavar="NAME=VALUE",
+            multiple=True,
+            help="A value for all notebooks.",
+        ),
         click.option("--attacks", metavar="NAMES", help=ATTACKS_HELP),
         click.argument("parameters", type=click.Path(path_type=Path)),
     ):
@@ -227,4 +232,5 @@ def verify_results(paths: tuple[Path, ...], retrain: bool, place: Place) -> None
             click.echo(f"        {column}: {text}")
         for name, (then, now) in verdict.versions.items():
             click.echo(f"        made with {name} {then}, now {now}")
-    sys.exit(int(any(verdict.differs for verdict in verdicts)))
+    if any(verdict.differs for verdict in verdicts):
+        sys.exit(1)
