@@ -61,9 +61,9 @@ def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting
 
 # Begun first, the longest before the others, so that at the end no process works on one alone.
 LONG = (
-    *("test_cluster", "test_audit", "test_widgets", "test_conflicts", "test_browser", "test_cli"),
-    *("test_further_attacks", "test_construction", "test_audit_model", "test_training"),
-    *("test_batch", "test_figures", "test_report", "test_models", "test_properties", "test_wheel"),
+    *("test_cluster", "test_conflicts", "test_audit", "test_widgets", "test_browser", "test_batch"),
+    *("test_further_attacks", "test_cli", "test_report", "test_audit_model", "test_training"),
+    *("test_figures", "test_construction", "test_wheel", "test_models", "test_properties"),
 )
 
 
