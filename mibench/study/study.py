@@ -251,6 +251,10 @@ class Study:
                 answers.append(self._answers(result))
         return pd.DataFrame(rows), _together(answers)
 
+    def train(self, specs: Specs) -> None:
+        """Train what attacks need, as far as no other process is doing so."""
+        self.signals.train({need for attack in parse(specs) for need in attack.needs})
+
     def prepare(self, specs: Specs) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
         samples = self.pool.candidates.samples
