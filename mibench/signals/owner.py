@@ -131,10 +131,14 @@ class Owner:
         """Yield the models' weights, of one part after the other."""
         return map(self._weights, self.parts)
 
+    def is_trained(self, part: slice) -> bool:
+        """Return whether the store holds a part."""
+        return self.store.file("weights", self._key(part), ".npz").exists()
+
     def trains(self, part: slice) -> bool:
         """Train a part, unless it is there or another process does; return whether it is there."""
         try:
-            if not self.store.file("weights", self._key(part), ".npz").exists():
+            if not self.is_trained(part):
                 self._weights(part)
         except NotMade:
             return False

@@ -168,6 +168,19 @@ class Signals:
         finally:
             self.store.waits = True
 
+    def untrained(self, needs: Collection[str]) -> tuple[int, int]:
+        """Return how many models are still to be trained, and on how many samples.
+
+        Samples are those of all models together, counted once in every epoch.
+        """
+        left = [
+            (owner.recipe.epochs, owner.subsets[part])
+            for owner in self.owners(needs)
+            for part in owner.parts
+            if not owner.is_trained(part)
+        ]
+        return sum(len(own) for _, own in left), sum(epochs * own.size for epochs, own in left)
+
     @cached_property
     def pool(self) -> IntArray:
         """Indices of the target model's members, then its nonmembers."""

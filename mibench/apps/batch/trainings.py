@@ -26,6 +26,7 @@ from mibench.study.provenance import sources
 
 if TYPE_CHECKING:
     from mibench.apps.batch.notebooks import Task
+    from mibench.training.work import Work
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,16 @@ class Training:
             return self.is_done() or (here and not self._prepare(makes=False))
         except (NotMade, MIBenchError):
             return False
+
+    def work(self) -> Work | None:
+        """Return what is to go, None where the dataset is not here or nothing can be said."""
+        from mibench.study.study import Study
+
+        try:
+            here = is_here(self.setting.dataset, self.place)
+            return Study(self.setting, self.place).untrained(self.attacks) if here else None
+        except MIBenchError:  # the run will say so
+            return None
 
     def run(self, threads: int, tell: Tell) -> Outcome:
         """Train in a process of its own; one that dies is tried again."""
