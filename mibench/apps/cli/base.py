@@ -16,12 +16,12 @@ import click
 from mibench import __version__
 from mibench.errors import MIBenchError
 
+PATH = click.Path(path_type=Path)
 results_option = click.option(
     "--results",
     "folder",
     default="executed",
-    show_default=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of executed notebooks and their result tables.",
 )
 ATTACKS_HELP = "Attacks or groups, with commas between."
@@ -104,7 +104,9 @@ def _warn(message: Warning | str, *where: Any, **rest: Any) -> None:
     click.echo(f"mibench: {message}", err=True)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(__version__)
 def main() -> None:
     """MIBench: which membership inference attack really is stronger, and why papers disagree."""
