@@ -99,8 +99,6 @@ def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> 
         settings: dict[str, Any] = {"help": field.description}
         if isinstance(shown, dict):
             settings |= {"multiple": True, "metavar": "NAME=VALUE"}
-        elif get_origin(kind) is tuple:
-            settings |= {"multiple": True, "type": PATH}
         elif get_origin(kind) is Literal:
             settings |= {"type": click.Choice(get_args(kind)), "show_default": str(shown)}
         elif kind is bool:
@@ -109,7 +107,7 @@ def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> 
         elif kind in (int, float, str):
             settings |= {"type": kind, "show_default": str(shown)}
         else:
-            settings |= {"type": PATH}
+            settings |= {"type": PATH, "multiple": get_origin(kind) is tuple}
         said = f"--no-{name}" if kind is bool else _option(name)
         command = click.option(said, name, **settings)(command)
     return command

@@ -368,15 +368,11 @@ class Explorer:
             self._hide("What was trained is not found in the cache; check its folder and space.")
             return
         self._hide(f"preparing {need[0].dataset}", "Stop")
-        thread = threading.Thread(target=self._work, daemon=True)
-        self._job = _Job(need, self.controls.scenario, Training(), thread)
+        thread = threading.Thread(target=lambda: self._work(job), daemon=True)
+        self._job = job = _Job(need, self.controls.scenario, Training(), thread)
         thread.start()
 
-    def _work(self) -> None:
-        with self._lock:
-            job = self._job
-        if job is None or job.thread is not threading.current_thread():
-            return
+    def _work(self, job: _Job) -> None:
         problem = ""
         try:
             if job.need[1] is None:

@@ -111,18 +111,20 @@ class AttackPanel:
         return float(self._axis.score(self.slider.value / _STEPS))
 
     @property
+    def called(self) -> BoolArray:
+        """Which samples the threshold calls members, (n,)."""
+        return self.result.inference.scores >= self.threshold
+
+    @property
     def point(self) -> tuple[float, float]:
         """FPR and TPR of all samples, whether answered or not, at the threshold."""
-        result = self.result
-        called = result.inference.scores >= self.threshold
-        return float(called[~result.is_member].mean()), float(called[result.is_member].mean())
+        called, is_member = self.called, self.result.is_member
+        return float(called[~is_member].mean()), float(called[is_member].mean())
 
     @property
     def recalled(self) -> tuple[float, float]:
         """Recall and precision of all samples at the threshold; without a positive NaN."""
-        result = self.result
-        called = result.inference.scores >= self.threshold
-        found = result.is_member[called]
+        found = self.result.is_member[self.called]
         return self.point[1], float(found.mean()) if len(found) else np.nan
 
     def show(self, of: str, study: Study, result: Attacked) -> None:
@@ -177,7 +179,7 @@ class AttackPanel:
         scores, is_member = result.inference.scores, result.is_member
         moved = Inference(scores, threshold)
         keep = metrics.answered(moved, ratio, seed)
-        called = scores >= threshold
+        called = self.called
         own = self.slider.value == self._own_position
         self.estimates = (own and result.metrics) or metrics.evaluate(moved, is_member, ratio, seed)
         outcomes = [
