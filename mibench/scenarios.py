@@ -115,19 +115,17 @@ def levels(dataset: str) -> Levels:
 
 def catalogue(dataset: str) -> tuple[Scenario, ...]:
     """Return the 84 scenarios of `dataset` in the order of their ids."""
-    dataset = spelled(dataset)
-    return tuple(_by_id(dataset, DATASETS.get(dataset)).values())[:84]
+    return tuple(by_id(dataset).values())[:84]
 
 
-def off_grid(dataset: str) -> tuple[Scenario, ...]:
-    """Return the published scenarios of `dataset` that are not among its 84."""
+def by_id(dataset: str) -> dict[str, Scenario]:
+    """Return the 84 scenarios of `dataset` by id, then the published ones off the grid."""
     dataset = spelled(dataset)
-    return tuple(_by_id(dataset, DATASETS.get(dataset)).values())[84:]
+    return _by_id(dataset, DATASETS.get(dataset))
 
 
 @cache
 def _by_id(dataset: str, known: Published | None) -> dict[str, Scenario]:
-    """Return the scenarios of a dataset by id, those off the grid last."""
     at = known.levels if known and known.levels else GENERIC_LEVELS
     factors = [
         (shape, at.distance[d], at.differential_distance[g], at.withheld_ratio[r])
@@ -211,7 +209,7 @@ def find(text: str, dataset: str | None = None) -> Scenario:
         raise MIBenchError(
             f"scenario {text!r} names no dataset; write e.g. 'CIFAR100_{text.strip()}' or give it"
         )
-    known = _by_id(dataset, DATASETS.get(dataset))
+    known = by_id(dataset)
     if match["number"]:
         wanted = f"ES{int(match['number']):02d}{match['extra'].lower()}"
         if wanted not in known:

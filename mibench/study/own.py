@@ -68,8 +68,7 @@ def study_model(
     samples = {"members": members, "nonmembers": nonmembers, "population": population}
     given = asked(model, samples, train, cache_dir, attacks, **numbers)
     chosen = {"dataset": name, "model": type(model).__name__, "construction": construction}
-    seed = {"seed": numbers["seed"]} if "seed" in numbers else {}
-    return OwnStudy(given, Setting.read(chosen | seed), Place.read({"cache_dir": cache_dir}))
+    return OwnStudy(given, Setting.read(chosen | numbers), Place.read({"cache_dir": cache_dir}))
 
 
 class Asked(Signals):
@@ -168,4 +167,4 @@ class OwnStudy(Study):
                 f"{attack.full_title} {lacking}; what is asked of the model follows from the "
                 "attacks that study_model is given"
             )
-        return replace(self.given.knowledge, seed=self._knowledge_seed)
+        return replace(self.given.knowledge, seed=self.signals.streams.seed("attacks"))

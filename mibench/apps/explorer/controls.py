@@ -141,7 +141,7 @@ class Controls:
             return
         self.note = ""
         # The grid is the same for all datasets, an extra scenario off it is not.
-        known = {s.id: s for s in _known(self._dataset)}
+        known = scenarios.by_id(self._dataset)
         self._follow(known.get(self["scenario"].value) or next(iter(known.values())))
         self._changed()
 
@@ -149,7 +149,8 @@ class Controls:
         if self._following:
             return
         *wanted, ratio = (self[factor].value for factor in FACTORS)
-        alike = [s for s in _known(self._dataset) if _values(s)[:3] == wanted]
+        known = scenarios.by_id(self._dataset).values()
+        alike = [s for s in known if _values(s)[:3] == wanted]
         nearest = min(alike, key=lambda s: abs(s.withheld_ratio - ratio))
         kept = nearest.withheld_ratio == ratio
         self.note = "" if kept else f"withheld is now {100 * nearest.withheld_ratio:g}%"
@@ -158,7 +159,7 @@ class Controls:
 
     def _follow(self, scenario: Scenario) -> None:
         """Let every control show a scenario of the dataset picked."""
-        known = _known(scenario.dataset)
+        known = scenarios.by_id(scenario.dataset).values()
         alike = [s for s in known if _values(s)[:3] == _values(scenario)[:3]]
         self._following = True
         try:
@@ -178,10 +179,6 @@ def _values(scenario: Scenario) -> list[Any]:
 
 def _order(level: Any) -> float:
     return scenarios.DISTRIBUTIONS.index(level) if isinstance(level, str) else level
-
-
-def _known(dataset: str) -> tuple[Scenario, ...]:
-    return (*scenarios.catalogue(dataset), *scenarios.off_grid(dataset))
 
 
 def _offer(control: widgets.Dropdown, options: list[tuple[str, Any]], value: Any) -> None:

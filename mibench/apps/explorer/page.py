@@ -45,9 +45,9 @@ class Part:
         self.widget = widgets.HTML()
         self.widget.add_class("mibench-part")
 
-    def show(self, of: str, *values: Any, **named: Any) -> None:
+    def show(self, of: str, *values: Any) -> None:
         """Show something else: the macro with these values."""
-        self.of, self.html = of, str(getattr(_PARTS, self._kind)(*values, **named))
+        self.of, self.html = of, str(getattr(_PARTS, self._kind)(*values))
         self.widget.value = f'<div class="mibench-of" data-of="{of}">{self.html}</div>'
 
 

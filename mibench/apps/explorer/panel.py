@@ -25,6 +25,7 @@ from mibench.study.study import Attacked, Study
 _METRICS = ("precision", "recall", "f1", "fnr", "fpr", "ma", "auc")
 # The metrics shown, and what they are called.
 SHOWN = {name: metrics.METRICS[name].label for name in _METRICS}
+_COUNTS = ("TP", "FP", "FN", "TN", "WM", "WN")
 _SAMPLES = 10
 _STEPS = 1000
 
@@ -182,44 +183,24 @@ class AttackPanel:
         called = self.called
         own = self.slider.value == self._own_position
         self.estimates = (own and result.metrics) or metrics.evaluate(moved, is_member, ratio, seed)
-        outcomes = [
-            *metrics.confusion(called, is_member, keep),
-            ~keep & is_member,
-            ~keep & ~is_member,
-        ]
-        names = ("TP", "FP", "FN", "TN", "WM", "WN")
-        self.counts = {n: int(o.sum()) for n, o in zip(names, outcomes, strict=True)}
-        self._place([*outcomes[:4], ~keep])
+        outcomes = metrics.confusion(called, is_member, keep)
+        counts = [*outcomes.sum(axis=1), (~keep & is_member).sum(), (~keep & ~is_member).sum()]
+        self.counts = dict(zip(_COUNTS, map(int, counts), strict=True))
+        self._place([*outcomes, ~keep])
         self.own.disabled = own
         doubtful = self._axis.place(scores[~keep])
         ends = (doubtful.min(), doubtful.max()) if len(doubtful) else (0.0, 0.0)
         self._band.set(x=ends[0], width=ends[1] - ends[0])
         self._mark.set_xdata([self._axis.place(threshold)] * 2)
         named = f"{result.attack.full_title}, {result.target.scenario.id}"
-        image = self._histogram.image(
-            in_words(replace(result, inference=moved, metrics=self.estimates))
-        )
-        self.scores.show(self._of, named, result.attack.source, image)
+        said = in_words(replace(self.judged, inference=moved))
+        self.scores.show(self._of, named, result.attack.source, self._histogram.image(said))
         margin = np.abs(scores - threshold)
-        right, wrong = extremes(margin, called == is_member, keep)
+        surest = extremes(margin, called == is_member, keep)
         counted = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        self.outcome.show(
-            self._of,
-            named,
-            threshold,
-            result.inference.threshold,
-            SHOWN,
-            self.estimates,
-            self.counts,
-        )
+        self.outcome.show(self._of, named, self, SHOWN)
         self.map.show(self._of, self._map.image(f"Map of the samples by outcome: {counted}."))
-        self.surest.show(
-            self._of,
-            {
-                "Most confident about, right": self._samples(right),
-                "Most confident about, wrong": self._samples(wrong),
-            },
-        )
+        self.surest.show(self._of, *map(self._samples, surest))
 
     def _samples(self, chosen: IntArray) -> list[dict[str, Any]]:
         """Return what is said of samples at positions in the target dataset."""
