@@ -90,8 +90,7 @@ class Scenario:
 
     def to_dict(self) -> dict[str, Any]:
         """Return id, label, dataset and factors, the ratio as a fraction."""
-        fields = asdict(self)
-        return {"id": fields.pop("id"), "label": self.label, **fields}
+        return {"id": self.id, "label": self.label, **asdict(self)}
 
 
 def published() -> tuple[str, ...]:

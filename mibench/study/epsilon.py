@@ -176,7 +176,8 @@ def table(answers: pd.DataFrame, delta: float = 1e-5, confidence: float = 0.95) 
 
     def bound(rows: pd.DataFrame) -> pd.Series[float]:
         scores, is_member = rows["score"].to_numpy(), rows["is_member"].to_numpy()
-        return pd.Series(bounds(scores, is_member, delta, confidence)._asdict())
+        found = bounds(scores, is_member, delta, confidence)
+        return pd.Series(found, Bounds._fields, dtype=float)
 
     by = [*setting_of(answers), "scenario", "seed", "attack"]
     grouped = answers.groupby(by, sort=False, dropna=False)[["score", "is_member"]]

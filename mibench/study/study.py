@@ -374,7 +374,7 @@ _FACTORS = ("distance", "deviation", "differential_distance")
 
 def _columns(result: Attacked | None) -> dict[str, Any]:
     """Return the columns of what was measured, of an infeasible scenario without values."""
-    target = result and result.target
+    target = None if result is None else result.target
     fields: dict[str, Any] = {}
     estimates = result.metrics if result else dict.fromkeys(metrics.METRICS, metrics.UNKNOWN)
     for factor in _FACTORS:
