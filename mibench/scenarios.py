@@ -147,7 +147,7 @@ def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
     MIBenchError
         If `question` is none of RQ1 to RQ4.
     """
-    _factor(question)
+    factor_of(question)
     known = DATASETS.get(spelled(dataset))
     panels = (known and known.panels) or DATASETS["CIFAR100"].panels
     return tuple(find(i, dataset) for i in panels[question.upper()])
@@ -157,13 +157,14 @@ def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
     """Return the catalogue's scenarios that differ from `base` only in the question's factor."""
     if base.id == POOL:
         raise MIBenchError("the whole pool has no factor to vary; give a base such as ES01")
-    fixed = [f for f in FACTORS if f != _factor(question)]
+    fixed = [f for f in FACTORS if f != factor_of(question)]
     return tuple(
         s for s in catalogue(base.dataset) if all(getattr(s, f) == getattr(base, f) for f in fixed)
     )
 
 
-def _factor(question: str) -> str:
+def factor_of(question: str) -> str:
+    """Return the factor that a research question varies, or raise MIBenchError."""
     try:
         return dict(zip(RESEARCH_QUESTIONS, FACTORS, strict=True))[question.upper()]
     except KeyError:

@@ -239,10 +239,7 @@ class _Reader:
         )
 
     def references(self, target: Outputs) -> Outputs:
-        stems = ("reference_logits", "reference_probs")
-        asked = (f"reference_augmented_{part}" for part in ("logits", "probs", "loss", "predicted"))
-        further = (*(f"auxiliary_{stem}" for stem in stems), *asked, "reference_in")
-        self.drop_diverged(*stems, *further)
+        self.drop_diverged(*(name for name in self.left if known(name) and "reference" in name))
         if not self.has("reference", "in"):
             return target
         logits = self.outputs("reference", ("models", len(target)))

@@ -19,7 +19,7 @@ from IPython.core.getipython import get_ipython
 from mibench import figures, scenarios
 from mibench.apps.cli.settings import arguments
 from mibench.apps.explorer.controls import Controls
-from mibench.apps.explorer.levels import QUESTIONS, compare
+from mibench.apps.explorer.levels import compare
 from mibench.apps.explorer.page import Head, Part, still
 from mibench.apps.explorer.panel import AttackPanel
 from mibench.apps.explorer.pictures import Picture, drawing
@@ -29,7 +29,7 @@ from mibench.data import loading
 from mibench.errors import MIBenchError
 from mibench.figures.scenario import draw_distances, draw_pr, draw_roc
 from mibench.figures.style import attack_style
-from mibench.scenarios import Scenario
+from mibench.scenarios import RESEARCH_QUESTIONS, Scenario
 from mibench.setting import Place, Setting
 from mibench.store import NotMade, digest, safe
 from mibench.study.study import Attacked, Study
@@ -111,8 +111,9 @@ class Explorer:
         self.panels = (AttackPanel(self._moved), AttackPanel(self._moved))
         self.curves, self.distances, self.again = Part("curves"), Part("picture"), Part("again")
         self._roc, self._pr, self._distances = Picture(260), Picture(200), Picture(200)
-        self.levels, self.question = Part("levels"), widgets.Dropdown(options=QUESTIONS)
-        self.question.description, self.question.value = "over", "RQ4"
+        asked = [(scenarios.factor_of(q).replace("_", " "), q) for q in RESEARCH_QUESTIONS]
+        self.question = widgets.Dropdown(options=asked, description="over", value="RQ4")
+        self.levels = Part("levels")
         self.question.observe(lambda _: self._compare(), "value")
         self._progress, self.button = widgets.FloatProgress(max=1.0), widgets.Button()
         self.button.on_click(lambda _: self._pressed())
