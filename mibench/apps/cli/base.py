@@ -31,22 +31,17 @@ dataset_option = click.option("--dataset", help="Only this dataset's (default: a
 class _Commands(click.Group):
     def main(self, *given: Any, **named: Any) -> Any:
         try:
-            return super().main(*given, **named | {"standalone_mode": False})
-        except click.ClickException as error:
-            if isinstance(error, click.exceptions.NoArgsIsHelpError):
-                error.show()
-                sys.exit(2)
-            said = error.format_message().rstrip(".")
-            click.echo(f"mibench: {said[:1].lower()}{said[1:]}", err=True)
-            sys.exit(2)
-        except click.Abort:
-            sys.exit(130)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
             with warnings.catch_warnings():
                 warnings.showwarning = _warn
-                return super().invoke(ctx)
+                return super().main(*given, **named | {"standalone_mode": False})
+        except click.Abort:
+            sys.exit(130)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(2)
+        except click.ClickException as error:
+            said = error.format_message().rstrip(".")
+            said = f"{said[:1].lower()}{said[1:]}"
         except MIBenchError as error:
             said = str(error)
         except OSError as error:
