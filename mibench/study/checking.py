@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mibench.attacks.base import NEEDS, Attack, Inference, Knowledge
+from mibench.attacks.base import Attack, Inference, Knowledge
 from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled
 from mibench.signals.perturbations import COPIES
@@ -74,8 +74,7 @@ class Simulated:
             "inputs": self._inputs(count),
             **{f"{kind}_logits": self._answers(*samples, _copied(trained)) for kind in COPIES},
         }
-        asked = {name: array for name, array in arrays.items() if _needs_of(name) <= self.needs}
-        found = given.check(asked)
+        found = given.check({n: a for n, a in arrays.items() if given.needs_of(n) <= self.needs})
         return replace(found.knowledge, seed=1), found.target
 
     def _samples(self, count: int) -> tuple[FloatArray, IntArray]:
@@ -95,11 +94,6 @@ class Simulated:
 def _copied(trained: BoolArray, count: int = _COPIED) -> BoolArray:
     """Return what models were trained on, (..., n), once for each copy, (..., P, n)."""
     return np.repeat(trained[..., None, :], count, axis=-2)
-
-
-def _needs_of(name: str) -> set[str]:
-    """Return the needs that an array's name holds; `auxiliary_reference_logits` holds two."""
-    return {need for need in NEEDS if need.removesuffix("s") in name}
 
 
 def check(kind: type[Attack]) -> list[str]:

@@ -25,11 +25,13 @@ from mibench.signals.signals import Signals, mean_unseen
 from mibench.store import Store
 from mibench.streams import Streams
 from mibench.study.audit import asked, described
-from mibench.study.given import Given
+from mibench.study.given import Given, needs_of
 from mibench.study.provenance import provenance
 from mibench.study.study import Study
 from mibench.training.device import Device
 
+# What outputs hold only where it is asked for.
+_OPTIONAL = ("reference_logits", "reference_in", "distilled_logits", "trajectory_logits", "inputs")
 # What else a setting holds is of a model that a study trains itself.
 _SETTING = ("model", "defence", "seed", "construction", "space", "levels", "withholding")
 
@@ -85,11 +87,7 @@ class Asked(Signals):
     def outputs(self, samples: IntArray, needs: Collection[str] = ()) -> Outputs:
         """Return what the model answers on samples, and what is asked for beside."""
         outputs = self.given.target.outputs
-        left: dict[str, Any] = {}
-        if "references" not in needs:
-            left |= {"reference_logits": None, "reference_in": None}
-        if "distilled" not in needs:
-            left["distilled_logits"] = None
+        left: dict[str, Any] = {n: None for n in _OPTIONAL if not needs_of(n) <= {*needs}}
         copies = {kind: answers for kind, answers in outputs.copies.items() if kind in needs}
         return replace(outputs, copies=copies, **left).take(samples)
 
