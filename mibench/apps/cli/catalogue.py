@@ -12,7 +12,6 @@ import click
 from mibench import scenarios
 from mibench.apps.cli.base import echo_table, echo_wrapped, main
 from mibench.apps.cli.settings import place_options, setting_options
-from mibench.data import loading
 from mibench.data.base import DATASETS
 from mibench.setting import Place, Setting
 
@@ -35,7 +34,9 @@ def list_scenarios(
     and whether members are harder than nonmembers for models that saw neither (the AUC of
     difficulty, 0.5 where they are not).
     """
-    dataset = loading.name_of(setting.dataset, place)
+    from mibench.data.loading import name_of
+
+    dataset = name_of(setting.dataset, place)
     chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
     if check:
         _check(chosen, setting, place, as_json)
@@ -81,6 +82,8 @@ def list_datasets(path: str | None, place: Place) -> None:
 
     With a PATH, or a dataset's name, say what is made of its files and what is left out.
     """
+    from mibench.data import loading
+
     if path:
         for sentence in loading.describe(path, place):
             echo_wrapped(sentence)
