@@ -77,10 +77,8 @@ class Controls:
             picked = self._factor_picked if name in FACTORS else self._picked
             control.add_class(f"mibench-{name}")
             control.observe(picked, "value")
-        grids = [widgets.GridBox([self[name] for name in row]) for row in _ROWS]
-        for grid in grids:
-            grid.add_class("mibench-controls")
-        self.box = widgets.VBox(grids)
+        grids = (widgets.GridBox([self[name] for name in row]) for row in _ROWS)
+        self.box = widgets.VBox([grid.add_class("mibench-controls") for grid in grids])
 
     def __getitem__(self, name: str) -> widgets.Dropdown:
         return self._by_name[name]

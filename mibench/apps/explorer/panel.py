@@ -69,13 +69,10 @@ class AttackPanel:
             description="back to the attack's own threshold",
             tooltip="Take the threshold that the attack chose without knowing the members",
         )
-        self.own.add_class("mibench-own")
-        self.slider.observe(self._moved, "value")
+        self.slider.add_class("mibench-part").observe(self._moved, "value")
+        self.own.add_class("mibench-part").add_class("mibench-own")
         self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position))
-        for control in (self.slider, self.own):
-            control.add_class("mibench-part")
-        layers = widgets.Box([self.map.widget, self.points.widget])
-        layers.add_class("mibench-layers")
+        layers = widgets.Box([self.map.widget, self.points.widget]).add_class("mibench-layers")
         below = [self.outcome.widget, layers, self.surest.widget]
         self.box = widgets.VBox([self.scores.widget, self.slider, self.own, *below])
 
