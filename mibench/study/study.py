@@ -27,6 +27,7 @@ from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
 from mibench.training.recipe import of_setting
+from mibench.training.work import Work, work_of
 
 
 @dataclass(frozen=True)
@@ -251,6 +252,17 @@ class Study:
                 answers.append(self._answers(result))
         return pd.DataFrame(rows), _together(answers)
 
+    def train(self, specs: Specs) -> None:
+        """Train what attacks need, as far as no other process is doing so."""
+        self.signals.train(_needs(specs))
+
+    def untrained(self, specs: Specs) -> Work:
+        """Return how much training of what attacks need is to go, on the device at hand."""
+        models, samples = self.signals.untrained(_needs(specs))
+        shape, classes = self.dataset.inputs.shape[1:], self.dataset.num_classes
+        recipe, device = self.signals.recipe, self.signals.device
+        return work_of(models, samples, recipe, shape, classes, device)
+
     def prepare(self, specs: Specs) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
         samples = self.pool.candidates.samples
@@ -355,6 +367,10 @@ class Study:
             if "shadow" in needs:
                 known["shadow_auxiliary"] = signals.shadow_auxiliary()
         return Knowledge(**known)
+
+
+def _needs(specs: Specs) -> set[str]:
+    return {need for attack in parse(specs) for need in attack.needs}
 
 
 def _together(answers: list[tuple[dict[str, Any], Arrays]]) -> pd.DataFrame:

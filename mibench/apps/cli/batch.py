@@ -186,19 +186,30 @@ def batch_status(**named: Any) -> None:
 
 
 def _echo_states(tasks: list[Task], look: bool) -> None:
-    """Print the state of every job and an estimate; `look` into caches that no batch filled."""
+    """Print the state of every job and an estimate.
+
+    `look` into caches that no batch filled, and at how much work each training is.
+    """
+    from mibench.apps.batch import estimates
     from mibench.apps.batch.trainings import trainings
 
     notebooks = [(task, task.state()) for task in tasks]
     needed = {t.name for t in trainings(t for t, state in notebooks if state != "done")}
     states: list[tuple[Job, str]] = []
+    measured, unlike = _measured(tasks), list[tuple[Any, float, float]]()
     for training in trainings(tasks):
         state, wanted = training.state(), training.name in needed
         if state == "waiting" and look and wanted and training.is_cached():
             state = "done"
-        if state != "waiting" or wanted:
-            states.append((training, state))
-            click.echo(f"{state:8}{training.name}")
+        if state == "waiting" and not wanted:
+            continue
+        work = training.work() if state == "waiting" and look else None
+        states.append((training, state))
+        click.echo(f"{state:8}{training.name}{estimates.of_work(work) if work else ''}")
+        if work and measured.estimate([training]).unknown:
+            unlike.append((training, work.seconds, work.bytes))
+    for computed in unlike:
+        measured.note(*computed)
     for task, state in notebooks:
         changed = task.stale() if state == "stale" else []
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -208,7 +219,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     counts = Counter(state for _, state in states)
     click.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
     if left := [job for job, state in states if state != "done"]:
-        click.echo(f"to go, on one worker: {_measured(tasks).estimate(left)}")
+        click.echo(f"to go, on one worker: {measured.estimate(left)}")
 
 
 @main.command("verify")
