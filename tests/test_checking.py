@@ -101,7 +101,7 @@ def test_simulated_models_memorise_and_hold_no_more_than_is_needed() -> None:
     is_member = np.arange(400) % 2 == 0
     for needs in (frozenset[str](), frozenset({"references"}), frozenset(NEEDS)):
         world = Simulated(needs)
-        known, target = world.given(is_member)
+        known, target = world.knowledge(), world.target(is_member)
         assert auc(-target.outputs.loss, is_member).low > 0.6
         assert (target.outputs.reference_in is not None) == ("references" in needs)
         assert bool(known.shadows) == ("shadow" in needs)

@@ -687,8 +687,7 @@ LEARNT_FROM_SHADOWS = [n for n, kind in ATTACKS.items() if issubclass(kind, Shad
 @pytest.mark.parametrize("name", LEARNT_FROM_SHADOWS)
 def test_a_wanted_fpr_is_kept_on_the_shadows_and_no_more_than_it_must(name: str) -> None:
     world = Simulated(ATTACKS[name].needs)
-    known, labelled = world.given(np.arange(100) % 2 == 0)
-    target = labelled.outputs
+    known, target = world.knowledge(), world.target(np.arange(100) % 2 == 0).outputs
     plain = attacks.named(name).fit(known)
     wanted = attacks.named(f"{name}[fpr=0.05]").fit(known)
     assert isinstance(plain, ShadowAttack) and isinstance(wanted, ShadowAttack)

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mibench.attacks.base import Attack, Inference, Knowledge
 from mibench.errors import MIBenchError
-from mibench.outputs import BoolArray, FloatArray, IntArray, Labelled
+from mibench.outputs import BoolArray, Copies, FloatArray, IntArray, Labelled, Outputs
 from mibench.signals.perturbations import COPIES
-from mibench.study import given
 from mibench.study.metrics import auc
 
-_CLASSES, _BITS, _REFERENCES, _DISTILLED, _STAGES, _COPIED = 4, 12, 8, 6, 5, 10
+_CLASSES, _BITS, _REFERENCES, _DISTILLED, _STAGES = 4, 12, 8, 6, 5
 _PULL, _NOISE = 2.5, 0.7
 _SAMPLES, _NULLS, _MISSES = 240, 12, 3
+
+
+@dataclass(frozen=True)
+class _Samples:
+    """Simulated samples: what models in general answer on them, labels and binary records."""
+
+    centres: FloatArray
+    labels: IntArray
+    inputs: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.labels)
 
 
 class Simulated:
     """Simulated models for an attack, and no more of them than it says it needs.
 
     A model's logits on a sample are the sample's own, plus Gaussian noise, plus a pull to the label
-    where it was trained on it. They are given by the names of an audit's arrays.
+    where it was trained on it.
 
     Parameters
     ----------
@@ -33,67 +44,74 @@ class Simulated:
 
     def __init__(self, needs: frozenset[str]):
         self.needs, self._rng = needs, np.random.default_rng(0)
-        own, shadow = self._samples(120), self._samples(400)
-        halves = np.stack([_alternating(400), ~_alternating(400)])
-        nobody = np.zeros((_REFERENCES, 120), dtype=bool)
-        self._known: dict[str, NDArray[np.generic]] = {
-            "shadow_logits": self._answers(*shadow, halves),
-            "shadow_labels": shadow[1],
-            "shadow_is_member": halves,
-            "shadow_perturbed_logits": self._answers(*shadow, _copied(halves)),
-            "shadow_noisy_logits": self._answers(*shadow, _copied(halves)),
-            "shadow_trajectory_logits": self._answers(*shadow, _copied(halves, _STAGES)),
-            "random_logits": self._rng.normal(0, 1, (200, _CLASSES)),
-            "generated_logits": self._answers(*own, nobody[0]),
-            "generated_labels": own[1],
-            "auxiliary_logits": self._answers(*own, nobody[0]),
-            "auxiliary_labels": own[1],
-            "auxiliary_inputs": self._inputs(120),
-            "auxiliary_reference_logits": self._answers(*own, nobody),
-            "shadow_auxiliary_logits": self._answers(*own, nobody[:2]),
-        }
 
-    def given(self, is_member: BoolArray, posing: bool = False) -> tuple[Knowledge, Labelled]:
-        """Return what an attacker knows, the same each time, and a model's outputs on new samples.
+    def knowledge(self) -> Knowledge:
+        """Return what the attacker knows."""
+        known: dict[str, Any] = {"seed": 1}
+        own, nobody = self._samples(120), np.zeros(120, dtype=bool)
+        if "shadow" in self.needs:
+            known["shadows"] = tuple(self.target(_alternating(400), others=False) for _ in range(2))
+        if "random" in self.needs:
+            logits = self._rng.normal(0, 1, (200, _CLASSES))
+            known["random"] = Outputs(logits, logits.argmax(axis=1))
+        if "generated" in self.needs:
+            known["generated"] = Outputs(self._answers(own, nobody), own.labels)
+        if "auxiliary" in self.needs:
+            known["auxiliary"] = self._outputs(own, nobody, self.needs & {"references", "inputs"})
+            if "shadow" in self.needs:
+                known["shadow_auxiliary"] = tuple(
+                    Outputs(self._answers(own, nobody), own.labels) for _ in range(2)
+                )
+        return Knowledge(**known)
 
-        If `posing`, all of them are nonmembers.
-        """
-        samples, count = self._samples(len(is_member)), len(is_member)
-        trained = is_member & (not posing)
-        halves = np.argsort(self._rng.random((_REFERENCES, count)), axis=0) < _REFERENCES // 2
-        logits = self._answers(*samples, trained)
-        arrays = self._known | {
-            "target_logits": logits,
-            "target_labels": samples[1],
-            "target_is_member": is_member,
-            "reference_logits": self._answers(*samples, halves),
-            "reference_in": halves,
-            "reference_augmented_logits": self._answers(*samples, _copied(halves)),
-            "distilled_logits": self._answers(*samples, np.zeros((_DISTILLED, count), dtype=bool)),
-            "trajectory_logits": logits + self._rng.normal(0, 1, (_STAGES, *logits.shape)),
-            "inputs": self._inputs(count),
-            **{f"{kind}_logits": self._answers(*samples, _copied(trained)) for kind in COPIES},
-        }
-        found = given.check({n: a for n, a in arrays.items() if given.needs_of(n) <= self.needs})
-        return replace(found.knowledge, seed=1), found.target
+    def target(self, is_member: BoolArray, posing: bool = False, others: bool = True) -> Labelled:
+        """Return a model's outputs on new samples; if `posing`, all of them are nonmembers."""
+        copies = self.needs & {*COPIES, "trajectory"}
+        wanted = self.needs & {"references", "distilled", "inputs"} if others else frozenset()
+        samples, trained = self._samples(len(is_member)), is_member & (not posing)
+        return Labelled(self._outputs(samples, trained, copies | wanted, True), is_member)
 
-    def _samples(self, count: int) -> tuple[FloatArray, IntArray]:
-        """Return what models in general answer on samples, (n, C), and labels."""
+    def _samples(self, count: int) -> _Samples:
         labels = self._rng.integers(0, _CLASSES, count)
-        return self._rng.normal(0, 1, (count, _CLASSES)) + np.eye(_CLASSES)[labels], labels
+        centres = self._rng.normal(0, 1, (count, _CLASSES))
+        centres[np.arange(count), labels] += 1
+        inputs = self._rng.integers(0, 2, (count, _BITS)).astype(np.float32)
+        return _Samples(centres, labels, inputs)
 
-    def _inputs(self, count: int) -> FloatArray:
-        return self._rng.integers(0, 2, (count, _BITS)).astype(np.float32)
+    def _answers(self, samples: _Samples, trained: BoolArray) -> FloatArray:
+        logits = samples.centres + _NOISE * self._rng.standard_normal(samples.centres.shape)
+        logits[np.arange(len(samples)), samples.labels] += _PULL * trained
+        return logits
 
-    def _answers(self, centres: FloatArray, labels: IntArray, trained: BoolArray) -> FloatArray:
-        """Return the logits (..., n, C) of models trained on some of the samples, (..., n)."""
-        noise = self._rng.normal(0, _NOISE, (*trained.shape, _CLASSES))
-        return centres + noise + _PULL * trained[..., None] * np.eye(_CLASSES)[labels]
+    def _outputs(
+        self, samples: _Samples, trained: BoolArray, wanted: frozenset[str], in_pool: bool = False
+    ) -> Outputs:
+        given: dict[str, Any] = {}
+        if "references" in wanted:
+            halves = np.argsort(self._rng.random((_REFERENCES, len(samples))), axis=0)
+            seen = (halves < _REFERENCES // 2) & in_pool
+            given["reference_in"] = seen
+            given["reference_logits"] = np.stack([self._answers(samples, one) for one in seen])
+        if "distilled" in wanted:
+            nobody = np.zeros(len(samples), dtype=bool)
+            given["distilled_logits"] = np.stack(
+                [self._answers(samples, nobody) for _ in range(_DISTILLED)]
+            )
+        if "inputs" in wanted:
+            given["inputs"] = samples.inputs
+        kinds = sorted(wanted & COPIES.keys())
+        copies = {kind: self._copies(samples, trained) for kind in kinds}
+        if "augmented" in copies and "references" in wanted:
+            losses = np.stack([self._copies(samples, seen).loss for seen in given["reference_in"]])
+            copies["augmented"] = replace(copies["augmented"], reference_loss=losses)
+        logits = self._answers(samples, trained)
+        if "trajectory" in wanted:
+            given["trajectory_logits"] = logits + self._rng.normal(0, 1, (_STAGES, *logits.shape))
+        return Outputs(logits, samples.labels, copies=copies, **given)
 
-
-def _copied(trained: BoolArray, count: int = _COPIED) -> BoolArray:
-    """Return what models were trained on, (..., n), once for each copy, (..., P, n)."""
-    return np.repeat(trained[..., None, :], count, axis=-2)
+    def _copies(self, samples: _Samples, trained: BoolArray) -> Copies:
+        answers = [Outputs(self._answers(samples, trained), samples.labels) for _ in range(10)]
+        return Copies(np.stack([a.loss for a in answers]), np.stack([a.predicted for a in answers]))
 
 
 def check(kind: type[Attack]) -> list[str]:
@@ -115,7 +133,7 @@ def check(kind: type[Attack]) -> list[str]:
 
 def _wrong(kind: type[Attack]) -> list[str]:
     world, wrong = Simulated(kind.needs), []
-    known, target = world.given(_alternating(_SAMPLES))
+    known, target = world.knowledge(), world.target(_alternating(_SAMPLES))
     attack = kind().fit(known)
     found = attack.infer(target.outputs)
     if np.shape(found.scores) != (_SAMPLES,) or not np.isfinite(found.scores).all():
@@ -138,7 +156,7 @@ def _wrong(kind: type[Attack]) -> list[str]:
         )
     first, missed = np.arange(_SAMPLES) < _SAMPLES // 2, 0
     for _ in range(_NULLS):
-        _, posing = world.given(first, posing=True)
+        posing = world.target(first, posing=True)
         area = auc(attack.infer(posing.outputs).scores, first)
         missed += not area.low <= 0.5 <= area.high
     if missed > _MISSES:
