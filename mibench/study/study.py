@@ -241,13 +241,13 @@ class Study:
                 target = self._with_difficulty(target) if difficulty else target
             except ScenarioInfeasible as error:
                 infeasible = [self._row(scenario, a, "infeasible", str(error)) for a in asked]
-                rows += [row | _columns(None, None) for row in infeasible]
+                rows += [row | _columns(None) for row in infeasible]
                 continue
             for attack in asked:
                 began = time.perf_counter()
                 result = self._attacked(attack, target)
                 self.latest.append(result)
-                row = self._row(scenario, attack, "ok", "") | _columns(target, result)
+                row = self._row(scenario, attack, "ok", "") | _columns(result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
                 answers.append(self._answers(result))
         return pd.DataFrame(rows), _together(answers)
@@ -274,15 +274,10 @@ class Study:
     def made_with(self) -> dict[str, Any]:
         """What, beside scenario and attack, makes a row's numbers; and how good the target is."""
         train_accuracy, test_accuracy = self.signals.accuracy
-        stated = {
-            "recipe": {f"train_{k}": v for k, v in asdict(self.signals.recipe).items()},
-            "sizes": {f"size_{k}": v for k, v in asdict(self.dataset.sizes).items()},
-        }
-        fields: dict[str, Any] = {}
-        for name, value in self.setting.model_dump().items():
-            fields |= stated.get(name, {name: value})
         return {
-            **fields,
+            **self.setting.model_dump(exclude={"recipe", "sizes"}),
+            **{f"train_{name}": value for name, value in asdict(self.signals.recipe).items()},
+            **{f"size_{name}": value for name, value in asdict(self.dataset.sizes).items()},
             "dataset": self.dataset.name,
             "device": self.signals.device.type,
             "target_train_accuracy": train_accuracy,
@@ -291,10 +286,6 @@ class Study:
             "data_sha256": self.dataset.checksum,
             **provenance(),
         }
-
-    @property
-    def _knowledge_seed(self) -> int:
-        return self.signals.streams.seed("attacks")
 
     @property
     def metrics_seed(self) -> int:
@@ -363,7 +354,7 @@ class Study:
     def _knowledge(self, attack: Attack) -> Knowledge:
         """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
         signals, needs = self.signals, attack.needs
-        known: dict[str, Any] = {"seed": self._knowledge_seed}
+        known: dict[str, Any] = {"seed": signals.streams.seed("attacks")}
         if "shadow" in needs:
             known["shadows"] = signals.shadow_outputs(needs)
         if "random" in needs:
@@ -397,10 +388,11 @@ def _together(answers: list[tuple[dict[str, Any], Arrays]]) -> pd.DataFrame:
 _FACTORS = ("distance", "deviation", "differential_distance")
 
 
-def _columns(target: TargetDataset | None, result: Attacked | None) -> dict[str, Any]:
+def _columns(result: Attacked | None) -> dict[str, Any]:
     """Return the columns of what was measured, of an infeasible scenario without values."""
-    nothing = metrics.Estimate(np.nan, np.nan, np.nan)
+    target = None if result is None else result.target
     fields: dict[str, Any] = {}
+    estimates = result.metrics if result else dict.fromkeys(metrics.METRICS, metrics.UNKNOWN)
     for factor in _FACTORS:
         wanted, measured = (np.nan, np.nan) if target is None else getattr(target, factor)
         fields |= {f"{factor}_wanted": wanted, f"{factor}_measured": measured}
@@ -410,7 +402,5 @@ def _columns(target: TargetDataset | None, result: Attacked | None) -> dict[str,
         **(dict.fromkeys(DESCRIBED, np.nan) if target is None else target.described),
         "samples": 0 if target is None else len(target.samples),
         "threshold": np.nan if result is None else result.inference.threshold,
-        **metrics.as_columns(
-            dict.fromkeys(metrics.METRICS, nothing) if result is None else result.metrics
-        ),
+        **metrics.as_columns(estimates),
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mibench.apps.cli.base import ATTACKS_HELP, main, many
+from mibench.apps.cli.base import ATTACKS_HELP, PATH, main, many
 from mibench.apps.cli.settings import pairs, place_options
 from mibench.setting import Place
 
@@ -34,7 +34,7 @@ def _parameter_file(command: Callable[..., None]) -> Callable[..., None]:
             help="A value for all notebooks.",
         ),
         click.option("--attacks", metavar="NAMES", help=ATTACKS_HELP),
-        click.argument("parameters", type=click.Path(path_type=Path)),
+        click.argument("parameters", type=PATH),
     ):
         command = option(command)
     return command
@@ -53,9 +53,7 @@ def _plan(
 
 @main.command("run")
 @_parameter_file
-@click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1), help="Jobs at a time."
-)
+@click.option("--workers", default=1, type=click.IntRange(1), help="Jobs at a time.")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use: tls:// or tcp://."
 )
@@ -225,7 +223,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
 
 
 @main.command("verify")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=PATH)
 @click.option("--retrain", is_flag=True, help="Train the models anew, too, in an empty cache.")
 @place_options("data_dir")
 def verify_results(paths: tuple[Path, ...], retrain: bool, place: Place) -> None:
