@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
 # Where several processes test at once, each has a core; set before PyTorch is imported.
@@ -21,6 +22,7 @@ from mibench.adapters.base import ADAPTERS
 from mibench.attacks import ATTACKS
 from mibench.data.base import DATASETS
 from mibench.models import MODELS
+from tests import installation
 
 # Few samples of digits in every role, so that training takes next to no time.
 TINY = {
@@ -64,6 +66,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for all processes that test; its own locks see to it that each trains once."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if parallel else base) / "cache"
+
+
+@pytest.fixture(scope="session")
+def installed(cache_dir: Path) -> Path:
+    """The program of a wheel's environment, one for all processes that test."""
+    folder = cache_dir.with_name("installed")
+    with FileLock(f"{folder}.lock"):
+        return installation.program(folder) if folder.exists() else installation.borrowing(folder)
 
 
 @pytest.fixture(scope="session")
