@@ -100,6 +100,8 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
         page.keyboard.press("ArrowLeft")
         expect(picture).not_to_have_attribute("src", before or "")
     own.click()
+    page.locator(".mibench-layers rect").first.hover()
+    expect(page.locator(".mibench-layers g:hover > g > text").first).to_contain_text("score ")
     # A click on a sample of the map says what it is.
     page.locator(".mibench-layers circle").first.click(force=True)
     expect(page.locator(".mibench-layers g:focus text")).to_contain_text("p(label)")
