@@ -16,7 +16,7 @@ test: $(VENV)/.installed
 
 # A wheel in a fresh environment from pip's own registry, to the first moved slider, with times.
 install-check: $(VENV)/.installed
-	$(BIN)/pytest -n 0 -s -m install tests/test_wheel.py
+	TORCH='$(TORCH)' $(BIN)/pytest -n 0 -s -m install tests/test_wheel.py
 
 lab: $(VENV)/.installed
 	$(BIN)/mibench lab
