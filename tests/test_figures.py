@@ -73,7 +73,10 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 
 
 def covering(written: list[Text]) -> list[tuple[str, str]]:
-    boxes = [(t.get_text(), t.get_window_extent()) for t in written]
+    # Words that all but touch in one line read as one.
+    boxes = [
+        (t.get_text(), t.get_window_extent().padded(t.get_rotation() == 0, 0)) for t in written
+    ]
     return [
         (a, b)
         for i, (a, box) in enumerate(boxes)
@@ -303,7 +306,7 @@ def drawn(whole: pd.DataFrame, study: Study, look: Look) -> Iterator[figures.Pic
         yield draw(few, look=look)
 
 
-@pytest.mark.parametrize(("columns", "font"), [(1, "serif"), (2, "sans")])
+@pytest.mark.parametrize(("columns", "font"), [(1, "sans"), (2, "serif")])
 def test_every_figure_has_the_asked_width_and_text_that_can_be_read(
     whole: pd.DataFrame, digits: Study, columns: int, font: Any
 ) -> None:
