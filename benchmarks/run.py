@@ -28,11 +28,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import dask
 import matplotlib.pyplot as plt
 import nbformat
 import numpy as np
+import pandas as pd
 import papermill
 import torch
+from distributed import LocalCluster
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch import nn
@@ -41,18 +44,22 @@ from mibench import Setting, Study, __version__, models
 from mibench import data as datasets
 from mibench.apps.batch import plan as batches
 from mibench.apps.batch import running
+from mibench.apps.batch.cluster import Cluster
 from mibench.apps.batch.notebooks import Task
 from mibench.attacks.base import Knowledge, parse
 from mibench.attacks.blindmi import differential_moves, gaussians
 from mibench.attacks.lira import OnlineLiRA
 from mibench.attacks.rmia import RMIA
 from mibench.attacks.shapley import knn_shapley
+from mibench.compare import conflicts
 from mibench.errors import MIBenchError
+from mibench.figures import save
+from mibench.figures.all_figures import all_figures
 from mibench.outputs import Outputs
 from mibench.scenarios import catalogue
 from mibench.setting import Place
 from mibench.store import replacing
-from mibench.study import metrics
+from mibench.study import metrics, results
 from mibench.training import Device, Recipe, find, recipe, train
 
 
@@ -250,11 +257,11 @@ def references(n: int = 50_000, models: int = 64, classes: int = 100, runs: int 
     return "\n    ".join(lines)
 
 
-def growth(largest: int = 38_400, smallest: int = 600) -> str:
+def growth(largest: int = 76_800, smallest: int = 600) -> str:
     """CPU seconds and memory of twice the samples, references, scenarios.
 
-    The attacks by references and their metrics: samples and references are simulated, scenarios
-    those of digits, whose models are trained.
+    The attacks by references, BlindMI-Diff-w/o, and their metrics: samples and references are
+    simulated, scenarios those of digits, whose models are trained.
     """
     names = (
         "lira_online",
@@ -264,6 +271,7 @@ def growth(largest: int = 38_400, smallest: int = 600) -> str:
         "base",
         "calibrated",
         "attack_r",
+        "blindmi_diff_wo",
     )
 
     def attacked(n: int, count: int) -> Callable[[], None]:
@@ -345,6 +353,136 @@ def starts() -> str:
         # The first may compile the package's files, or train.
         told.append(f"`mibench {arguments[0]}` {median(spent[1:]):.2f} s")
     return ", ".join(told)
+
+
+def neighbour(runs: int = 3) -> str:
+    """Sixteen perceptrons of Location30, and four networks of digits, beside a busy process.
+
+    Against without one; elapsed, alternately, each in a process of its own.
+    """
+    told = []
+    for dataset, model, references in (("Location30", "MLP", 16), ("digits", "StandDNN", 4)):
+        fields = {"dataset": dataset, "model": model, "references": references, "epochs": 20}
+        times: dict[bool, list[float]] = {False: [], True: []}
+        for _ in range(runs):
+            for busy, measured in times.items():
+                with tempfile.TemporaryDirectory() as cache:
+                    code = _TRAINING.format(fields=fields, cache=cache)
+                    beside = [sys.executable, "-c", "while True: pass"]
+                    spins = subprocess.Popen(beside) if busy else None
+                    command = [sys.executable, "-c", code]
+                    done = subprocess.run(command, check=True, capture_output=True, text=True)
+                    if spins:
+                        spins.kill()
+                        spins.wait()
+                    measured.append(float(done.stdout))
+        alone, beside_it = (median(times[busy]) for busy in (False, True))
+        told.append(
+            f"{references} references {model} of {dataset}: alone {alone:.1f} s, beside a busy "
+            f"process {beside_it:.1f} s, {beside_it / alone:.2f} times as long"
+        )
+    return "\n    ".join(told)
+
+
+_TRAINING = """
+import time
+from mibench import Study
+study = Study.read({fields}, {{"cache_dir": "{cache}"}})
+began = time.perf_counter()
+for _ in study.signals.references.weights():
+    pass
+print(time.perf_counter() - began)
+"""
+
+
+def cluster(runs: int = 2) -> str:
+    """Sixteen reference networks of digits on Dask workers of one thread: four against one.
+
+    Elapsed, alternately, from an empty cache to the end of a batch of one notebook.
+    """
+    times: dict[int, list[float]] = {1: [], 4: []}
+    weights = set()
+    with dask.config.set({"distributed.worker.daemon": False}):
+        for _ in range(runs):
+            for count, measured in times.items():
+                with (
+                    tempfile.TemporaryDirectory() as folder,
+                    LocalCluster(count, threads_per_worker=1, dashboard_address=None) as workers,
+                    Cluster(workers.scheduler_address, lambda kind, name: None) as pool,
+                ):
+                    tasks = _one_training(Path(folder))
+                    outcomes, seconds = _timed(lambda t=tasks, p=pool: list(running.run(t, p)))
+                    if failed := [o.error for o in outcomes if o.error]:
+                        raise MIBenchError(failed[0])
+                    measured.append(seconds)
+                    made = sorted((Path(folder) / "cache" / "weights").glob("*.npz"))
+                    weights.add(tuple((f.name, _arrays(f)) for f in made))
+    one, four = (median(values) for values in times.values())
+    same = "equal" if len(weights) == 1 else "OTHER"
+    return (
+        f"one worker {one:.1f} s, four {four:.1f} s, {one / four:.1f} times as fast; {same} weights"
+    )
+
+
+def _one_training(project: Path) -> list[Task]:
+    (project / "notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
+    (project / "parameters").mkdir()
+    file = project / "parameters" / "batch.yaml"
+    fields = {"dataset": "digits", "model": "StandDNN", "references": 16, "distilled": 2}
+    stated = {**fields, "attacks": ["rmia"], "cache_dir": str(project / "cache")}
+    notebooks = [{"notebook": "scenario", "parameters": {"scenario": "ES10"}}]
+    file.write_text(json.dumps({"defaults": stated, "notebooks": notebooks}))
+    return batches.plan(file)
+
+
+def _arrays(file: Path) -> str:
+    with np.load(file) as found:
+        return json.loads(found["about this file"].tobytes())["sha256"].__repr__()
+
+
+def drawing(seeds: int = 3) -> str:
+    """Results of 84 scenarios and three seeds of Location30: reading, figures, conflicts.
+
+    CPU seconds, attacks by shadow models or none; and what a warm scenario notebook takes.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        project = Path(folder)
+        fields = {"dataset": "Location30", "references": 16}
+        for seed in range(seeds):
+            study = Study(
+                Setting(**fields, seed=seed), Place.read({"cache_dir": project / "cache"})
+            )
+            with redirect_stderr(io.StringIO()):
+                found = study.run(catalogue("Location30"))
+            results.save(results.place(project, "Location30", f"seed{seed}"), *found)
+        (rows, answers), reading = _timed(lambda: results.load(project), time.process_time)
+        _, figures = _timed(lambda: _drawn(rows, answers), time.process_time)
+        judge = partial(conflicts.differences, answers, "ma")
+        _, judged = _timed(
+            lambda: conflicts.find(conflicts.significant(judge())), time.process_time
+        )
+        given = {"setting": fields, "place": {"cache_dir": str(project / "cache")}}
+        notebook = Path(__file__).parents[1] / "notebooks" / "scenario.ipynb"
+        task = Task(notebook, project / "out.ipynb", given, study.place)
+        shell = InteractiveShell.instance()
+        with redirect_stderr(io.StringIO()):
+            _in_this_process(shell, task)
+            _, warm = _timed(lambda: _in_this_process(shell, task), time.process_time)
+    return (
+        f"{len(rows):,} rows, {len(answers):,} answers: read in {reading:.1f} s, all figures in "
+        f"{figures:.1f} s, conflicts in {judged:.1f} s; a warm scenario notebook {warm:.1f} s"
+    )
+
+
+def _judged(answers: pd.DataFrame) -> None:
+    conflicts.find(conflicts.significant(conflicts.differences(answers, "ma")))
+
+
+def _drawn(rows: pd.DataFrame, answers: pd.DataFrame) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, figure in all_figures(rows, answers):
+            save(figure, Path(folder) / name)
+            plt.close(figure)
 
 
 def batch() -> str:
@@ -475,6 +613,7 @@ def _machine() -> str:
 
 
 _ALL = (training, references, growth, whole, blindmi, shapley, batch, starts, networks)
+_ALL += (neighbour, cluster, drawing)
 BENCHMARKS: dict[str, Callable[[], str]] = {f.__name__: f for f in _ALL}
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ class Catalogue(Mapping[str, T], Generic[T]):
         What a thing is called in figures; it is found by that too.
     """
 
-    def __init__(self, kind: str, title: Callable[[T], str] | None = None):
+    def __init__(self, kind: str, title: Callable[[T], str] = lambda thing: ""):
         self.kind, self._title = kind, title
         self._things: dict[str, T] = {}
         self._installed = False
@@ -55,8 +55,7 @@ class Catalogue(Mapping[str, T], Generic[T]):
         """
         wanted = plain(str(name))
         for known, thing in self.items():
-            titles = [known] if self._title is None else [known, self._title(thing)]
-            if wanted and wanted in map(plain, titles):
+            if wanted and wanted in (plain(known), plain(self._title(thing))):
                 return known
         raise unknown(self.kind, name, self)
 
@@ -79,11 +78,11 @@ class Catalogue(Mapping[str, T], Generic[T]):
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> MIBenchError:
     """Return the error of a name that nothing has, with what may have been meant."""
-    names = list(known)
-    close = difflib.get_close_matches(str(name).lower(), {n.lower(): n for n in names}, n=1)
-    spelt = {n.lower(): n for n in names}
+    spelt = {n.lower(): n for n in known}
+    close = difflib.get_close_matches(str(name).lower(), spelt, n=1)
     hint = f"did you mean {spelt[close[0]]}? " if close else ""
-    return MIBenchError(f"unknown {kind} {str(name)!r}; {hint}known are {', '.join(names)}")
+    names = ", ".join(spelt.values())
+    return MIBenchError(f"unknown {kind} {str(name)!r}; {hint}known are {names}")
 
 
 def plain(name: str) -> str:

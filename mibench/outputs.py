@@ -209,21 +209,23 @@ def scaled_logit(logits: FloatArray, labels: IntArray, temperature: float = 1.0)
     """
     if logits.ndim > 2:
         return np.stack([scaled_logit(model, labels, temperature) for model in logits])
-    found = np.empty(len(labels))
-    # One block of memory for all parts: to be given a new one takes longer than to fill it.
-    block = np.empty((_AT_ONCE, logits.shape[1]), np.result_type(logits, np.float32))
-    for start in range(0, len(labels), _AT_ONCE):
-        rows = slice(start, start + _AT_ONCE)
-        label = labels[rows, None]
-        others = block[: len(label)]
-        others[:] = logits[rows]
-        true = np.take_along_axis(others, label, axis=1)[:, 0].astype(np.float64)
-        np.put_along_axis(others, label, -np.inf, axis=1)
-        top = others.max(axis=1)
-        others -= top[:, None]
+    found, classes = np.empty(len(labels)), logits.shape[1]
+    # Samples side by side, so that sums over few classes are as quick as over many; and one block
+    # of memory for all parts, since to be given a new one takes longer than to fill it.
+    size = max(64, min(4096, 2**17 // classes))
+    block = np.empty((classes, size), np.result_type(logits, np.float32))
+    for start in range(0, len(labels), size):
+        rows = slice(start, start + size)
+        own = labels[rows], np.arange(len(labels[rows]))
+        others = block[:, : len(own[1])]
+        others[:] = logits[rows].T
+        true = others[own].astype(np.float64)
+        others[own] = -np.inf
+        top = others.max(axis=0)
+        others -= top
         if temperature != 1:
             others /= temperature
-        total = np.exp(others, out=others).sum(axis=1, dtype=np.float64)
+        total = np.exp(others, out=others).sum(axis=0, dtype=np.float64)
         found[rows] = (true - top) / temperature - np.log(total)
     # Equal posteriors of the label are to tie, whatever the others sum up to in the last digit.
     return np.round(found, 12, out=found)

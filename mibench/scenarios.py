@@ -90,8 +90,7 @@ class Scenario:
 
     def to_dict(self) -> dict[str, Any]:
         """Return id, label, dataset and factors, the ratio as a fraction."""
-        fields = asdict(self)
-        return {"id": fields.pop("id"), "label": self.label, **fields}
+        return {"id": self.id, "label": self.label, **asdict(self)}
 
 
 def published() -> tuple[str, ...]:
@@ -115,19 +114,17 @@ def levels(dataset: str) -> Levels:
 
 def catalogue(dataset: str) -> tuple[Scenario, ...]:
     """Return the 84 scenarios of `dataset` in the order of their ids."""
-    dataset = spelled(dataset)
-    return tuple(_by_id(dataset, DATASETS.get(dataset)).values())[:84]
+    return tuple(by_id(dataset).values())[:84]
 
 
-def off_grid(dataset: str) -> tuple[Scenario, ...]:
-    """Return the published scenarios of `dataset` that are not among its 84."""
+def by_id(dataset: str) -> dict[str, Scenario]:
+    """Return the 84 scenarios of `dataset` by id, then the published ones off the grid."""
     dataset = spelled(dataset)
-    return tuple(_by_id(dataset, DATASETS.get(dataset)).values())[84:]
+    return _by_id(dataset, DATASETS.get(dataset))
 
 
 @cache
 def _by_id(dataset: str, known: Published | None) -> dict[str, Scenario]:
-    """Return the scenarios of a dataset by id, those off the grid last."""
     at = known.levels if known and known.levels else GENERIC_LEVELS
     factors = [
         (shape, at.distance[d], at.differential_distance[g], at.withheld_ratio[r])
@@ -150,7 +147,7 @@ def panel(dataset: str, question: str) -> tuple[Scenario, ...]:
     MIBenchError
         If `question` is none of RQ1 to RQ4.
     """
-    _factor(question)
+    factor_of(question)
     known = DATASETS.get(spelled(dataset))
     panels = (known and known.panels) or DATASETS["CIFAR100"].panels
     return tuple(find(i, dataset) for i in panels[question.upper()])
@@ -160,13 +157,14 @@ def vary(base: Scenario, question: str) -> tuple[Scenario, ...]:
     """Return the catalogue's scenarios that differ from `base` only in the question's factor."""
     if base.id == POOL:
         raise MIBenchError("the whole pool has no factor to vary; give a base such as ES01")
-    fixed = [f for f in FACTORS if f != _factor(question)]
+    fixed = [f for f in FACTORS if f != factor_of(question)]
     return tuple(
         s for s in catalogue(base.dataset) if all(getattr(s, f) == getattr(base, f) for f in fixed)
     )
 
 
-def _factor(question: str) -> str:
+def factor_of(question: str) -> str:
+    """Return the factor that a research question varies, or raise MIBenchError."""
     try:
         return dict(zip(RESEARCH_QUESTIONS, FACTORS, strict=True))[question.upper()]
     except KeyError:
@@ -211,7 +209,7 @@ def find(text: str, dataset: str | None = None) -> Scenario:
         raise MIBenchError(
             f"scenario {text!r} names no dataset; write e.g. 'CIFAR100_{text.strip()}' or give it"
         )
-    known = _by_id(dataset, DATASETS.get(dataset))
+    known = by_id(dataset)
     if match["number"]:
         wanted = f"ES{int(match['number']):02d}{match['extra'].lower()}"
         if wanted not in known:

@@ -27,12 +27,6 @@ from mibench.catalogue import load_plugins
 from mibench.errors import MIBenchError
 
 
-def _whole_pairs(count: int) -> int:
-    if isinstance(count, int) and count % 2:
-        raise ValueError("it must be even: models come in pairs that share out the samples")
-    return count
-
-
 def _absolute(path: Any) -> Any:
     if not isinstance(path, (str, Path)) or not str(path):
         return path
@@ -51,7 +45,7 @@ def _cache() -> Path:
     return _folder("MIBENCH_CACHE") or platformdirs.user_cache_path("mibench") / "signals"
 
 
-Even = Annotated[int, BeforeValidator(_whole_pairs)]
+Even = Annotated[int, Field(multiple_of=2)]
 Sizes = Annotated[
     Annotated[Literal["published"], Tag("word")]
     | Annotated[dict[str, Annotated[int, Field(ge=2)]], Tag("counts")],
@@ -196,6 +190,7 @@ def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
             "list_type": "give a list",
             "too_short": "give at least one",
             "string_too_short": "it must not be empty",
+            "multiple_of": "it must be even: models come in pairs that share out the samples",
         }.get(kind) or error["msg"].replace("Input should be", "it must be")
     hint = ""
     if isinstance(value, str) and value[:1].isdigit() and "number" in said:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from mibench.errors import MIBenchError
@@ -26,7 +26,7 @@ _UNWRITABLE = "the cache {} cannot be written; name a folder with --cache-dir or
 
 
 class NotMade(Exception):
-    """A store that makes nothing lacks what was asked for."""
+    """What was asked for is not there, and is not to be made, or not to be waited for."""
 
 
 def digest(key: Mapping[str, Any]) -> str:
@@ -72,6 +72,8 @@ class Store:
         The files that were asked for, below the directory.
     made : bool
         Whether any of them had to be made.
+    waits : bool
+        Whether what another process is making is waited for; if not, :class:`NotMade` is raised.
 
     Raises
     ------
@@ -82,7 +84,7 @@ class Store:
     def __init__(self, directory: Path, makes: bool = True):
         self.directory, self.makes = directory, makes
         self.asked: set[str] = set()
-        self.made = False
+        self.made, self.waits = False, True
         if self.directory.is_file():
             raise MIBenchError(
                 f"the cache {self.directory} is a file; name a folder with --cache-dir or "
@@ -108,7 +110,7 @@ class Store:
             raise NotMade(kind)
         if not os.access(path.parent, os.W_OK):
             raise MIBenchError(_UNWRITABLE.format(self.directory))
-        with FileLock(f"{path}.lock"):
+        with self._alone(path, kind):
             if (found := _read(path, key)) is not None:
                 return found
             self.made, arrays = True, make()
@@ -117,6 +119,18 @@ class Store:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **{_ABOUT: said}, **arrays)  # type: ignore[arg-type]
             return arrays
+
+    @contextmanager
+    def _alone(self, path: Path, kind: str) -> Iterator[None]:
+        lock = FileLock(f"{path}.lock", timeout=-1 if self.waits else 0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise NotMade(kind) from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 def _text(key: Mapping[str, Any]) -> str:

@@ -133,7 +133,7 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert out.count("waiting training digits MLP") == 2
     for name in ("rq1_distribution-0", "rq1_distribution-1", "results"):
         assert f"waiting digits/{name}\n" in out
-    assert "nothing like these 5 has been measured yet" in out
+    assert "MFLOP, about " in out and "without 3 unlike anything measured yet" in out
     assert not (tmp_path / "executed").exists()
     code, out, err = mibench("run", str(file))
     assert code == 0, err

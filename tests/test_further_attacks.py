@@ -615,10 +615,17 @@ def test_blindmi_with_generated_samples_compares_batches_of_20() -> None:
         assert ((found.scores < found.threshold)[batch] == expected).all()
 
 
-def test_blindmi_refuses_what_would_not_fit_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mibench.attacks.blindmi.MOST_SAMPLES", 39)
-    with pytest.raises(MIBenchError, match="at most 39; these are 40"):
-        BlindMIDiffWithout().fit(Knowledge()).infer(outputs(0))
+def test_blindmi_without_generated_samples_compares_batches_with_their_less_confident_part() -> (
+    None
+):
+    target = outputs(0, 50)
+    attack = BlindMIDiffWithout(share=0.25, batch=25).fit(Knowledge(seed=7))
+    found, features = attack.infer(target), blindmi_features(target)
+    order = attack.order(features)
+    for batch in (order[:25], order[25:]):
+        in_g = np.isin(np.arange(25), np.argsort(features[batch, 1])[:6])
+        expected = transcribed(features[batch], features[:0], in_g, True)
+        assert ((found.scores < found.threshold)[batch] == expected).all()
 
 
 def test_one_class_svm_takes_in_what_is_surer_than_the_generated() -> None:

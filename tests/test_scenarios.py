@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from mibench import scenarios
 from mibench.apps.cli import main
 from mibench.errors import MIBenchError
-from mibench.scenarios import catalogue, find, levels, off_grid, panel, published, vary
+from mibench.scenarios import by_id, catalogue, find, levels, panel, published, vary
 
 PUBLISHED = published()
 
@@ -77,7 +77,7 @@ def test_the_published_example() -> None:
 
 @pytest.mark.parametrize("dataset", [*PUBLISHED, "digits", "my_own-data 2"])
 def test_every_label_and_id_resolves_and_back(dataset: str) -> None:
-    for scenario in (*catalogue(dataset), *off_grid(dataset)):
+    for scenario in by_id(dataset).values():
         assert find(scenario.id, dataset) == scenario
         assert find(scenario.label) == scenario
         assert find(scenario.label.replace(" ", "").upper(), dataset) == scenario

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from mibench import training
 from mibench.errors import MIBenchError
@@ -175,3 +176,21 @@ def test_rows_say_how_the_target_was_trained_and_how_good_it_is(cache_dir: Path)
         seen = made.signals.outputs(made.signals.roles[role])
         assert row[f"target_{column}_accuracy"] == (seen.predicted == seen.labels).mean()
     assert set(answers["defence"]) == {"label_smoothing"} and set(answers["model"]) == {"MLP"}
+
+
+def test_what_another_process_trains_is_passed_over_and_the_rest_is_trained(
+    trained: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    trained()
+    settings: dict[str, Any] = {"epochs": 1, "references": 6, "distilled": 2, "sizes": TINY}
+    made = study("digits", tmp_path, model="StandDNN", **settings)
+    owner = made.signals.references
+    busy = made.store.file("weights", owner._key(owner.parts[2]), ".npz")
+    target = made.store.file("weights", made.signals.target._key(slice(0, 1)), ".npz")
+    with FileLock(f"{busy}.lock"), FileLock(f"{target}.lock"):
+        made.train(["rmia", "distillation"])
+    # Nor is what learns from the target, whose answers are not there.
+    files = [*target.parent.glob("*.npz")]
+    assert len(files) == 1 + 5 and not {busy, target} & {*files}
+    made.train(["rmia", "distillation"])
+    assert len([*target.parent.glob("*.npz")]) == 1 + 6 + 1 + 2 and made.store.waits

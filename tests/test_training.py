@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mibench import models, training
 from mibench.errors import MIBenchError
 from mibench.signals import memguard
-from mibench.training import Recipe, fitting, predict, recipe, single, stacked, train
+from mibench.training import Recipe, fitting, predict, recipe, single, stacked, train, work
 from mibench.training.device import Device
 from mibench.training.memory import check_memory
 
@@ -69,9 +69,8 @@ def test_many_deep_perceptrons_learn_from_a_teacher_as_each_would_alone() -> Non
     records = X.reshape(len(X), -1)
     posteriors = np.random.default_rng(0).dirichlet(np.full(10, 0.2), len(X)).astype(np.float32)
     subsets = np.stack([np.random.default_rng(k).permutation(120)[:60] for k in range(35)])
-    assert training.stacks(made, records.shape[1:], 10)
+    assert training.together(made, records.shape[1:], 10) == stacked.AT_ONCE < 31
     stack = train(made, records, posteriors, subsets, 10, range(35))
-    assert stacked.AT_ONCE < 31
     for k in (0, 31, 32, 34):
         for name, value in trained_alone(made, records, posteriors, subsets[k], k).items():
             np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
@@ -90,6 +89,21 @@ def test_weights_do_not_hang_on_how_many_threads_are_free(model: str) -> None:
         torch.set_num_threads(before)
     for other in found[1:]:
         assert all((other[name] == value).all() for name, value in found[0].items())
+
+
+def test_the_work_of_a_training_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "_SECONDS", 0.0)
+    made, device = recipe("MLP", 3), training.find("cpu")
+    found = work.work_of(3, 1000, made, (20,), 10, device)
+    first, last = (m for m in models.build("MLP", (20,), 10).modules() if isinstance(m, nn.Linear))
+    # A product forward, one for the weights' gradient, and for the last layer one for its input's.
+    products = 2 * first.weight.numel() + 3 * last.weight.numel()
+    assert found.flops == 1000 * 2 * products
+    parameters = sum(p.numel() for p in (*first.parameters(), *last.parameters()))
+    assert found.bytes == 3 * 4 * parameters and found.seconds > 0
+    assert work.work_of(3, 2000, made, (20,), 10, device).seconds == pytest.approx(
+        2 * found.seconds
+    )
 
 
 class Killed(BaseException):

@@ -76,7 +76,9 @@ class OnlineLiRA(LiRA):
         ratio = np.zeros(own.shape)
         for sign, side in ((1, others.trained_on), (-1, ~others.trained_on)):
             mean, deviation = others.gaussian(side, self.pooled)
-            ratio -= sign * (((own - mean) / deviation) ** 2 / 2 + np.log(deviation))
+            apart = (own - mean) / deviation
+            apart *= apart
+            ratio -= sign * (apart / 2 + np.log(deviation))
         return ratio
 
 

@@ -61,13 +61,20 @@ class Others:
         """
         count = self._count(side)
         centre = np.where(side, self.values, 0).sum(axis=0) / side.sum(axis=0)
-        # About the mean of all models, from which that of the others is not far.
+        # About the mean of all models, from which that of the others is not far. In place, since
+        # arrays of all models are large.
         apart = np.where(side, self.values - centre, 0)
-        off = self.total(apart) / count
-        squares = np.maximum(self.total(apart**2) - count * off**2, 0)
-        shared = squares.sum(axis=-1, keepdims=True) / count.sum(axis=-1, keepdims=True)
+        mean = self.total(apart) / count
+        squares = self.total(np.square(apart, out=apart))
+        squares -= count * mean**2
+        np.maximum(squares, 0, out=squares)
+        if pooled:
+            shared = squares.sum(axis=-1, keepdims=True) / count.sum(axis=-1, keepdims=True)
+            squares += pooled * shared
+        squares /= count + pooled
+        mean += centre
         # A deviation of zero would make every other value impossible.
-        return centre + off, np.sqrt((squares + pooled * shared) / (count + pooled)) + 1e-12
+        return mean, np.sqrt(squares, out=squares) + 1e-12
 
     def total(self, parts: FloatArray, add: np.ufunc = np.add) -> FloatArray:
         """Return the sum of (K, n) over models, or for each model over all others.
@@ -78,9 +85,15 @@ class Others:
         if not self.each:
             whole: FloatArray = add.reduce(parts, axis=0)
             return whole
-        before = add.accumulate(parts[:-1], axis=0)
-        after = add.accumulate(parts[:0:-1], axis=0)[::-1]
-        return np.concatenate([after[:1], add(before[:-1], after[1:]), before[-1:]])
+        found, before, after = np.empty_like(parts), parts[0].copy(), parts[-1].copy()
+        for k in range(1, len(parts)):
+            found[k] = before
+            add(before, parts[k], out=before)
+        for k in range(len(parts) - 2, 0, -1):
+            add(found[k], after, out=found[k])
+            add(after, parts[k], out=after)
+        found[0] = after
+        return found
 
 
 @dataclass

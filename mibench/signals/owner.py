@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mibench import code, training
 from mibench.data.base import Dataset
 from mibench.outputs import IntArray
 from mibench.signals import memguard
-from mibench.store import Arrays, Store
+from mibench.store import Arrays, NotMade, Store
 from mibench.training import Device, Recipe, Weights
 
 FloatArray = NDArray[np.float32]
@@ -23,7 +24,7 @@ FloatArray = NDArray[np.float32]
 AT_ONCE = 4096
 
 
-@dataclass
+@dataclass(eq=False)
 class Owner:
     """K models of one purpose and what they answer.
 
@@ -119,20 +120,39 @@ class Owner:
             return memguard.noised(logits, self.recipe.output_noise, self.noise_seed)
         return logits
 
-    def weights(self) -> Iterator[Weights]:
-        """Yield the models' weights: of all at once, or of one model after the other."""
+    @cached_property
+    def parts(self) -> list[slice]:
+        """The models that are trained, and kept, together."""
         shape, classes = self.dataset.inputs.shape[1:], self.dataset.num_classes
-        if training.stacks(self.recipe, shape, classes):
-            yield self._trained(slice(None), self.name, self.key)
-            return
-        for k in range(len(self.seeds)):
-            what = f"{self.name} {k + 1} of {len(self.seeds)}" if len(self.seeds) > 1 else self.name
-            part = slice(k, k + 1)
-            key = {**self.key, "subsets": sha256(self.subsets[part]), "seeds": self.seeds[part]}
-            yield self._trained(part, what, key)
+        size = training.together(self.recipe, shape, classes)
+        return [slice(k, k + size) for k in range(0, len(self.seeds), size)]
 
-    def _trained(self, part: slice, what: str, key: dict[str, Any]) -> Weights:
-        data, subsets = self.dataset, self.subsets[part]
+    def weights(self) -> Iterator[Weights]:
+        """Yield the models' weights, of one part after the other."""
+        return map(self._weights, self.parts)
+
+    def is_trained(self, part: slice) -> bool:
+        """Return whether the store holds a part."""
+        return self.store.file("weights", self._key(part), ".npz").exists()
+
+    def trains(self, part: slice) -> bool:
+        """Train a part, unless it is there or another process does; return whether it is there."""
+        try:
+            if not self.is_trained(part):
+                self._weights(part)
+        except NotMade:
+            return False
+        return True
+
+    def _key(self, part: slice) -> dict[str, Any]:
+        return {**self.key, "subsets": sha256(self.subsets[part]), "seeds": self.seeds[part]}
+
+    def _weights(self, part: slice) -> Weights:
+        data, subsets, key = self.dataset, self.subsets[part], self._key(part)
+        first, last = part.start + 1, part.start + len(subsets)
+        which = f"{first} to {last}" if last > first else f"{first}"
+        several = len(self.seeds) > len(subsets)
+        what = f"{self.name} {which} of {len(self.seeds)}" if several else self.name
 
         def make() -> Arrays:
             samples = np.unique(subsets)

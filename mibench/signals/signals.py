@@ -119,6 +119,9 @@ class Signals:
         It is trained on the auxiliary samples, once for each e: with a constant learning rate that
         is the model as it stood after e epochs.
         """
+        return np.concatenate([s.logits(samples) for s in self._students_of(teacher, model)])
+
+    def _students_of(self, teacher: Owner, model: int) -> list[Owner]:
         held = teacher.name, model
         if held not in self._students:
 
@@ -138,7 +141,45 @@ class Signals:
                 )
                 for epochs in checkpoints(recipe.epochs)
             ]
-        return np.concatenate([student.logits(samples) for student in self._students[held]])
+        return self._students[held]
+
+    def owners(self, needs: Collection[str]) -> list[Owner]:
+        """Return whose models attacks of such needs have trained, teachers before the taught."""
+        named = {"shadow": self.shadows, "references": self.references}
+        found = [self.target, *(owner for need, owner in named.items() if need in needs)]
+        if "distilled" in needs:
+            found.append(self.distilled)
+        if "trajectory" in needs:
+            teachers = [(self.shadows, k) for k in range(len(self.shadows.seeds))]
+            for teacher, k in ((self.target, 0), *teachers):
+                found += self._students_of(teacher, k)
+        return found
+
+    def train(self, needs: Collection[str]) -> None:
+        """Train what attacks of such needs have trained, but for what other processes train now.
+
+        So several processes share out the models of one study, none waiting for another.
+        """
+        left = [(owner, part) for owner in self.owners(needs) for part in owner.parts]
+        before, self.store.waits = len(left) + 1, False
+        try:
+            while 0 < len(left) < before:
+                before, left = len(left), [(o, part) for o, part in left if not o.trains(part)]
+        finally:
+            self.store.waits = True
+
+    def untrained(self, needs: Collection[str]) -> tuple[int, int]:
+        """Return how many models are still to be trained, and on how many samples.
+
+        Samples are those of all models together, counted once in every epoch.
+        """
+        left = [
+            (owner.recipe.epochs, owner.subsets[part])
+            for owner in self.owners(needs)
+            for part in owner.parts
+            if not owner.is_trained(part)
+        ]
+        return sum(len(own) for _, own in left), sum(epochs * own.size for epochs, own in left)
 
     @cached_property
     def pool(self) -> IntArray:

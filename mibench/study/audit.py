@@ -200,9 +200,6 @@ class AuditReport:
         return results.metrics_table(self.table)[["auc"]].join(values)
 
     def __repr__(self) -> str:
-        return str(self)
-
-    def __str__(self) -> str:
         above, below = ("\n".join(textwrap.fill(s, _WIDTH) for s in part) for part in self.said)
         return f"{above}\n\n{self.short.to_string(na_rep='-', line_width=_WIDTH)}\n{below}"
 

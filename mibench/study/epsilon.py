@@ -173,12 +173,12 @@ def table(answers: pd.DataFrame, delta: float = 1e-5, confidence: float = 0.95) 
     DataFrame
         One row per setting, scenario, seed and attack: `rates` and `one_run`.
     """
+
+    def bound(rows: pd.DataFrame) -> pd.Series[float]:
+        scores, is_member = rows["score"].to_numpy(), rows["is_member"].to_numpy()
+        found = bounds(scores, is_member, delta, confidence)
+        return pd.Series(found, Bounds._fields, dtype=float)
+
     by = [*setting_of(answers), "scenario", "seed", "attack"]
-    found = [
-        dict(zip(by, key, strict=True))
-        | bounds(
-            rows["score"].to_numpy(), rows["is_member"].to_numpy(), delta, confidence
-        )._asdict()
-        for key, rows in answers.groupby(by, sort=False, dropna=False)
-    ]
-    return pd.DataFrame(found)
+    grouped = answers.groupby(by, sort=False, dropna=False)[["score", "is_member"]]
+    return grouped.apply(bound).reset_index()

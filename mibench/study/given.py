@@ -35,15 +35,11 @@ ArrayT = TypeVar("ArrayT", bound=NDArray[Any])
 
 _OF_SHADOWS = ("perturbed", "noisy")
 _COPIES = (*_OF_SHADOWS, "augmented")
-# What an attack with both needs reads beside the arrays of each.
-_OF_BOTH = {
-    ("auxiliary", "references"): "auxiliary_reference_*",
-    ("auxiliary", "inputs"): "auxiliary_inputs",
-    ("auxiliary", "shadow"): "shadow_auxiliary_*",
-    ("shadow", "trajectory"): "shadow_trajectory_*",
-    ("augmented", "references"): "reference_augmented_*",
-    **{(kind, "shadow"): f"shadow_{kind}_*" for kind in _OF_SHADOWS},
-}
+# What an attack with the two needs that a name holds reads beside the arrays of each.
+_OF_BOTH = (
+    *("auxiliary_reference_*", "auxiliary_inputs", "shadow_auxiliary_*", "shadow_trajectory_*"),
+    *("reference_augmented_*", "shadow_perturbed_*", "shadow_noisy_*"),
+)
 _NAME = re.compile(
     "(target|shadow|auxiliary|generated)_(logits|probs|labels)|(target|shadow)_is_member"
     "|(random|distilled|(auxiliary_)?reference|(shadow_)?trajectory|shadow_auxiliary)_(logits|probs)"
@@ -83,12 +79,17 @@ class Given:
         """Return in words what an attack needs that was not given, or nothing."""
         if needs := sorted(attack.needs - self.met):
             return "lacks " + "; ".join(NEEDS[need] for need in needs)
-        arrays = {name for pair, name in _OF_BOTH.items() if attack.needs.issuperset(pair)}
+        arrays = {name for name in _OF_BOTH if needs_of(name) <= attack.needs}
         if not attack.labels_only:
             stems = [name.removesuffix("_*") for name in attack.needs | arrays]
             arrays |= {f"{stem}_loss" for stem in stems if stem.endswith(_COPIES)}
         arrays -= self.met
         return f"lacks {', '.join(sorted(arrays))}" if arrays else ""
+
+
+def needs_of(name: str) -> set[str]:
+    """Return the needs that an array's name holds; ``auxiliary_reference_logits`` holds two."""
+    return {need for need in NEEDS if need.removesuffix("s") in name}
 
 
 def known(name: str) -> bool:
@@ -239,10 +240,7 @@ class _Reader:
         )
 
     def references(self, target: Outputs) -> Outputs:
-        stems = ("reference_logits", "reference_probs")
-        asked = (f"reference_augmented_{part}" for part in ("logits", "probs", "loss", "predicted"))
-        further = (*(f"auxiliary_{stem}" for stem in stems), *asked, "reference_in")
-        self.drop_diverged(*stems, *further)
+        self.drop_diverged(*(name for name in self.left if known(name) and "reference" in name))
         if not self.has("reference", "in"):
             return target
         logits = self.outputs("reference", ("models", len(target)))

@@ -100,6 +100,9 @@ class Estimate:
     high: float
 
 
+UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+
+
 def answered(inference: Inference, withheld_ratio: float, seed: int) -> BoolArray:
     """Return which samples an attack answers: not the ceil(r n) closest to its threshold.
 
@@ -178,7 +181,7 @@ def as_columns(estimates: dict[str, Estimate]) -> dict[str, float]:
 def proportion(successes: int, trials: int) -> Estimate:
     """Return a proportion with Wilson's interval (Wilson 1927)."""
     if trials == 0:
-        return Estimate(math.nan, math.nan, math.nan)
+        return UNKNOWN
     p, weight = successes / trials, 1 + _Z**2 / trials
     # Written out, since scipy.stats.binomtest does a test first and takes a tenth of all scenarios.
     centre = (p + _Z**2 / (2 * trials)) / weight
@@ -217,22 +220,16 @@ def auc(scores: FloatArray, is_member: BoolArray) -> Estimate:
 
 def roc(scores: FloatArray, is_member: BoolArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return FPR, TPR and thresholds, each (k + 1,), from nobody called a member to everybody."""
-    thresholds, last = _thresholds(scores)
     order = np.argsort(-scores, kind="stable")
+    descending = scores[order]
+    last = np.flatnonzero(np.append(descending[1:] < descending[:-1], True))
     tpr = np.cumsum(is_member[order])[last] / is_member.sum()
     fpr = np.cumsum(~is_member[order])[last] / (~is_member).sum()
     return (
         np.concatenate([[0.0], fpr]),
         np.concatenate([[0.0], tpr]),
-        np.concatenate([[np.inf], thresholds]),
+        np.concatenate([[np.inf], descending[last]]),
     )
-
-
-def _thresholds(scores: FloatArray) -> tuple[FloatArray, IntArray]:
-    """Return the distinct scores, descending, and the last position of each in that order."""
-    descending = np.sort(scores)[::-1]
-    last = np.flatnonzero(np.concatenate([descending[1:] < descending[:-1], [True]]))
-    return descending[last], last
 
 
 def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float, among: int = 1) -> Estimate:
@@ -250,7 +247,7 @@ def tpr_at_fpr(scores: FloatArray, is_member: BoolArray, fpr: float, among: int 
     m, n = len(members), len(nonmembers)
     # The rounding error of 1 / 0.07 must not ask for one more.
     if n < round(1 / fpr, 6):
-        return Estimate(math.nan, math.nan, math.nan)
+        return UNKNOWN
     edges = np.concatenate([[np.inf], nonmembers, [-np.inf]])
     # Samples above the k-th highest nonmember, of which k - 1 are nonmembers.
     allowed = math.floor(round(fpr * n, 9))

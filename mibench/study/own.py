@@ -25,11 +25,13 @@ from mibench.signals.signals import Signals, mean_unseen
 from mibench.store import Store
 from mibench.streams import Streams
 from mibench.study.audit import asked, described
-from mibench.study.given import Given
+from mibench.study.given import Given, needs_of
 from mibench.study.provenance import provenance
 from mibench.study.study import Study
 from mibench.training.device import Device
 
+# What outputs hold only where it is asked for.
+_OPTIONAL = ("reference_logits", "reference_in", "distilled_logits", "trajectory_logits", "inputs")
 # What else a setting holds is of a model that a study trains itself.
 _SETTING = ("model", "defence", "seed", "construction", "space", "levels", "withholding")
 
@@ -68,8 +70,7 @@ def study_model(
     samples = {"members": members, "nonmembers": nonmembers, "population": population}
     given = asked(model, samples, train, cache_dir, attacks, **numbers)
     chosen = {"dataset": name, "model": type(model).__name__, "construction": construction}
-    seed = {"seed": numbers["seed"]} if "seed" in numbers else {}
-    return OwnStudy(given, Setting.read(chosen | seed), Place.read({"cache_dir": cache_dir}))
+    return OwnStudy(given, Setting.read(chosen | numbers), Place.read({"cache_dir": cache_dir}))
 
 
 class Asked(Signals):
@@ -86,11 +87,7 @@ class Asked(Signals):
     def outputs(self, samples: IntArray, needs: Collection[str] = ()) -> Outputs:
         """Return what the model answers on samples, and what is asked for beside."""
         outputs = self.given.target.outputs
-        left: dict[str, Any] = {}
-        if "references" not in needs:
-            left |= {"reference_logits": None, "reference_in": None}
-        if "distilled" not in needs:
-            left["distilled_logits"] = None
+        left: dict[str, Any] = {n: None for n in _OPTIONAL if not needs_of(n) <= {*needs}}
         copies = {kind: answers for kind, answers in outputs.copies.items() if kind in needs}
         return replace(outputs, copies=copies, **left).take(samples)
 
@@ -168,4 +165,4 @@ class OwnStudy(Study):
                 f"{attack.full_title} {lacking}; what is asked of the model follows from the "
                 "attacks that study_model is given"
             )
-        return replace(self.given.knowledge, seed=self._knowledge_seed)
+        return replace(self.given.knowledge, seed=self.signals.streams.seed("attacks"))

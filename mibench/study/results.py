@@ -252,10 +252,8 @@ def _write(path: Path, table: pd.DataFrame, said: dict[str, str]) -> None:
 
 def _read(path: Path) -> pd.DataFrame:
     """Read a table, or raise one of :data:`_DAMAGED` where it is not as it was written."""
-    content = pq.read_table(path, partitioning=None)
-    said = json.loads((content.schema.metadata or {}).get(_SAID, b"{}"))
-    table: pd.DataFrame = content.to_pandas()
-    if said.get("sha256") not in (None, _digest(table)):
+    table: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
+    if _said(path).get("sha256") not in (None, _digest(table)):
         raise ValueError(f"{path} is not as it was written")
     return table
 
@@ -335,10 +333,9 @@ def panel(results: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:
 
 def factors(results: pd.DataFrame) -> pd.DataFrame:
     """Return what each scenario was to have and what its target dataset was measured to have."""
-    columns = ["scenario", "label", "status", "error"]
-    measured = [str(c) for c in results.columns if str(c).endswith(("_wanted", "_measured"))]
-    shape = [c for c in ("shape_distance",) if c in results]
-    return results[columns + measured + shape].drop_duplicates().set_index("scenario")
+    named = "^(scenario|label|status|error|shape_distance)$"
+    shown = results.filter(regex=f"{named}|_(wanted|measured)$")
+    return shown.drop_duplicates().set_index("scenario")
 
 
 def uncontrolled(results: pd.DataFrame) -> pd.DataFrame:

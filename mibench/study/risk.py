@@ -88,11 +88,7 @@ def slices(risk: pd.DataFrame, by: ArrayLike | None = None) -> pd.DataFrame:
         found = metrics.proportion(int((rate[mask] <= FPR).sum()), int(mask.sum()))
         called = metrics.proportion(int((rate[~mask] <= FPR).sum()), int((~mask).sum()))
         both = mask.any() and not mask.all()
-        auc = (
-            metrics.auc(part["score"].to_numpy(), mask)
-            if both
-            else metrics.Estimate(np.nan, np.nan, np.nan)
-        )
+        auc = metrics.auc(part["score"].to_numpy(), mask) if both else metrics.UNKNOWN
         measured = metrics.as_columns({"found": found, "called": called, "auc": auc})
         rows.append({"slice": name, "members": mask.sum(), "nonmembers": (~mask).sum(), **measured})
     return pd.DataFrame(rows)

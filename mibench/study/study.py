@@ -27,6 +27,7 @@ from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
 from mibench.training.recipe import of_setting
+from mibench.training.work import Work, work_of
 
 
 @dataclass(frozen=True)
@@ -240,16 +241,27 @@ class Study:
                 target = self._with_difficulty(target) if difficulty else target
             except ScenarioInfeasible as error:
                 infeasible = [self._row(scenario, a, "infeasible", str(error)) for a in asked]
-                rows += [row | _columns(None, None) for row in infeasible]
+                rows += [row | _columns(None) for row in infeasible]
                 continue
             for attack in asked:
                 began = time.perf_counter()
                 result = self._attacked(attack, target)
                 self.latest.append(result)
-                row = self._row(scenario, attack, "ok", "") | _columns(target, result)
+                row = self._row(scenario, attack, "ok", "") | _columns(result)
                 rows.append(row | {"seconds": time.perf_counter() - began})
                 answers.append(self._answers(result))
         return pd.DataFrame(rows), _together(answers)
+
+    def train(self, specs: Specs) -> None:
+        """Train what attacks need, as far as no other process is doing so."""
+        self.signals.train(_needs(specs))
+
+    def untrained(self, specs: Specs) -> Work:
+        """Return how much training of what attacks need is to go, on the device at hand."""
+        models, samples = self.signals.untrained(_needs(specs))
+        shape, classes = self.dataset.inputs.shape[1:], self.dataset.num_classes
+        recipe, device = self.signals.recipe, self.signals.device
+        return work_of(models, samples, recipe, shape, classes, device)
 
     def prepare(self, specs: Specs) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
@@ -262,15 +274,10 @@ class Study:
     def made_with(self) -> dict[str, Any]:
         """What, beside scenario and attack, makes a row's numbers; and how good the target is."""
         train_accuracy, test_accuracy = self.signals.accuracy
-        stated = {
-            "recipe": {f"train_{k}": v for k, v in asdict(self.signals.recipe).items()},
-            "sizes": {f"size_{k}": v for k, v in asdict(self.dataset.sizes).items()},
-        }
-        fields: dict[str, Any] = {}
-        for name, value in self.setting.model_dump().items():
-            fields |= stated.get(name, {name: value})
         return {
-            **fields,
+            **self.setting.model_dump(exclude={"recipe", "sizes"}),
+            **{f"train_{name}": value for name, value in asdict(self.signals.recipe).items()},
+            **{f"size_{name}": value for name, value in asdict(self.dataset.sizes).items()},
             "dataset": self.dataset.name,
             "device": self.signals.device.type,
             "target_train_accuracy": train_accuracy,
@@ -279,10 +286,6 @@ class Study:
             "data_sha256": self.dataset.checksum,
             **provenance(),
         }
-
-    @property
-    def _knowledge_seed(self) -> int:
-        return self.signals.streams.seed("attacks")
 
     @property
     def metrics_seed(self) -> int:
@@ -351,7 +354,7 @@ class Study:
     def _knowledge(self, attack: Attack) -> Knowledge:
         """Return what an attack asked for, and nothing else, so that nothing is made in vain."""
         signals, needs = self.signals, attack.needs
-        known: dict[str, Any] = {"seed": self._knowledge_seed}
+        known: dict[str, Any] = {"seed": signals.streams.seed("attacks")}
         if "shadow" in needs:
             known["shadows"] = signals.shadow_outputs(needs)
         if "random" in needs:
@@ -364,6 +367,10 @@ class Study:
             if "shadow" in needs:
                 known["shadow_auxiliary"] = signals.shadow_auxiliary()
         return Knowledge(**known)
+
+
+def _needs(specs: Specs) -> set[str]:
+    return {need for attack in parse(specs) for need in attack.needs}
 
 
 def _together(answers: list[tuple[dict[str, Any], Arrays]]) -> pd.DataFrame:
@@ -381,10 +388,11 @@ def _together(answers: list[tuple[dict[str, Any], Arrays]]) -> pd.DataFrame:
 _FACTORS = ("distance", "deviation", "differential_distance")
 
 
-def _columns(target: TargetDataset | None, result: Attacked | None) -> dict[str, Any]:
+def _columns(result: Attacked | None) -> dict[str, Any]:
     """Return the columns of what was measured, of an infeasible scenario without values."""
-    nothing = metrics.Estimate(np.nan, np.nan, np.nan)
+    target = None if result is None else result.target
     fields: dict[str, Any] = {}
+    estimates = result.metrics if result else dict.fromkeys(metrics.METRICS, metrics.UNKNOWN)
     for factor in _FACTORS:
         wanted, measured = (np.nan, np.nan) if target is None else getattr(target, factor)
         fields |= {f"{factor}_wanted": wanted, f"{factor}_measured": measured}
@@ -394,7 +402,5 @@ def _columns(target: TargetDataset | None, result: Attacked | None) -> dict[str,
         **(dict.fromkeys(DESCRIBED, np.nan) if target is None else target.described),
         "samples": 0 if target is None else len(target.samples),
         "threshold": np.nan if result is None else result.inference.threshold,
-        **metrics.as_columns(
-            dict.fromkeys(metrics.METRICS, nothing) if result is None else result.metrics
-        ),
+        **metrics.as_columns(estimates),
     }

@@ -13,11 +13,11 @@ from mibench.training.recipe import DEFENCES, Recipe, recipe, trained_as, withou
 
 if TYPE_CHECKING:
     from mibench.training.device import Device, find
-    from mibench.training.fitting import Weights, check, predict, source, stacks, train
+    from mibench.training.fitting import Weights, check, predict, source, together, train
     from mibench.training.parts import network
 
 __all__ = ["DEFENCES", "Device", "Recipe", "Weights", "check", "find", "network", "predict"]
-__all__ += ["recipe", "source", "stacks", "train", "trained_as", "without_defence"]
+__all__ += ["recipe", "source", "together", "train", "trained_as", "without_defence"]
 
 
 def __getattr__(name: str) -> Any:

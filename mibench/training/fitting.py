@@ -49,10 +49,15 @@ def check(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> Non
 
 
 def stacks(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> bool:
-    """Return whether models of this recipe are trained all at once, not one after the other."""
+    """Return whether models of this recipe are trained several at once, not one by one."""
     alone = recipe.patience is not None or recipe.augmentation or recipe.dp_noise
     with torch.device("meta"):
         return not alone and is_perceptron(network(recipe, input_shape, num_classes))
+
+
+def together(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> int:
+    """Return how many models of this recipe are trained as one piece of work."""
+    return stacked.AT_ONCE if stacks(recipe, input_shape, num_classes) else 1
 
 
 def is_perceptron(network: nn.Module) -> bool:

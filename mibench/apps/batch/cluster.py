@@ -51,7 +51,7 @@ class Cluster:
         on_host: Counter[str] = Counter()
         for worker in offered.values():
             on_host[worker["host"]] += worker["nthreads"]
-        self.at_once = max(on_host.values(), default=1)
+        self.at_once, self.in_all = max(on_host.values(), default=1), on_host.total()
         gpu = {a for a, worker in offered.items() if "GPU" in worker.get("resources", {})}
         self.trainings = self.client.get_executor(pure=False, resources={"GPU": 1} if gpu else None)
         self.notebooks = self.client.get_executor(

@@ -7,9 +7,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
+from typing import TYPE_CHECKING
 
 from mibench.apps.batch.jobs import Job, read_json
 from mibench.apps.batch.notebooks import files_of, read_metadata
+
+if TYPE_CHECKING:
+    from mibench.training.work import Work
 
 Alike = tuple[str, ...]
 
@@ -66,14 +70,21 @@ class Measured:
         seconds, size = (sum(values) for values in zip(*known, strict=True)) if known else (0, 0)
         return Estimate(seconds, size, unknown)
 
-    def note(self, job: Job, seconds: float) -> None:
+    def note(self, job: Job, seconds: float, size: float = 0.0) -> None:
         """Remember what a job took."""
         for alike in job.alike:
-            self._seen[alike].append((seconds, 0.0))
+            self._seen[alike].append((seconds, size))
 
     def _add(self, about: Alike, made: dict[str, float], size: float) -> None:
         for less_alike in (about, about[:-1]):
             self._seen[less_alike].append((made["seconds"], size))
+
+
+def of_work(work: Work) -> str:
+    """Return in words how much a training is."""
+    from matplotlib.ticker import EngFormatter  # which takes long
+
+    return f"  {EngFormatter(places=1, sep=' ')(work.flops)}FLOP, about {in_words(work.seconds)}"
 
 
 def in_words(seconds: float) -> str:

@@ -25,6 +25,8 @@ class Workers(Protocol):
         What the jobs of each kind are given to.
     at_once : int
         The most jobs at a time on one machine.
+    in_all : int
+        The jobs at a time on all machines.
     tell : Tell
         Is given to every job.
     """
@@ -32,6 +34,7 @@ class Workers(Protocol):
     trainings: Executor
     notebooks: Executor
     at_once: int
+    in_all: int
     tell: Tell
 
     def lost(self) -> NoReturn:
@@ -43,7 +46,8 @@ class Threads:
 
     def __init__(self, count: int, tell: Tell):
         self.trainings = self.notebooks = ThreadPoolExecutor(count)
-        self.at_once, self.tell = count, tell
+        self.at_once = self.in_all = count
+        self.tell = tell
 
     def __enter__(self) -> Threads:
         return self
@@ -81,9 +85,8 @@ def run(tasks: list[Task], workers: Workers) -> Iterator[Outcome]:
         *((training, set[str]()) for training in needed),
         *wanted,
     ]
-    # Most notebooks wait for them, so few trainings have the cores of many workers.
-    share = min(workers.at_once, len(needed))
     running: dict[Future[Outcome], Job] = {}
+    helpers: list[Future[None]] = []
     while waiting or running:
         left = {job.name for job, _ in waiting} | {job.name for job in running.values()}
         for job, after in waiting:
@@ -91,8 +94,12 @@ def run(tasks: list[Task], workers: Workers) -> Iterator[Outcome]:
                 if isinstance(job, Task):
                     future = workers.notebooks.submit(do, job, workers.at_once, workers.tell)
                 else:
-                    future = workers.trainings.submit(do, job, share, workers.tell)
+                    future = workers.trainings.submit(do, job, workers.at_once, workers.tell)
                 running[future] = job
+        # Behind all trainings: each other worker that is free has a share in every one of them.
+        if not helpers:
+            shared = needed * (workers.in_all - 1)
+            helpers = [workers.trainings.submit(assist, t, workers.at_once) for t in shared]
         waiting = [(job, after) for job, after in waiting if after & left]
         for future in wait(running, return_when=FIRST_COMPLETED).done:
             job = running.pop(future)
@@ -109,7 +116,16 @@ def run(tasks: list[Task], workers: Workers) -> Iterator[Outcome]:
 
 def do(job: Job, at_once: int, tell: Tell) -> Outcome:
     """Do a job with its share of the cores of the machine that this runs on."""
-    return job.run(max(1, cpu_count() // at_once), tell)
+    return job.run(_threads(at_once), tell)
+
+
+def assist(training: Training, at_once: int) -> None:
+    """Take a share in a training that another worker does."""
+    training.help(_threads(at_once))
+
+
+def _threads(at_once: int) -> int:
+    return max(1, cpu_count() // at_once)
 
 
 def needed_by(tasks: list[Task]) -> list[Training]:

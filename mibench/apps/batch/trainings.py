@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -21,11 +21,12 @@ from mibench.code import combined
 from mibench.data.loading import is_here
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
-from mibench.store import NotMade, digest, replacing
+from mibench.store import NotMade, Store, digest, replacing
 from mibench.study.provenance import sources
 
 if TYPE_CHECKING:
     from mibench.apps.batch.notebooks import Task
+    from mibench.training.work import Work
 
 
 @dataclass(frozen=True)
@@ -89,21 +90,51 @@ class Training:
         except (NotMade, MIBenchError):
             return False
 
+    def work(self) -> Work | None:
+        """Return what is to go, None where the dataset is not here or nothing can be said."""
+        from mibench.study.study import Study
+
+        try:
+            here = is_here(self.setting.dataset, self.place)
+            return Study(self.setting, self.place).untrained(self.attacks) if here else None
+        except MIBenchError:  # the run will say so
+            return None
+
     def run(self, threads: int, tell: Tell) -> Outcome:
         """Train in a process of its own; one that dies is tried again."""
-        return jobs.attempt(self.name, tell, lambda: self._once(threads))
+        return jobs.attempt(self.name, tell, lambda: self._once(self._prepare, threads))
 
-    def _once(self, threads: int) -> tuple[str, bool]:
+    def _once(self, work: Callable[[], str], threads: int) -> tuple[str, bool]:
         from mibench.apps.batch import kernels
 
         given = (threads, dict(os.environ))
         try:
             with ProcessPoolExecutor(1, kernels.context(), kernels.begin_fork, given) as pool:
-                return pool.submit(self._prepare).result(), False
+                return pool.submit(work).result(), False
         except (BrokenProcessPool, *jobs.SERVER_GONE):
             return "its process died each time", True
         except Exception as problem:  # one failing training never takes the others down
             return jobs.sentence(problem), False
+
+    def help(self, threads: int) -> None:
+        """Train, beside the process that does it all, what nobody has begun to train.
+
+        What goes wrong here goes wrong there as well, where it is told.
+        """
+        if not self.is_done():
+            self._once(self._train, threads)
+
+    def _train(self) -> str:
+        from mibench.study.study import Study
+
+        began = time.monotonic()
+        try:
+            study = Study(self.setting, self.place)
+            study.train(self.attacks)
+        except MIBenchError as error:
+            return str(error)
+        self._note(study.store, began, ())
+        return ""
 
     @property
     def _lock(self) -> Path:
@@ -119,23 +150,31 @@ class Training:
             began = time.monotonic()
             try:
                 study = Study(self.setting, self.place)
-                store, study.store.makes = study.store, makes
+                study.store.makes = makes
+                if makes:
+                    study.train(self.attacks)
                 study.prepare(self.attacks)
             except MIBenchError as error:
                 return str(error)
+            self._note(study.store, began, self.attacks)
+        return ""
+
+    def _note(self, store: Store, began: float, attacks: Iterable[str]) -> None:
+        """Add to the record what a store made or found, for attacks that lack nothing now."""
+        self.record.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(self.record.with_suffix(".note.lock")):
             before = jobs.read_json(self.record)
             spent = time.monotonic() - began if store.made else 0
             files = sorted({*before.get("files", []), *store.asked})
             made: dict[str, Any] = {
                 "setting": self.setting.model_dump(),
-                "attacks": sorted({*before.get("attacks", []), *self.attacks}),
+                "attacks": sorted({*before.get("attacks", []), *attacks}),
                 "seconds": round(before.get("seconds", 0) + spent, 2),
                 "bytes": sum((store.directory / name).stat().st_size for name in files),
                 "files": files,
             }
             with replacing(self.record) as temporary:
                 temporary.write_text(json.dumps(made, indent=1), encoding="utf-8")
-        return ""
 
 
 def trainings(tasks: Iterable[Task]) -> list[Training]:

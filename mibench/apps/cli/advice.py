@@ -26,16 +26,12 @@ OWNED = {
 }
 
 metric_option = click.option(
-    "--metric",
-    default="ma",
-    show_default=True,
-    help="Metric computed on answered samples, such as ma or precision.",
+    "--metric", default="ma", help="Metric computed on answered samples, such as ma or precision."
 )
 correction_option = click.option(
     "--correction",
     type=click.Choice(["holm", "bh"]),
     default="holm",
-    show_default=True,
     help="Multiple-testing correction: no false one among all, or few among those found.",
 )
 
@@ -99,7 +95,7 @@ def advise_attack(
 @main.command("conflicts")
 @results_option
 @click.option("--dataset", required=True, help="The dataset's name.")
-@click.option("--count", default=10, show_default=True, help="How many to tell of each type.")
+@click.option("--count", default=10, help="How many to tell of each type.")
 @metric_option
 @correction_option
 @click.option("--json", "as_json", is_flag=True, help="Print all of them as a JSON list.")

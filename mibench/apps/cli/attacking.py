@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any
 
 import click
 
-from mibench.apps.cli.base import ATTACKS_HELP, main
+from mibench.apps.cli.base import ATTACKS_HELP, PATH, main
 from mibench.apps.cli.settings import place_options, setting_options
 from mibench.setting import Place, Setting
 
 
 @main.command("attack")
 @click.argument("attack", metavar="ATTACK")
-@click.option("--scenario", default="ES01", show_default=True, help="A scenario's id or label.")
+@click.option("--scenario", default="ES01", help="A scenario's id or label.")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list of objects.")
 @setting_options
 @place_options("data_dir", "cache_dir", "plugins")
@@ -46,32 +45,21 @@ def attack_scenario(
         f"{made.model}, defence {made.defence}, seed {made.seed}; construction "
         f"{made.construction}, levels {made.levels}, withholding {made.withholding}"
     )
-    for row in table.to_dict("records"):
-        click.echo(f"\n{row['title']}")
-        _echo_metrics(row)
-
-
-def _echo_metrics(row: dict[Any, Any]) -> None:
-    from mibench.study import metrics
-
-    for name, metric in metrics.METRICS.items():
-        value, low, high = row[name], row[f"{name}_low"], row[f"{name}_high"]
-        shown = metric.absent if value != value else f"{value:8.4f}"
-        interval = "" if value != value else f"   [{low:.4f}, {high:.4f}]"
-        click.echo(f"  {name:18}{shown}{interval}")
+    for title, found in results.metrics_table(table).iterrows():
+        click.echo(f"\n{title}\n{found.to_string()}")
 
 
 @main.command("audit")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option(
     "--probs",
     metavar="NAME",
     help="Another array of the target's outputs, such as target_probs_memguard.",
 )
-@click.option("--attacks", default="all", show_default=True, help=ATTACKS_HELP)
-@click.option("--seed", default=0, show_default=True, help="Seed of everything random.")
-@click.option("--out", type=click.Path(path_type=Path), help="Write .parquet or .json as well.")
-@click.option("--html", type=click.Path(path_type=Path), help="Write a page with figures as well.")
+@click.option("--attacks", default="all", help=ATTACKS_HELP)
+@click.option("--seed", default=0, help="Seed of everything random.")
+@click.option("--out", type=PATH, help="Write .parquet or .json as well.")
+@click.option("--html", type=PATH, help="Write a page with figures as well.")
 @place_options("plugins")
 def audit_outputs(
     file: Path,

@@ -16,12 +16,12 @@ import click
 from mibench import __version__
 from mibench.errors import MIBenchError
 
+PATH = click.Path(path_type=Path)
 results_option = click.option(
     "--results",
     "folder",
     default="executed",
-    show_default=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder of executed notebooks and their result tables.",
 )
 ATTACKS_HELP = "Attacks or groups, with commas between."
@@ -31,22 +31,17 @@ dataset_option = click.option("--dataset", help="Only this dataset's (default: a
 class _Commands(click.Group):
     def main(self, *given: Any, **named: Any) -> Any:
         try:
-            return super().main(*given, **named | {"standalone_mode": False})
-        except click.ClickException as error:
-            if isinstance(error, click.exceptions.NoArgsIsHelpError):
-                error.show()
-                sys.exit(2)
-            said = error.format_message().rstrip(".")
-            click.echo(f"mibench: {said[:1].lower()}{said[1:]}", err=True)
-            sys.exit(2)
-        except click.Abort:
-            sys.exit(130)
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
             with warnings.catch_warnings():
                 warnings.showwarning = _warn
-                return super().invoke(ctx)
+                return super().main(*given, **named | {"standalone_mode": False})
+        except click.Abort:
+            sys.exit(130)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(2)
+        except click.ClickException as error:
+            said = error.format_message().rstrip(".")
+            said = f"{said[:1].lower()}{said[1:]}"
         except MIBenchError as error:
             said = str(error)
         except OSError as error:
@@ -104,7 +99,9 @@ def _warn(message: Warning | str, *where: Any, **rest: Any) -> None:
     click.echo(f"mibench: {message}", err=True)
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True}
+)
 @click.version_option(__version__)
 def main() -> None:
     """MIBench: which membership inference attack really is stronger, and why papers disagree."""

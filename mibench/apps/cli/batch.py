@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mibench.apps.cli.base import ATTACKS_HELP, main, many
+from mibench.apps.cli.base import ATTACKS_HELP, PATH, main, many
 from mibench.apps.cli.settings import pairs, place_options
 from mibench.setting import Place
 
@@ -34,7 +34,7 @@ def _parameter_file(command: Callable[..., None]) -> Callable[..., None]:
             help="A value for all notebooks.",
         ),
         click.option("--attacks", metavar="NAMES", help=ATTACKS_HELP),
-        click.argument("parameters", type=click.Path(path_type=Path)),
+        click.argument("parameters", type=PATH),
     ):
         command = option(command)
     return command
@@ -53,9 +53,7 @@ def _plan(
 
 @main.command("run")
 @_parameter_file
-@click.option(
-    "--workers", default=1, show_default=True, type=click.IntRange(1), help="Jobs at a time."
-)
+@click.option("--workers", default=1, type=click.IntRange(1), help="Jobs at a time.")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="A running Dask scheduler to use: tls:// or tcp://."
 )
@@ -188,19 +186,30 @@ def batch_status(**named: Any) -> None:
 
 
 def _echo_states(tasks: list[Task], look: bool) -> None:
-    """Print the state of every job and an estimate; `look` into caches that no batch filled."""
+    """Print the state of every job and an estimate.
+
+    `look` into caches that no batch filled, and at how much work each training is.
+    """
+    from mibench.apps.batch import estimates
     from mibench.apps.batch.trainings import trainings
 
     notebooks = [(task, task.state()) for task in tasks]
     needed = {t.name for t in trainings(t for t, state in notebooks if state != "done")}
     states: list[tuple[Job, str]] = []
+    measured, unlike = _measured(tasks), list[tuple[Any, float, float]]()
     for training in trainings(tasks):
         state, wanted = training.state(), training.name in needed
         if state == "waiting" and look and wanted and training.is_cached():
             state = "done"
-        if state != "waiting" or wanted:
-            states.append((training, state))
-            click.echo(f"{state:8}{training.name}")
+        if state == "waiting" and not wanted:
+            continue
+        work = training.work() if state == "waiting" and look else None
+        states.append((training, state))
+        click.echo(f"{state:8}{training.name}{estimates.of_work(work) if work else ''}")
+        if work and measured.estimate([training]).unknown:
+            unlike.append((training, work.seconds, work.bytes))
+    for computed in unlike:
+        measured.note(*computed)
     for task, state in notebooks:
         changed = task.stale() if state == "stale" else []
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
@@ -210,11 +219,11 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     counts = Counter(state for _, state in states)
     click.echo(", ".join(f"{count} {state}" for state, count in counts.items()))
     if left := [job for job, state in states if state != "done"]:
-        click.echo(f"to go, on one worker: {_measured(tasks).estimate(left)}")
+        click.echo(f"to go, on one worker: {measured.estimate(left)}")
 
 
 @main.command("verify")
-@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("paths", nargs=-1, required=True, type=PATH)
 @click.option("--retrain", is_flag=True, help="Train the models anew, too, in an empty cache.")
 @place_options("data_dir")
 def verify_results(paths: tuple[Path, ...], retrain: bool, place: Place) -> None:

@@ -12,6 +12,7 @@ import click
 from mibench import scenarios
 from mibench.apps.cli.base import echo_table, echo_wrapped, main
 from mibench.apps.cli.settings import place_options, setting_options
+from mibench.data.base import DATASETS
 from mibench.setting import Place, Setting
 
 
@@ -33,7 +34,9 @@ def list_scenarios(
     and whether members are harder than nonmembers for models that saw neither (the AUC of
     difficulty, 0.5 where they are not).
     """
-    dataset = _scenario_dataset(setting.dataset, place)
+    from mibench.data.loading import name_of
+
+    dataset = name_of(setting.dataset, place)
     chosen = scenarios.panel(dataset, rq) if rq else scenarios.catalogue(dataset)
     if check:
         _check(chosen, setting, place, as_json)
@@ -71,14 +74,6 @@ def _check(
         click.echo(f"warning: {sentence}")
 
 
-def _scenario_dataset(name: str, place: Place) -> str:
-    if (known := scenarios.spelled(name)) in scenarios.published():
-        return known
-    from mibench.data.loading import name_of
-
-    return name_of(name, place)
-
-
 @main.command("datasets")
 @click.argument("path", required=False)
 @place_options("data_dir", "cache_dir", "plugins")
@@ -87,11 +82,10 @@ def list_datasets(path: str | None, place: Place) -> None:
 
     With a PATH, or a dataset's name, say what is made of its files and what is left out.
     """
-    from mibench.data.base import DATASETS
-    from mibench.data.loading import describe, whereabouts
+    from mibench.data import loading
 
     if path:
-        for sentence in describe(path, place):
+        for sentence in loading.describe(path, place):
             echo_wrapped(sentence)
         return
     for name, known in DATASETS.items():
@@ -99,7 +93,7 @@ def list_datasets(path: str | None, place: Place) -> None:
         roles = ", ".join(f"{role} {count}" for role, count in asdict(known.sizes).items())
         what = f"{known.rows} of {shapes}, {known.classes} classes"
         # The longest address of a file leaves room for one space.
-        echo_wrapped(f"{name}: {what}; {roles}; {whereabouts(name, place)}", rest=" ")
+        echo_wrapped(f"{name}: {what}; {roles}; {loading.whereabouts(name, place)}", rest=" ")
 
 
 @main.command("attacks")

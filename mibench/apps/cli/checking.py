@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import main
+from mibench.apps.cli.base import PATH, main
 from mibench.errors import MIBenchError
 
 
 @main.command("check")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 def check_attacks(file: Path) -> None:
     """Run the checks that an attack must pass on those of FILE.
 

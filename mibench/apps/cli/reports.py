@@ -7,16 +7,14 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import dataset_option, echo_wrapped, main, many, results_option
+from mibench.apps.cli.base import PATH, dataset_option, echo_wrapped, main, many, results_option
 from mibench.apps.cli.settings import look_options
 from mibench.look import Look
 
 
 @main.command("figures")
 @results_option
-@click.option(
-    "--out", default="figures", show_default=True, type=click.Path(path_type=Path), help="Folder."
-)
+@click.option("--out", default="figures", type=PATH, help="Folder.")
 @dataset_option
 @look_options
 def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> None:
@@ -48,7 +46,6 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> No
 @click.option(
     "--out",
     default="report.html",
-    show_default=True,
     type=click.Path(path_type=Path, dir_okay=False),
     help="The page to write.",
 )
@@ -87,8 +84,8 @@ _FORMATS = click.Choice(["markdown", "latex", "csv", "json"])
 @main.command("table")
 @results_option
 @dataset_option
-@click.option("--attacks", default="all", show_default=True, help="As of mibench figures.")
-@click.option("--format", "kind", default="markdown", show_default=True, type=_FORMATS)
+@click.option("--attacks", default="all", help="As of mibench figures.")
+@click.option("--format", "kind", default="markdown", type=_FORMATS)
 def write_table(folder: Path, dataset: str | None, attacks: str, kind: str) -> None:
     """Print MA, AUC and TPR at 1% FPR of every attack.
 

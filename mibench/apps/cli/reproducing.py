@@ -6,11 +6,11 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import echo_table, echo_wrapped, main
+from mibench.apps.cli.base import PATH, echo_table, echo_wrapped, main
 
 
 @main.command("reproduce")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=PATH)
 @click.option("--dataset", required=True, help="Location30, Purchase100 or Texas100.")
 @click.option("--json", "as_json", is_flag=True, help="Print groups and results as JSON.")
 def reproduce_published(file: Path, dataset: str, as_json: bool) -> None:

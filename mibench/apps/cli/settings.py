@@ -12,6 +12,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from mibench.apps.batch import parameters
+from mibench.apps.cli.base import PATH
 from mibench.errors import MIBenchError
 from mibench.look import Look
 from mibench.setting import Fields, Place, Setting
@@ -98,8 +99,6 @@ def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> 
         settings: dict[str, Any] = {"help": field.description}
         if isinstance(shown, dict):
             settings |= {"multiple": True, "metavar": "NAME=VALUE"}
-        elif get_origin(kind) is tuple:
-            settings |= {"multiple": True, "type": click.Path(path_type=Path)}
         elif get_origin(kind) is Literal:
             settings |= {"type": click.Choice(get_args(kind)), "show_default": str(shown)}
         elif kind is bool:
@@ -108,7 +107,7 @@ def _with_options(command: Command, fields: Iterable[tuple[str, FieldInfo]]) -> 
         elif kind in (int, float, str):
             settings |= {"type": kind, "show_default": str(shown)}
         else:
-            settings |= {"type": click.Path(path_type=Path)}
+            settings |= {"type": PATH, "multiple": get_origin(kind) is tuple}
         said = f"--no-{name}" if kind is bool else _option(name)
         command = click.option(said, name, **settings)(command)
     return command

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import main, many
+from mibench.apps.cli.base import PATH, main, many
 from mibench.apps.cli.batch import run_batch
 from mibench.errors import MIBenchError
 
 _LAID_OUT = ("notebooks", "parameters")
-_folder = click.argument("folder", default=".", type=click.Path(path_type=Path))
+_folder = click.argument("folder", default=".", type=PATH)
 
 
 @main.command("init")
-@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("folder", type=PATH)
 def init(folder: Path) -> None:
     """Write the notebooks and parameter files into FOLDER.
 

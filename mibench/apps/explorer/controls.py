@@ -13,22 +13,19 @@ from mibench.attacks import Attack, parse
 from mibench.data import loading
 from mibench.data.base import DATASETS
 from mibench.models import MODELS
-from mibench.scenarios import Scenario
+from mibench.scenarios import FACTORS, Scenario
 from mibench.setting import Place, Setting
 from mibench.training.recipe import DEFENCES
 
-# Fields of Setting, factors of a scenario and attacks, each under what its control is called.
-_FIELDS = {
-    name: name
-    for name in ("dataset", "model", "defence", "seed", "construction", "withholding", "levels")
-}
-_FACTORS = {
-    "distribution": "distribution",
-    "distance": "distance",
+_FIELDS = ("dataset", "model", "defence", "seed", "construction", "withholding", "levels")
+_ATTACKS = ("attack", "second_attack")
+_ROWS = (_FIELDS, ("scenario", *FACTORS), _ATTACKS)
+# What a control is called, where not by its name.
+_TITLES = {
     "differential_distance": "differential",
     "withheld_ratio": "withheld",
+    "second_attack": "compare",
 }
-_ATTACKS = {"attack": "attack", "second_attack": "compare"}
 
 
 class Controls:
@@ -69,23 +66,19 @@ class Controls:
         titled = [(attack.full_title, label) for label, attack in self._attacks.items()]
         chosen = [attack.label for attack in attacks]
         self._following, self.note = False, ""
-        self._by_name = {
-            **{f: _dropdown(t, self._choices(f), getattr(setting, f)) for f, t in _FIELDS.items()},
-            "scenario": _dropdown("scenario", (), None),
-            **{factor: _dropdown(title, (), None) for factor, title in _FACTORS.items()},
-            "attack": _dropdown("attack", titled, chosen[0]),
-            "second_attack": _dropdown("compare", [("none", ""), *titled], "".join(chosen[1:])),
-        }
+        names = [name for row in _ROWS for name in row]
+        self._by_name = {n: widgets.Dropdown(description=_TITLES.get(n, n)) for n in names}
+        for field in _FIELDS:
+            _offer(self[field], self._choices(field), getattr(setting, field))
+        _offer(self["attack"], titled, chosen[0])
+        _offer(self["second_attack"], [("none", ""), *titled], "".join(chosen[1:]))
         self._follow(scenario)
         for name, control in self._by_name.items():
-            picked = self._factor_picked if name in _FACTORS else self._picked
+            picked = self._factor_picked if name in FACTORS else self._picked
             control.add_class(f"mibench-{name}")
             control.observe(picked, "value")
-        rows = [_FIELDS, {"scenario": "", **_FACTORS}, _ATTACKS]
-        grids = [widgets.GridBox([self._by_name[name] for name in row]) for row in rows]
-        for grid in grids:
-            grid.add_class("mibench-controls")
-        self.box = widgets.VBox(grids)
+        grids = (widgets.GridBox([self[name] for name in row]) for row in _ROWS)
+        self.box = widgets.VBox([grid.add_class("mibench-controls") for grid in grids])
 
     def __getitem__(self, name: str) -> widgets.Dropdown:
         return self._by_name[name]
@@ -146,15 +139,16 @@ class Controls:
             return
         self.note = ""
         # The grid is the same for all datasets, an extra scenario off it is not.
-        known = {s.id: s for s in _known(self._dataset)}
+        known = scenarios.by_id(self._dataset)
         self._follow(known.get(self["scenario"].value) or next(iter(known.values())))
         self._changed()
 
     def _factor_picked(self, _: Any) -> None:
         if self._following:
             return
-        *wanted, ratio = (self[factor].value for factor in _FACTORS)
-        alike = [s for s in _known(self._dataset) if _values(s)[:3] == wanted]
+        *wanted, ratio = (self[factor].value for factor in FACTORS)
+        known = scenarios.by_id(self._dataset).values()
+        alike = [s for s in known if _values(s)[:3] == wanted]
         nearest = min(alike, key=lambda s: abs(s.withheld_ratio - ratio))
         kept = nearest.withheld_ratio == ratio
         self.note = "" if kept else f"withheld is now {100 * nearest.withheld_ratio:g}%"
@@ -163,43 +157,29 @@ class Controls:
 
     def _follow(self, scenario: Scenario) -> None:
         """Let every control show a scenario of the dataset picked."""
-        known = _known(scenario.dataset)
+        known = scenarios.by_id(scenario.dataset).values()
         alike = [s for s in known if _values(s)[:3] == _values(scenario)[:3]]
         self._following = True
         try:
             _offer(self["scenario"], [(s.id, s.id) for s in known], scenario.id)
-            for factor in _FACTORS:
+            for factor in FACTORS:
                 among = alike if factor == "withheld_ratio" else known
                 levels = sorted({getattr(s, factor) for s in among}, key=_order)
-                options = [(_text(factor, level), level) for level in levels]
+                options = [(scenarios.level(factor, level), level) for level in levels]
                 _offer(self[factor], options, getattr(scenario, factor))
         finally:
             self._following = False
 
 
 def _values(scenario: Scenario) -> list[Any]:
-    return [getattr(scenario, factor) for factor in _FACTORS]
+    return [getattr(scenario, factor) for factor in FACTORS]
 
 
 def _order(level: Any) -> float:
     return scenarios.DISTRIBUTIONS.index(level) if isinstance(level, str) else level
 
 
-def _text(factor: str, level: Any) -> str:
-    if isinstance(level, str):
-        return level
-    return f"{100 * level:g}%" if factor == "withheld_ratio" else f"{level:g}"
-
-
-def _known(dataset: str) -> tuple[Scenario, ...]:
-    return (*scenarios.catalogue(dataset), *scenarios.off_grid(dataset))
-
-
 def _offer(control: widgets.Dropdown, options: list[tuple[str, Any]], value: Any) -> None:
     if list(control.options) != options:
         control.options = options
     control.value = value
-
-
-def _dropdown(title: str, options: Iterable[Any], value: Any) -> widgets.Dropdown:
-    return widgets.Dropdown(description=title, options=list(options), value=value)

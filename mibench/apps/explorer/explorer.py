@@ -19,7 +19,7 @@ from IPython.core.getipython import get_ipython
 from mibench import figures, scenarios
 from mibench.apps.cli.settings import arguments
 from mibench.apps.explorer.controls import Controls
-from mibench.apps.explorer.levels import QUESTIONS, compare
+from mibench.apps.explorer.levels import compare
 from mibench.apps.explorer.page import Head, Part, still
 from mibench.apps.explorer.panel import AttackPanel
 from mibench.apps.explorer.pictures import Picture, drawing, values
@@ -29,7 +29,7 @@ from mibench.data import loading
 from mibench.errors import MIBenchError
 from mibench.figures.scenario import draw_distances, draw_pr, draw_roc
 from mibench.figures.style import attack_style
-from mibench.scenarios import Scenario
+from mibench.scenarios import RESEARCH_QUESTIONS, Scenario
 from mibench.setting import Place, Setting
 from mibench.store import NotMade, digest, safe
 from mibench.study.study import Attacked, Study
@@ -111,17 +111,17 @@ class Explorer:
         self.panels = (AttackPanel(self._moved), AttackPanel(self._moved))
         self.curves, self.distances, self.again = Part("curves"), Part("picture"), Part("again")
         self._roc, self._pr, self._distances = Picture(260), Picture(200), Picture(200)
-        self.levels, self.question = Part("levels"), widgets.Dropdown(options=QUESTIONS)
-        self.question.description, self.question.value = "over", "RQ4"
+        asked = [(scenarios.factor_of(q).replace("_", " "), q) for q in RESEARCH_QUESTIONS]
+        self.question = widgets.Dropdown(options=asked, description="over", value="RQ4")
+        self.levels = Part("levels")
         self.question.observe(lambda _: self._compare(), "value")
         self._progress, self.button = widgets.FloatProgress(max=1.0), widgets.Button()
         self.button.on_click(lambda _: self._pressed())
-        self._body = widgets.Box()
-        self._body.add_class("mibench-body")
+        self._body = widgets.Box().add_class("mibench-body")
         self.widget = widgets.VBox()
         self._head = Head(self.widget)
-        line = widgets.HBox([self._head.widget, self._progress, self.button])
-        line.add_class("mibench-line")
+        status = [self._head.widget, self._progress, self.button]
+        line = widgets.HBox(status).add_class("mibench-line")
         overview = widgets.VBox([self.question, self.levels.widget])
         self.tabs = widgets.Tab([self._body, overview], titles=("This scenario", "All attacks"))
         self.tabs.observe(lambda _: self._compare(), "selected_index")
@@ -369,15 +369,11 @@ class Explorer:
             self._hide("What was trained is not found in the cache; check its folder and space.")
             return
         self._hide(f"preparing {need[0].dataset}", "Stop")
-        thread = threading.Thread(target=self._work, daemon=True)
-        self._job = _Job(need, self.controls.scenario, Training(), thread)
+        thread = threading.Thread(target=lambda: self._work(job), daemon=True)
+        self._job = job = _Job(need, self.controls.scenario, Training(), thread)
         thread.start()
 
-    def _work(self) -> None:
-        with self._lock:
-            job = self._job
-        if job is None or job.thread is not threading.current_thread():
-            return
+    def _work(self, job: _Job) -> None:
         problem = ""
         try:
             if job.need[1] is None:

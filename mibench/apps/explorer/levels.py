@@ -8,16 +8,10 @@ from typing import NamedTuple
 from mibench import scenarios
 from mibench.attacks import parse
 from mibench.errors import ScenarioInfeasible
-from mibench.scenarios import FACTORS, RESEARCH_QUESTIONS, Scenario
+from mibench.scenarios import Scenario
 from mibench.store import NotMade
 from mibench.study.metrics import Estimate
 from mibench.study.study import Study
-
-# A research question asks for one factor.
-QUESTIONS = {
-    factor.replace("_", " "): question
-    for factor, question in zip(FACTORS, RESEARCH_QUESTIONS, strict=True)
-}
 
 
 class Compared(NamedTuple):
@@ -48,7 +42,7 @@ def compare(
 
     `goes_on` is given the share that is done; where it says no, nothing is returned.
     """
-    factor = FACTORS[[*RESEARCH_QUESTIONS].index(question)]
+    factor = scenarios.factor_of(question)
     among = scenarios.vary(chosen, question)
     columns = {s.id: scenarios.level(factor, getattr(s, factor)) for s in among}
     rows, absent, attacks = [], [], parse("all")

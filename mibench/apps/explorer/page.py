@@ -42,12 +42,11 @@ class Part:
 
     def __init__(self, kind: str):
         self._kind, self.of, self.html = kind, "", ""
-        self.widget = widgets.HTML()
-        self.widget.add_class("mibench-part")
+        self.widget = widgets.HTML().add_class("mibench-part")
 
-    def show(self, of: str, *values: Any, **named: Any) -> None:
+    def show(self, of: str, *values: Any) -> None:
         """Show something else: the macro with these values."""
-        self.of, self.html = of, str(getattr(_PARTS, self._kind)(*values, **named))
+        self.of, self.html = of, str(getattr(_PARTS, self._kind)(*values))
         self.widget.value = f'<div class="mibench-of" data-of="{of}">{self.html}</div>'
 
 
@@ -62,8 +61,7 @@ class Head:
 
     def __init__(self, page: widgets.DOMWidget):
         self._page = f".mibench-{page.model_id}"
-        page.add_class("mibench-explorer")
-        page.add_class(self._page[1:])
+        page.add_class("mibench-explorer").add_class(self._page[1:])
         self.widget = widgets.HTML()
 
     def say(self, what: str, parts: Iterable[Part] = (), controls: Iterable[str] = ()) -> None:

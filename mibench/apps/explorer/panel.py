@@ -25,6 +25,7 @@ from mibench.study.study import Attacked, Study
 _METRICS = ("precision", "recall", "f1", "fnr", "fpr", "ma", "auc")
 # The metrics shown, and what they are called.
 SHOWN = {name: metrics.METRICS[name].label for name in _METRICS}
+_COUNTS = ("TP", "FP", "FN", "TN", "WM", "WN")
 _SAMPLES = 10
 _STEPS = 1000
 
@@ -68,13 +69,10 @@ class AttackPanel:
             description="back to the attack's own threshold",
             tooltip="Take the threshold that the attack chose without knowing the members",
         )
-        self.own.add_class("mibench-own")
-        self.slider.observe(self._moved, "value")
+        self.slider.add_class("mibench-part").observe(self._moved, "value")
+        self.own.add_class("mibench-part").add_class("mibench-own")
         self.own.on_click(lambda _: self.slider.set_trait("value", self._own_position))
-        for control in (self.slider, self.own):
-            control.add_class("mibench-part")
-        layers = widgets.Box([self.map.widget, self.points.widget])
-        layers.add_class("mibench-layers")
+        layers = widgets.Box([self.map.widget, self.points.widget]).add_class("mibench-layers")
         below = [self.outcome.widget, layers, self.surest.widget]
         self.box = widgets.VBox([self.scores.widget, self.slider, self.own, *below])
 
@@ -111,18 +109,20 @@ class AttackPanel:
         return float(self._axis.score(self.slider.value / _STEPS))
 
     @property
+    def called(self) -> BoolArray:
+        """Which samples the threshold calls members, (n,)."""
+        return self.result.inference.scores >= self.threshold
+
+    @property
     def point(self) -> tuple[float, float]:
         """FPR and TPR of all samples, whether answered or not, at the threshold."""
-        result = self.result
-        called = result.inference.scores >= self.threshold
-        return float(called[~result.is_member].mean()), float(called[result.is_member].mean())
+        called, is_member = self.called, self.result.is_member
+        return float(called[~is_member].mean()), float(called[is_member].mean())
 
     @property
     def recalled(self) -> tuple[float, float]:
         """Recall and precision of all samples at the threshold; without a positive NaN."""
-        result = self.result
-        called = result.inference.scores >= self.threshold
-        found = result.is_member[called]
+        found = self.result.is_member[self.called]
         return self.point[1], float(found.mean()) if len(found) else np.nan
 
     def show(self, of: str, study: Study, result: Attacked) -> None:
@@ -178,47 +178,27 @@ class AttackPanel:
         scores, is_member = result.inference.scores, result.is_member
         moved = Inference(scores, threshold)
         keep = metrics.answered(moved, ratio, seed)
-        called = scores >= threshold
+        called = self.called
         own = self.slider.value == self._own_position
         self.estimates = (own and result.metrics) or metrics.evaluate(moved, is_member, ratio, seed)
-        outcomes = [
-            *metrics.confusion(called, is_member, keep),
-            ~keep & is_member,
-            ~keep & ~is_member,
-        ]
-        names = ("TP", "FP", "FN", "TN", "WM", "WN")
-        self.counts = {n: int(o.sum()) for n, o in zip(names, outcomes, strict=True)}
-        self._place([*outcomes[:4], ~keep])
+        outcomes = metrics.confusion(called, is_member, keep)
+        counts = [*outcomes.sum(axis=1), (~keep & is_member).sum(), (~keep & ~is_member).sum()]
+        self.counts = dict(zip(_COUNTS, map(int, counts), strict=True))
+        self._place([*outcomes, ~keep])
         self.own.disabled = own
         doubtful = self._axis.place(scores[~keep])
         ends = (doubtful.min(), doubtful.max()) if len(doubtful) else (0.0, 0.0)
         self._band.set(x=ends[0], width=ends[1] - ends[0])
         self._mark.set_xdata([self._axis.place(threshold)] * 2)
         named = f"{result.attack.full_title}, {result.target.scenario.id}"
-        image = self._histogram.image(
-            in_words(replace(result, inference=moved, metrics=self.estimates))
-        )
-        self.scores.show(self._of, named, result.attack.source, image)
+        said = in_words(replace(self.judged, inference=moved))
+        self.scores.show(self._of, named, result.attack.source, self._histogram.image(said))
         margin = np.abs(scores - threshold)
-        right, wrong = extremes(margin, called == is_member, keep)
+        surest = extremes(margin, called == is_member, keep)
         counted = ", ".join(f"{count} {name}" for name, count in self.counts.items())
-        self.outcome.show(
-            self._of,
-            named,
-            threshold,
-            result.inference.threshold,
-            SHOWN,
-            self.estimates,
-            self.counts,
-        )
+        self.outcome.show(self._of, named, self, SHOWN)
         self.map.show(self._of, self._map.image(f"Map of the samples by outcome: {counted}."))
-        self.surest.show(
-            self._of,
-            {
-                "Most confident about, right": self._samples(right),
-                "Most confident about, wrong": self._samples(wrong),
-            },
-        )
+        self.surest.show(self._of, *map(self._samples, surest))
 
     def _samples(self, chosen: IntArray) -> list[dict[str, Any]]:
         """Return what is said of samples at positions in the target dataset."""

@@ -45,21 +45,23 @@ class Training:
             If the command fails, with the sentence it printed, or if it was stopped.
         """
         command = [sys.executable, "-m", "mibench", "attack"]
-        with self._lock:
-            if not self.stopped:
-                self._process = subprocess.Popen(
-                    [*command, *arguments],
-                    env=os.environ | {"TQDM_DISABLE": ""},
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.PIPE,
-                    encoding="utf-8",
-                    errors="replace",
-                )
         last = "it was stopped"
-        if self._process is not None and self._process.stderr is not None:
+        with self._lock:
+            if self.stopped:
+                raise MIBenchError(last)
+            self._process = subprocess.Popen(
+                [*command, *arguments],
+                env=os.environ | {"TQDM_DISABLE": ""},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+            )
+        with self._process as process:
+            assert process.stderr is not None
             # Universal newlines: every state of a progress bar ends with a carriage return.
-            for line in self._process.stderr:
+            for line in process.stderr:
                 if bar := _BAR.search(line):
                     what, done, all_of_it, left = bar.groups()
                     said = f"{what.strip()}: {done} of {all_of_it}"
@@ -67,9 +69,7 @@ class Training:
                     report(said, int(done) / max(int(all_of_it), 1))
                 elif line.strip():
                     last = line.strip()
-            self._process.stderr.close()
-            self._process.wait()
-        if self._process is None or self._process.returncode != 0:
+        if process.returncode != 0:
             raise MIBenchError(last.removeprefix("mibench: "))
 
     def stop(self) -> None:
