@@ -304,6 +304,9 @@ def drawn(whole: pd.DataFrame, study: Study, look: Look) -> Iterator[figures.Pic
     few = whole[whole["scenario"].isin(["ES01", "ES02"])]
     for draw in (figures.heat_map, figures.critical_difference, figures.accuracy_against_cost):
         yield draw(few, look=look)
+    # Values near zero have long numbers at their ticks.
+    small = few[[*METRICS]] / 50 - 0.01
+    yield figures.accuracy_against_cost(few.assign(**small), look=look)
 
 
 @pytest.mark.parametrize(("columns", "font"), [(1, "sans"), (2, "serif")])

@@ -48,6 +48,7 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
             if table.loc[name, f"unbeaten_{metric}"]:
                 axes.plot(found.mean(), place, "o", color="black", mfc="none", mew=0.6, ms=7)
         axes.margins(x=0.1)
+        axes.locator_params(axis="x", nbins=look.columns + 1, min_n_ticks=1)
         axes.set_xlabel(METRICS[metric].label.replace(" at ", "\nat "))
     list_down(figure.axes[0], [title.get(name, name) for name in names])
     for label, name in zip(figure.axes[0].get_yticklabels(), names, strict=True):
