@@ -1,13 +1,19 @@
-"""Data and studies that tests share."""
+"""Data and studies that tests share.
+
+PyTorch is imported where it is used: the process that only hands out tests is without it.
+"""
+
+from __future__ import annotations
 
 import os
 import signal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
+from joblib import cpu_count
 
 # Where several processes test at once, each has a core; set before PyTorch is imported.
 if parallel := "PYTEST_XDIST_WORKER" in os.environ:
@@ -17,12 +23,13 @@ if parallel := "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from mibench import Study
-from mibench.adapters.base import ADAPTERS
 from mibench.attacks import ATTACKS
 from mibench.data.base import DATASETS
 from mibench.models import MODELS
 from tests import installation
+
+if TYPE_CHECKING:
+    from mibench.study.study import Study
 
 # Few samples of digits in every role, so that training takes next to no time.
 TINY = {
@@ -47,9 +54,29 @@ settings.load_profile("suite")
 
 def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting: Any) -> Study:
     """Return a study whose files lie where a test wants them."""
+    from mibench.study.study import Study
+
     return Study.read(
         {"dataset": dataset, **setting}, {"cache_dir": cache_dir, "data_dir": data_dir}
     )
+
+
+# Begun first, the longest before the others, so that at the end no process works on one alone.
+LONG = (
+    *("test_cluster", "test_conflicts", "test_audit", "test_widgets", "test_browser", "test_batch"),
+    *("test_further_attacks", "test_cli", "test_report", "test_audit_model", "test_training"),
+    *("test_figures", "test_construction", "test_wheel", "test_models", "test_properties"),
+)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: many tests wait for programs that they start."""
+    return cpu_count() + 1
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: i for i, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
 
 
 @pytest.fixture(scope="session")
@@ -86,8 +113,18 @@ def location30(shared_data: Path, cache_dir: Path) -> Study:
     return study("Location30", cache_dir, shared_data)
 
 
+@pytest.fixture
+def forked_kernels() -> None:
+    """Kernels start as in a batch: as forks, for all tests of a process, of one that imports."""
+    from mibench.apps.batch import kernels
+
+    kernels.use_forked_kernels(1)
+
+
 @pytest.fixture(autouse=True)
 def catalogues(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a test adds to a catalogue is not there for the next."""
+    from mibench.adapters.base import ADAPTERS
+
     for catalogue in (ATTACKS, MODELS, DATASETS, ADAPTERS):
         monkeypatch.setattr(catalogue, "_things", dict(catalogue._all()))

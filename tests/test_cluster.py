@@ -134,12 +134,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
 def test_a_batch_stopped_again_and_again_ends_with_the_same_results(
     undisturbed: pd.DataFrame, tmp_path: Path
 ) -> None:
+    """And what a killed one left of its kernels is swept by the next."""
     file, mark = project(tmp_path), str(tmp_path)
+    temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
 
-    def stop(seen: str, how: signal.Signals) -> tuple[int, str]:
+    def stop(folder: Path, seen: str, how: signal.Signals) -> tuple[int, str]:
         """Stop a batch when a file is seen that it writes, and wait for all that it started."""
-        process = start(file, MIBENCH_TEST=mark)
-        wait_until(lambda: [*tmp_path.glob(seen)])
+        process = start(file, MIBENCH_TEST=mark, TMPDIR=str(temporary))
+        wait_until(lambda: [*folder.glob(seen)])
         process.send_signal(how)
         _, err = process.communicate(timeout=30)
         wait_until(lambda: not belonging_to(mark))
@@ -147,15 +149,23 @@ def test_a_batch_stopped_again_and_again_ends_with_the_same_results(
 
     # Interrupted as its training begins, killed when it has stored something, and as a notebook is
     # being executed.
-    code, err = stop("cache/trainings/*.lock", signal.SIGINT)
+    code, err = stop(tmp_path, "cache/trainings/*.lock", signal.SIGINT)
     assert code == 130 and "run the same command to resume" in err and "Traceback" not in err
-    stop("cache/*/*.npz", signal.SIGKILL)
-    stop("executed/digits/.*.running.ipynb", signal.SIGKILL)
+    stop(tmp_path, "cache/*/*.npz", signal.SIGKILL)
+    [left] = temporary.glob("mibench-*")
+    stop(temporary, "mibench-*/*/kernel.json", signal.SIGKILL)
+    assert not left.exists()
+    [left] = temporary.glob("mibench-*")
+    sweep = "from mibench.apps.batch.kernels import private_folder; private_folder()"
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    subprocess.run([sys.executable, "-c", sweep], check=True, env=environment)
+    assert not left.exists() and not list(temporary.glob("*mibench-*"))
+    shutil.rmtree(temporary)
     outcomes = on_this_machine(batch.plan(file))
     assert {o.state for o in outcomes} == {"done"} and NAMES[0] in [o.name for o in outcomes]
     pd.testing.assert_frame_equal(table(file), undisturbed)
-    left = [f for f in (tmp_path / "executed").rglob(".*") if f.suffix != ".lock"]
-    assert left == []
+    hidden = [f for f in (tmp_path / "executed").rglob(".*") if f.suffix != ".lock"]
+    assert hidden == []
 
 
 def test_two_batches_at_once_do_everything_once(undisturbed: pd.DataFrame, tmp_path: Path) -> None:
@@ -178,7 +188,11 @@ def test_a_scheduler_of_ones_own(undisturbed: pd.DataFrame, tmp_path: Path) -> N
     worker = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1"]
     shared = ["--no-dashboard", "--scheduler-file", address]
     started = [subprocess.Popen([*own, "--port", "0", *shared], env=environment)]
-    started += [subprocess.Popen([*worker, *shared], env=environment) for _ in range(2)]
+    # The first, which is killed, without the nanny that would start another in its place.
+    started += [
+        subprocess.Popen([*worker, *shared, *more], env=environment)
+        for more in (["--no-nanny"], [])
+    ]
 
     def kill_one() -> None:
         wait_until(lambda: [*tmp_path.glob("executed/digits/.*.running.ipynb")])
@@ -337,20 +351,6 @@ def test_a_batch_listens_nowhere(own: Callable[..., Path], tmp_path: Path) -> No
     out, err = process.communicate()
     assert process.returncode == 0, out + err
     assert during == []
-
-
-def test_what_a_killed_batch_left_is_swept(own: Callable[..., Path]) -> None:
-    temporary = Path(tempfile.mkdtemp(prefix="t", dir="/tmp"))
-    process = start(own("sleeps", "import time; time.sleep(60)"), TMPDIR=str(temporary))
-    wait_until(lambda: list(temporary.glob("mibench-*/*/kernel.json")))
-    process.kill()
-    process.communicate()
-    [left] = temporary.glob("mibench-*")
-    sweep = "from mibench.apps.batch.kernels import private_folder; private_folder()"
-    environment = os.environ | {"TMPDIR": str(temporary)}
-    subprocess.run([sys.executable, "-c", sweep], check=True, env=environment)
-    assert not left.exists() and not list(temporary.glob("*mibench-*"))
-    shutil.rmtree(temporary)
 
 
 def test_a_killed_fork_server_is_started_again(own: Callable[..., Path]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 from PIL import Image
 from scipy.stats import chi2
 
@@ -43,16 +44,16 @@ def table(digits: Study) -> pd.DataFrame:
     return digits.run(scenarios.panel("digits", "RQ4"), names)[0]
 
 
-def texts(figure: Figure) -> list[Text]:
-    """Return what is written on a figure and can be seen."""
-    figure.canvas.draw()
-    shown = []
-    for text in figure.findobj(Text):
-        box = text.get_window_extent()
-        if text.get_text().strip() and text.get_visible() and box.width > 0:
-            shown.append(text)
+def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
+    """Return what is written on a figure and can be seen, and where."""
+    figure.draw_without_rendering()
     hidden = {t for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for t in beyond(axis)}
-    return [t for t in shown if t not in hidden]
+    written = [
+        (text, text.get_window_extent())
+        for text in figure.findobj(Text)
+        if text.get_text().strip() and text.get_visible() and text not in hidden
+    ]
+    return [(text, box) for text, box in written if box.width > 0]
 
 
 def beyond(axis: Axis) -> list[Text]:
@@ -72,17 +73,14 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
     return covering(texts(figure))
 
 
-def covering(written: list[Text]) -> list[tuple[str, str]]:
+def covering(written: list[tuple[Text, Bbox]]) -> list[tuple[str, str]]:
+    said = np.array([text.get_text() for text, _ in written])
     # Words that all but touch in one line read as one.
-    boxes = [
-        (t.get_text(), t.get_window_extent().padded(t.get_rotation() == 0, 0)) for t in written
-    ]
-    return [
-        (a, b)
-        for i, (a, box) in enumerate(boxes)
-        for b, other in boxes[i + 1 :]
-        if box.overlaps(other) and a != b
-    ]
+    boxes = [box.padded(text.get_rotation() == 0, 0) for text, box in written]
+    x0, y0, x1, y1 = np.reshape([box.extents for box in boxes], (-1, 4)).T
+    beside = (x0[:, None] <= x1) & (x1[:, None] >= x0) & (y0[:, None] <= y1) & (y1[:, None] >= y0)
+    first, other = np.nonzero(np.triu(beside, 1) & (said[:, None] != said))
+    return list(zip(said[first], said[other], strict=True))
 
 
 def test_six_panels_show_every_value(table: pd.DataFrame) -> None:
@@ -323,10 +321,11 @@ def test_every_figure_has_the_asked_width_and_text_that_can_be_read(
         if figure.get_figwidth() != WIDTHS[columns]:
             wrong.append((said, figure.get_figwidth()))
         wrong += [(said, *pair) for pair in covering(written)]
-        wrong += [(said, t.get_text(), t.get_fontsize()) for t in written if t.get_fontsize() < 6]
+        wrong += [
+            (said, t.get_text(), t.get_fontsize()) for t, _ in written if t.get_fontsize() < 6
+        ]
         page = figure.bbox
-        for text in written:
-            box = text.get_window_extent()
+        for text, box in written:
             if min(box.x0, box.y0, page.x1 - box.x1, page.y1 - box.y1) < -1:
                 wrong.append((said, text.get_text(), "leaves the page"))
         plt.close(figure)

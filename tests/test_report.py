@@ -69,11 +69,9 @@ def mibench(*arguments: str) -> tuple[int, str, str]:
 
 
 def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path) -> None:
-    for name in ("a.html", "b.html"):
-        code, _, err = mibench("report", "--results", str(executed), "--out", str(tmp_path / name))
-        assert code == 0, err
-    assert (tmp_path / "a.html").read_bytes() == (tmp_path / "b.html").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.html", "b.html"]
+    code, _, err = mibench("report", "--results", str(executed), "--out", str(tmp_path / "a.html"))
+    assert code == 0, err
+    assert [p.name for p in tmp_path.iterdir()] == ["a.html"]
     text = (tmp_path / "a.html").read_text(encoding="utf-8")
     page = Page(text)
     shown = " ".join(page.text)
@@ -110,7 +108,9 @@ def few(executed: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_lead_table_is_the_first_and_sorted(few: Path, tmp_path: Path) -> None:
-    mibench("report", "--results", str(few), "--out", str(tmp_path / "r.html"))
+    for name in ("r.html", "again.html"):
+        mibench("report", "--results", str(few), "--out", str(tmp_path / name))
+    assert (tmp_path / "r.html").read_bytes() == (tmp_path / "again.html").read_bytes()
     shown = [t.strip() for t in Page((tmp_path / "r.html").read_text()).text if t.strip()]
     table, _ = results.load(few)
     ma = table.groupby(["scenario", "title"])["ma"].mean().unstack()

@@ -125,8 +125,10 @@ def test_a_killed_training_ends_with_the_same_weights(
 ) -> None:
     if made.dp_noise:
         pytest.importorskip("opacus")
-    given: dict[str, Any] = {"validation": (X[120:160], Y[120:160])}
-    whole = fitted(made, **given)
+    # Of few members the steps of a deep network are quick.
+    given: Any = X, Y, SUBSETS[:1, :20], 10, [7]
+    more: dict[str, Any] = {"validation": (X[120:160], Y[120:160])}
+    whole = train(made, *given, **more)
     monkeypatch.setattr(single, "SECONDS", 0.0)
     save, pass_over = single._Run.save, single._Run.pass_over
 
@@ -138,7 +140,7 @@ def test_a_killed_training_ends_with_the_same_weights(
     file = tmp_path / "checkpoint.pt"
     with monkeypatch.context() as patched, pytest.raises(Killed):
         patched.setattr(single._Run, "save", killed_after_two)
-        fitted(made, checkpoint=file, **given)
+        train(made, *given, checkpoint=file, **more)
     [left] = tmp_path.iterdir()
     assert torch.load(left, weights_only=True)["epoch"] == 2
     epochs: list[int] = []
@@ -148,7 +150,7 @@ def test_a_killed_training_ends_with_the_same_weights(
         return pass_over(run, *given)
 
     monkeypatch.setattr(single._Run, "pass_over", counted)
-    resumed = fitted(made, checkpoint=file, **given)
+    resumed = train(made, *given, checkpoint=file, **more)
     assert epochs[0] == 2 and not list(tmp_path.iterdir())
     assert all((resumed[name] == whole[name]).all() for name in whole)
 

@@ -366,21 +366,21 @@ def test_every_attack_can_be_shown(digits: Study, cache_dir: Path) -> None:
         assert panel.counts["TP"] + panel.counts["FN"] == panel.result.is_member.sum()
 
 
-def test_under_papermill_the_first_state_is_a_picture(
-    digits: Study, cache_dir: Path, tmp_path: Path
-) -> None:
-    digits.prepare(["lira_online"])
+@pytest.mark.usefixtures("forked_kernels")
+def test_under_papermill_the_first_state_is_a_picture(cache_dir: Path, tmp_path: Path) -> None:
+    """And is waited for while models are trained, here with few epochs."""
     output = tmp_path / "explore.ipynb"
+    setting = {"dataset": "noisy_digits", "epochs": 5}
     papermill.execute_notebook(
         ROOT / "notebooks" / "explore.ipynb",
         output,
-        {"place": {"cache_dir": str(cache_dir)}},
+        {"setting": setting, "place": {"cache_dir": str(cache_dir)}},
         progress_bar=False,
         kernel_name="python3",
     )
     cell = nbformat.read(output, as_version=4).cells[-1]
     [shown] = [o for o in cell.outputs if o.output_type == "execute_result"]
-    assert "digits_Normal + 0.500 + 0.000 + 10%" in shown.data["text/plain"]
+    assert "noisy_digits_Normal + 0.500 + 0.000 + 10%" in shown.data["text/plain"]
     html = shown.data["text/html"]
     assert 'data-metric="precision"' in html
     pictures = re.findall(r'class="picture".*?alt="([^"]+)" src="([^"]+)"', html)
