@@ -3,7 +3,7 @@ VENV   ?= .venv
 TORCH  ?= $(shell grep ^torch== requirements.lock)
 BIN    := $(VENV)/bin
 
-.PHONY: demo test lab docs gallery lock clean
+.PHONY: demo test install-check lab docs gallery lock clean
 
 demo: $(VENV)/.installed
 	$(BIN)/mibench demo
@@ -13,6 +13,10 @@ test: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# A wheel in a fresh environment from pip's own registry, to the first moved slider, with times.
+install-check: $(VENV)/.installed
+	TORCH='$(TORCH)' $(BIN)/pytest -n 0 -s -m install tests/test_wheel.py
 
 lab: $(VENV)/.installed
 	$(BIN)/mibench lab

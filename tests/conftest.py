@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from joblib import cpu_count
 
@@ -25,6 +26,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 from mibench.attacks import ATTACKS
 from mibench.data.base import DATASETS
 from mibench.models import MODELS
+from tests import installation
 
 if TYPE_CHECKING:
     from mibench.study.study import Study
@@ -91,6 +93,14 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One cache for all processes that test; its own locks see to it that each trains once."""
     base = tmp_path_factory.getbasetemp()
     return (base.parent if parallel else base) / "cache"
+
+
+@pytest.fixture(scope="session")
+def installed(cache_dir: Path) -> Path:
+    """The program of a wheel's environment, one for all processes that test."""
+    folder = cache_dir.with_name("installed")
+    with FileLock(f"{folder}.lock"):
+        return installation.program(folder) if folder.exists() else installation.borrowing(folder)
 
 
 @pytest.fixture(scope="session")

@@ -143,8 +143,9 @@ def test_an_audits_page_begins_with_the_answer_and_loads_nothing(
     page = (tmp_path / "a.html").read_text()
     said = re.findall("<p>(.*?)</p>", page)
     assert html.unescape(said[0]) == full.answer and said[1] == "caution: &lt;doubt&gt;"
-    assert page.count('src="data:image/png') == page.count("src=") == 2 and "href" not in page
-    assert page.count("<table>") == 4 and full.ranked[0].attack.full_title in page
+    assert page.count('src="data:image/svg+xml') == page.count("src=") == 2
+    assert {*re.findall('href="(.)', page)} == {"#"}
+    assert page.count("<table") == 4 and full.ranked[0].attack.full_title in page
 
 
 def test_without_training_what_needs_none_is_run(tmp_path: Path) -> None:

@@ -1,23 +1,18 @@
 """The explorer in JupyterLab, as a person uses it: in a browser."""
 
 import json
-import os
 import re
-import secrets
-import shutil
-import socket
 import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from mibench import scenarios
 from mibench.apps import report, site
@@ -26,42 +21,24 @@ from mibench.apps.explorer.panel import SHOWN
 from mibench.errors import ScenarioInfeasible
 from mibench.setting import Place, Setting
 from mibench.study.study import Study
-
-ROOT = Path(__file__).parents[1]
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-)
-# Loading JupyterLab and starting a kernel, on a machine that does other things as well.
-PATIENCE = 120_000
+from tests import browsing, installation
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Page]:
-    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
-    if browser is None:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is installed")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=browser, args=list(FLAGS))
-        page = chromium.new_page(viewport={"width": 1440, "height": 900})
-        page.set_default_timeout(PATIENCE)
-        expect.set_options(timeout=PATIENCE)
+    with browsing.browser() as page:
         yield page
-        chromium.close()
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[str]:
-    """JupyterLab on a copy of the notebook with few epochs; its address."""
-    folder, own = tmp_path_factory.mktemp("lab"), tmp_path_factory.mktemp("jupyter")
-    notebook = (ROOT / "notebooks" / "explore.ipynb").read_text(encoding="utf-8")
+def lab(
+    installed: Path, tmp_path_factory: pytest.TempPathFactory, cache_dir: Path
+) -> Iterator[str]:
+    """JupyterLab on the notebook with few epochs, of a wheel; its address."""
+    folder = tmp_path_factory.mktemp("lab")
+    subprocess.run([installed, "init", folder], env=installation.outside(), check=True)
+    file = folder / "notebooks" / "explore.ipynb"
+    notebook = file.read_text(encoding="utf-8")
     # Clean digits, fewer epochs and a quicker attack.
     changed = (
         (r"\"noisy_digits\"", r"\"digits\""),
@@ -72,46 +49,9 @@ def lab(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Iterator[s
     for value, quick in changed:
         assert value in notebook
         notebook = notebook.replace(value, quick)
-    folder.joinpath("explore.ipynb").write_text(notebook, encoding="utf-8")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
-    environment = {
-        **os.environ,
-        "MIBENCH_CACHE": str(cache_dir),
-        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
-        **{f"JUPYTER_{kind}_DIR": str(own / kind) for kind in ("CONFIG", "DATA", "RUNTIME")},
-        "JUPYTERLAB_SETTINGS_DIR": str(own / "settings"),
-        "JUPYTERLAB_WORKSPACES_DIR": str(own / "workspaces"),
-    }
-    command = [
-        *(sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root"),
-        *("--ServerApp.ip=127.0.0.1", f"--ServerApp.port={port}", "--ServerApp.port_retries=0"),
-        *(f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"),
-    ]
-    server = subprocess.Popen(
-        command, cwd=folder, env=environment, stderr=subprocess.PIPE, text=True
-    )
-    assert server.stderr is not None
-    said = []
-    for line in server.stderr:
-        said.append(line)
-        if f"127.0.0.1:{port}/lab" in line:
-            break
-    else:
-        pytest.fail(f"JupyterLab did not start: {''.join(said)}")
-    # Read on, so that the server never waits for a full pipe.
-    drain = subprocess.Popen(["cat"], stdin=server.stderr, stdout=subprocess.DEVNULL)
-    # It says its address a little before it listens there.
-    for _ in range(100):
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-            break
-        time.sleep(0.1)
-    yield f"http://127.0.0.1:{port}/lab/tree/explore.ipynb?token={token}"
-    server.terminate()
-    server.wait()
-    drain.wait()
+    file.write_text(notebook, encoding="utf-8")
+    with installation.lab(installed, folder, cache_dir, folder / "jupyter") as address:
+        yield address
 
 
 def numbers(page: Page) -> dict[str, str]:
@@ -128,11 +68,11 @@ def attack(name: str, scenario: str, cache_dir: Path) -> dict[str, str]:
 
 
 def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_path: Path) -> None:
+    # Who does not know the token is asked for it.
+    page.goto(lab.partition("?")[0])
+    expect(page.get_by_label("Password or token")).to_be_visible()
     page.goto(lab)
-    # Without a kernel yet, the menu would ask which one to take.
-    page.get_by_text("| Idle").wait_for()
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name=re.compile("^Run All Cells")).click()
+    browsing.run_all_cells(page)
     status = page.locator(".mibench-status")
     expect(status).to_contain_text("digits_Normal + 0.500 + 0.000 + 10%: ")
     assert numbers(page) == attack("loss_threshold", "ES10", cache_dir)
@@ -144,21 +84,13 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
     expect(page.locator('td[data-metric="precision"]').first).to_have_text(shown["precision"])
     assert numbers(page) == shown
 
-    handle = page.locator(".noUi-handle").first
     own = page.get_by_role("button", name="back to the attack's own threshold").first
     expect(own).to_be_disabled()
     picture = page.locator("img.picture").first
-    before = picture.get_attribute("src")
-    handle.hover()
-    box = handle.bounding_box()
-    assert box is not None
-    page.mouse.down()
-    page.mouse.move(box["x"] - 150, box["y"], steps=10)
-    page.mouse.up()
+    handle = browsing.drag_threshold(page)
     expect(own).to_be_enabled()
-    expect(picture).not_to_have_attribute("src", before or "")
     expect(page.locator('td[data-metric="recall"]').first).not_to_have_text(shown["recall"])
-    page.screenshot(path=tmp_path / "explorer.png")
+    page.screenshot(path=tmp_path / "seen_explorer.png")
     own.click()
     expect(page.locator('td[data-metric="recall"]').first).to_have_text(shown["recall"])
     assert numbers(page) == shown
@@ -168,6 +100,8 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
         page.keyboard.press("ArrowLeft")
         expect(picture).not_to_have_attribute("src", before or "")
     own.click()
+    page.locator(".mibench-layers rect").first.hover()
+    expect(page.locator(".mibench-layers g:hover > g > text").first).to_contain_text("score ")
     # A click on a sample of the map says what it is.
     page.locator(".mibench-layers circle").first.click(force=True)
     expect(page.locator(".mibench-layers g:focus text")).to_contain_text("p(label)")
@@ -310,13 +244,14 @@ def test_report_and_site_are_readable_by_all(page: Page, digits: Study, tmp_path
     site.write(table, tmp_path)
     assert page.context.browser is not None
     read = page.context.browser.new_page()
-    read.set_viewport_size({"width": 400, "height": 900})
-    for name in ("report.html", "index.html"):
+    for name, scheme in product(("report.html", "index.html"), ("light", "dark")):
         read.goto((tmp_path / name).as_uri())
-        assert not read.evaluate("document.documentElement.scrollWidth > innerWidth")
-        for scheme in ("light", "dark"):
-            read.emulate_media(color_scheme=scheme)
-            assert _faults(read) == []
+        read.emulate_media(color_scheme=scheme)
+        assert _faults(read) == []
+        for width in (1280, 400):
+            read.set_viewport_size({"width": width, "height": 900})
+            assert not read.evaluate("document.documentElement.scrollWidth > innerWidth")
+            read.screenshot(path=tmp_path / f"seen_{name}_{scheme}_{width}.png", full_page=True)
     read.goto((tmp_path / "report.html").as_uri())
     lead, head = read.locator("tbody").first, read.locator("thead").first
     for place, name in ((2, "mean rank"), (5, "AUC")):
@@ -343,7 +278,7 @@ def test_report_and_site_are_readable_by_all(page: Page, digits: Study, tmp_path
 def test_controls_fit(page: Page, lab: str, width: int, columns: int, tmp_path: Path) -> None:
     page.set_viewport_size({"width": width, "height": 900})
     page.wait_for_timeout(300)
-    page.screenshot(path=tmp_path / f"explorer_{width}.png")
+    page.screenshot(path=tmp_path / f"seen_explorer_{width}.png")
     body = page.locator(".mibench-body")
     tracks = body.evaluate("body => getComputedStyle(body).gridTemplateColumns.split(' ').length")
     assert tracks == columns

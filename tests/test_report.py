@@ -83,12 +83,16 @@ def test_report_is_one_page_that_holds_everything(executed: Path, tmp_path: Path
     tags = {tag for tag, _ in page.tags}
     assert not tags & {"link", "iframe", "vgg"}
     for tag, attributes in page.tags:
-        assert not {"href", "srcset", "data"} & attributes.keys()
+        assert not {"srcset", "data"} & attributes.keys()
+        assert (attributes.get("href") or "#").startswith("#")
         assert tag != "script" or not attributes
         if tag == "img":
-            assert (attributes["src"] or "").startswith("data:image/png;base64,")
+            assert (attributes["src"] or "").startswith("data:image/svg+xml;base64,")
             assert attributes["alt"]
     assert "http" not in text and "url(" not in text and "@import" not in text
+    links = [attributes["href"] for tag, attributes in page.tags if tag == "a"]
+    parts = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
+    assert links == [f"#{part}" for part in parts] and len(links) > 3
     # Of each of two models what `mibench figures` draws, see below.
     for name in ("img", "figcaption"):
         assert sum(tag == name for tag, _ in page.tags) == 2 * 11

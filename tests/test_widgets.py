@@ -167,6 +167,25 @@ def test_only_what_a_control_changes_is_done_again(
     assert "distances" in changed
 
 
+def test_pictures_say_their_values_where_the_pointer_is(explorer: Explorer) -> None:
+    result = explorer.panels[0].result
+    scores, is_member = result.inference.scores, result.is_member
+    said = re.findall(r"members (\d+), nonmembers (\d+)", explorer.panels[0].scores.html)
+    counts = np.array(said, dtype=int)
+    assert len(counts) == ScoreAxis.bins
+    assert counts.sum(axis=0).tolist() == [is_member.sum(), (~is_member).sum()]
+    pattern = r">{} ([^<]*)</text><text[^>]*>{} ([^<]*): Loss-Threshold<"
+    called = scores >= np.append(np.unique(scores), np.inf)[:, None]
+    fpr, tpr = called[:, ~is_member].mean(axis=1), called[:, is_member].mean(axis=1)
+    curve = re.findall(pattern.format("FPR", "TPR"), explorer.curves.html)
+    assert len(curve) == ScoreAxis.bins
+    for at, value in curve:
+        assert float(value) == pytest.approx(tpr[fpr <= float(at)].max(), abs=1e-3)
+    assert len(re.findall(pattern.format("recall", "precision"), explorer.curves.html)) == len(
+        curve
+    )
+
+
 def test_all_attacks_over_the_levels_of_a_factor(explorer: Explorer, digits: Study) -> None:
     explorer.tabs.selected_index = 1
     explorer.wait()

@@ -22,13 +22,10 @@ from mibench.compare import advice, conflicts, overview
 from mibench.compare.overview import SHOWN
 from mibench.errors import MIBenchError
 from mibench.figures.rows import by_setting, pivot, titles
-from mibench.figures.style import png
+from mibench.figures.style import as_bytes
 from mibench.store import replacing
 from mibench.study import results as tables
 from mibench.study.metrics import METRICS
-
-_DPI = 200
-
 
 _ALONE = frozenset(attacks.NEEDS) - {"shadow", "references", "distilled", "trajectory"}
 # What an auditor has: in words, the needs that it meets, whether the target gives labels only.
@@ -52,7 +49,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Image:
-    """A figure as base64 of its PNG, with its words."""
+    """A figure as base64 of its SVG, with its words."""
 
     data: str
     caption: str
@@ -221,7 +218,7 @@ def _tables(name: str, rows: pd.DataFrame) -> Iterator[Table]:
 def images(drawn: Iterable[tuple[str, figures.Picture]]) -> Iterator[Image]:
     """Yield figures as they stand in a page."""
     for _, figure in drawn:
-        data = base64.b64encode(png(figure, _DPI)).decode()
+        data = base64.b64encode(as_bytes(figure, "svg", metadata={"Date": None})).decode()
         plt.close(figure)
         yield Image(data, figure.caption, figure.alt)
 

@@ -72,8 +72,9 @@ def upset(
     bars.set(ylabel="members", xticks=[], xlim=(-0.6, len(places) - 0.4))
     for i, name in enumerate(names):
         colour = attack_style(str(name)).colour
-        dots.plot(places, np.full(len(places), i), "o", color="0.88", ms=4)
-        dots.plot(places[inside[:, i]], np.full(inside[:, i].sum(), i), "o", color=colour, ms=4)
+        found = places[inside[:, i]]
+        for at, shade in ((places, "0.88"), (found, colour)):
+            dots.plot(at, np.full(len(at), i), "o", color=shade, ms=4, clip_on=False)
         sizes.barh(i, hits[name].sum(), color=colour, height=0.6)
     for place, row in zip(places, inside, strict=True):
         if len(rows := np.flatnonzero(row)) > 1:
@@ -112,10 +113,11 @@ def jaccard_map(
     few = len(share) <= _MOST * 2
     figure, axes = picture(look, 1.4 + 0.16 * len(share))
     axes.grid(False)
-    bar = {"label": "Jaccard index of true positives"}
+    bar = {"label": "Jaccard index"}
     sns.heatmap(share, annot=few, fmt=".2f", cbar_kws=bar, ax=axes, **SHARES)
     axes.set(xlabel="", ylabel="")
     axes.tick_params(length=0, labelsize=SMALLEST)
+    axes.tick_params(axis="x", rotation=90)
     pairs = share.to_numpy()[np.triu_indices(len(share), 1)]
     figure.caption = (
         f"Of the members of {about} that either of two attacks finds, the share that both find "

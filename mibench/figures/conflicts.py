@@ -65,12 +65,15 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     height = 1.4 + len(names) * max(side, 1.3 * SMALLEST) / 72 + (0.9 if named else 0)
     figure, axes = picture(look, height)
     axes.grid(False)
-    colours = {"cmap": "viridis_r", "norm": LogNorm(1, max(2, matrix.max()))}
+    most = max(2, matrix.max())
+    colours = {"cmap": "viridis_r", "norm": LogNorm(1, most)}
     bar = {"label": "pairs of scenarios", "location": "bottom", "aspect": 40, "pad": 0.02}
+    bar |= {"ticks": np.unique(np.geomspace(1, most, 4).round()), "format": "%d"}
     cells = {"mask": table == 0, "annot": shown, "fmt": "", **colours, **CELLS}
     sns.heatmap(table, cbar_kws=bar, ax=axes, **cells)
+    figure.axes[-1].minorticks_off()
     axes.plot([0, len(names)], [0, len(names)], color="0.5", lw=0.8)
-    axes.set_title("above the diagonal one factor differs, below two", fontsize=7)
+    axes.set_title("above the diagonal one factor differs, below two", fontsize=7, loc="right")
     places = np.arange(len(names))
     if named:
         axes.set_xticks(places + 0.5, titles, rotation=90)
@@ -80,7 +83,7 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
         axes.set_xticks(places[::step] + 0.5, [f"{i + 1}" for i in places[::step]], rotation=0)
         axes.set_yticks(places + 0.5, [f"{t}  {i + 1}" for i, t in enumerate(titles)], rotation=0)
     axes.tick_params(labelsize=SMALLEST, length=0)
-    figure.head(f"{setting}: where the order of two attacks flips")
+    figure.head(f"{setting}\nwhere the order of two attacks flips")
     kinds = found["type"].value_counts()
     figure.caption = (
         f"For every two of {len(names)} attacks on {setting}, the number "
@@ -168,7 +171,8 @@ def two_views(
     axes.plot(values[metric], values[other], **series(0), ms=3)
     for title in dict.fromkeys((lead["leader"], lead["other_leader"])):
         place = tuple(values.loc[title])
-        axes.annotate(title, place, (0, 4), textcoords="offset points", ha="right")
+        side = "left" if place[0] < values[metric].mean() else "right"
+        axes.annotate(title, place, (0, 4), textcoords="offset points", ha=side)
     axes.set(xlabel=by, ylabel=by_other)
     figure.head(setting)
     figure.caption = (

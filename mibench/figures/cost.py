@@ -47,11 +47,13 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
             axes.plot(found.mean(), place, **look_of.mark, ms=3.5)
             if table.loc[name, f"unbeaten_{metric}"]:
                 axes.plot(found.mean(), place, "o", color="black", mfc="none", mew=0.6, ms=7)
-        axes.set_xlabel(METRICS[metric].label)
+        axes.margins(x=0.1)
+        axes.locator_params(axis="x", nbins=look.columns + 1, min_n_ticks=1)
+        axes.set_xlabel(METRICS[metric].label.replace(" at ", "\nat "))
     list_down(figure.axes[0], [title.get(name, name) for name in names])
     for label, name in zip(figure.axes[0].get_yticklabels(), names, strict=True):
         label.set_fontweight("normal" if name in table.index else "bold")
-    figure.head(f"{setting}: what attacks find and what they cost")
+    figure.head(f"{setting}\nwhat attacks find and what they cost")
     figure.explain_colours()
     count = results.loc[results["status"] == "ok", "scenario"].nunique()
     figure.caption = (

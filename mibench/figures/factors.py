@@ -92,9 +92,13 @@ def _side_by_side(
             axes.plot(values[column], at, **series(i), ms=3, label=str(column))
         axes.set_title(dataset, loc="left")
         axes.set_xlabel(label)
-        # Levels are each dataset's own.
-        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (each - 1)), ncols=2)
     list_down(grid[0], titles)
+    if len({tuple(values) for values in tables.values()}) == 1:
+        handles = grid[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=4, columnspacing=1)
+    else:  # levels are each dataset's own
+        for axes in grid:
+            axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (each - 1)))
     figure.alt = " ".join(
         f"{dataset}: by the mean of its marks {mean.idxmax()} is highest, {mean.max():.2f}, "
         f"{mean.idxmin()} lowest, {mean.min():.2f}."

@@ -55,14 +55,15 @@ def over_groups(
     Parameters and errors are those of :func:`mibench.compare.groups.rates`.
     """
     rate, title = rates(answers, attack, metric), named(attack).full_title
-    counts = rate.value_counts().sort_index()
+    counts = rate.round(1).value_counts().sort_index()
     figure, axes = picture(look, 2.4)
-    axes.bar(counts.index, counts, width=0.04, color=attack_style(attack).colour)
+    axes.bar(counts.index, counts, width=0.08, color=attack_style(attack).colour)
     axes.set(xlabel=f"{METRICS[metric].label} in a group", ylabel="groups")
     figure.head(title)
     figure.caption = (
-        f"In how many of {len(rate)} groups {title} has which {METRICS[metric].label}, of groups "
-        f"that stand in several scenarios the mean; {answers['scenario'].nunique()} scenarios."
+        f"In how many of {len(rate)} groups {title} has which {METRICS[metric].label}, to "
+        "tenths, of groups that stand in several scenarios the mean; "
+        f"{answers['scenario'].nunique()} scenarios."
     )
     figure.alt = f"Bars; the mean is {rate.mean():.2f}, the most frequent {counts.idxmax():.2f}."
     return figure

@@ -232,9 +232,9 @@ def draw_roc(axes: Axes, results: Sequence[Judged]) -> str:
         at = [max(rate, floor) for rate in rates]
         line: dict[str, Any] = {"color": look.colour, "ls": look.line, "lw": 0.8}
         point: dict[str, Any] = {"marker": look.marker, "mfc": look.face, "ms": 3.5}
-        axes.plot(fpr, tpr, **line, drawstyle="steps-post")
+        # Named, but not in the legend, which shows line and point as one.
+        axes.plot(fpr, tpr, **line, drawstyle="steps-post", label=f"_{result.attack.full_title}")
         axes.plot(*at, **point, color=look.colour, clip_on=False)
-        # The legend shows line and point as one.
         name = f"{result.attack.full_title} (AUC {result.metrics['auc'].value:.2f})"
         axes.plot([], [], **line, **point, label=name)
     if len(results) > MOST:

@@ -57,6 +57,7 @@ def dumbbells(
         axes.axvline(0, color="0.4", lw=0.8)
         axes.set_title(f"{question}\n{factor.replace('_', ' ')}", loc="left", fontsize=7)
         axes.set(xlim=(-limit, limit), xlabel="change of MA")
+        axes.locator_params(axis="x", nbins=4)
     list_down(grid[0], titles)
     handles, names = grid[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=2)

@@ -56,7 +56,9 @@ def lab(folder: Path) -> None:
         raise MIBenchError("the explorer needs JupyterLab: pip install 'mibench[lab]'") from None
     # The notebooks' progress bars go to their pages, not to this command's log.
     os.environ.pop("TQDM_DISABLE", None)
-    LabApp.launch_instance([str(_begun(folder) / "notebooks" / "explore.ipynb")])
+    # As a page of its own rather than a file to open, so that the address it says leads there, too.
+    root = f"--ServerApp.root_dir={_begun(folder) / 'notebooks'}"
+    LabApp.launch_instance([root, "--LabApp.default_url=/lab/tree/explore.ipynb"])
 
 
 def _begun(folder: Path) -> Path:

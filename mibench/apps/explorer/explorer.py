@@ -22,7 +22,7 @@ from mibench.apps.explorer.controls import Controls
 from mibench.apps.explorer.levels import compare
 from mibench.apps.explorer.page import Head, Part, still
 from mibench.apps.explorer.panel import AttackPanel
-from mibench.apps.explorer.pictures import Picture, drawing
+from mibench.apps.explorer.pictures import Picture, drawing, values
 from mibench.apps.explorer.preparation import Training
 from mibench.attacks import Attack, parse
 from mibench.data import loading
@@ -284,6 +284,7 @@ class Explorer:
             for picture, draw in ((self._roc, draw_roc), (self._pr, draw_pr)):
                 with picture.scene() as axes:
                     self._said.append(draw(axes, judged))
+                    picture.say(values(axes, [result.attack.full_title for result in judged]))
                     for line in axes.lines:
                         line.set_linewidth(1.5)
                     self._points += [

@@ -16,7 +16,7 @@ from mibench.apps.explorer.page import Part
 from mibench.apps.explorer.pictures import LEFT, RIGHT, WIDTH, Picture, draw_map, png
 from mibench.attacks import Attack, Inference
 from mibench.construction.target import TargetDataset
-from mibench.figures.scenario import draw_scores, in_words
+from mibench.figures.scenario import ScoreAxis, draw_scores, in_words
 from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study import metrics
 from mibench.study.metrics import Estimate
@@ -156,6 +156,7 @@ class AttackPanel:
                 band = Rectangle((0, 0), 0, 1, color="0.3", alpha=0.25, lw=0, label="withheld")
                 band.set(animated=True, transform=axes.get_xaxis_transform())
                 self._band = axes.add_patch(band)
+                self._histogram.say(counted(self._axis, result))
             self.slider.unobserve(self._moved, "value")
             self.slider.value = self._own_position
             self.slider.observe(self._moved, "value")
@@ -213,6 +214,25 @@ class AttackPanel:
             }
             for i in chosen
         ]
+
+
+def counted(axis: ScoreAxis, result: Attacked) -> Callable[[float], list[str]]:
+    """Return what says how many scores lie in the bin at a place of an axis."""
+    ends = np.linspace(0, 1, axis.bins + 1)
+    places = axis.place(result.inference.scores)
+    members, others = (
+        np.histogram(places[side], ends)[0] for side in (result.is_member, ~result.is_member)
+    )
+
+    def say(place: float) -> list[str]:
+        at = int(place * axis.bins)
+        low, high = axis.score(ends[at : at + 2])
+        return [
+            f"score {low:.3g} to {high:.3g}",
+            f"members {members[at]}, nonmembers {others[at]}",
+        ]
+
+    return say
 
 
 def _thumbnail(sample: NDArray[np.float32]) -> str:

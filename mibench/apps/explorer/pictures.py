@@ -22,6 +22,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from mibench.figures.scenario import ScoreAxis
 from mibench.figures.style import MEMBER, NONMEMBER, style
 from mibench.outputs import BoolArray, FloatArray
 
@@ -30,6 +31,8 @@ WIDTH = 480
 SHARPNESS = 1.25
 # The axes' left and right end as shares of the width, with which sliders are aligned.
 LEFT, RIGHT = 0.11, 0.97
+# Columns in which a picture says its values: as many as a histogram of scores has bins.
+_COLUMNS = ScoreAxis.bins
 # Above the axes stands the legend, below them their label.
 _TOP, _BOTTOM = 24, 36
 
@@ -61,6 +64,7 @@ class Picture:
         self._marks: list[Artist] = []
         self._scene: Any = None
         self._pixels, self._source = np.empty((0, 0, 4), np.uint8), ""
+        self._columns: list[Column] = []
 
     @contextmanager
     def scene(self) -> Iterator[Axes]:
@@ -70,6 +74,7 @@ class Picture:
             artist.remove()
         self.axes.relim()
         self.axes.autoscale()
+        self._columns = []
         yield self.axes
         corner = (LEFT - 0.02, 1.0)
         self.figure.legend(loc="upper left", bbox_to_anchor=corner, ncols=5, columnspacing=1.0)
@@ -86,7 +91,17 @@ class Picture:
         # To encode takes most of the time, and most steps of a slider move few marks.
         if not np.array_equal(pixels, self._pixels):
             self._pixels, self._source = pixels, png(pixels)
-        return Image(self._source, alt)
+        return Image(self._source, alt, self.height, self._columns)
+
+    def say(self, values: Callable[[float], Iterable[str]]) -> None:
+        """Let a scene say, where the pointer is, its values at a place of the horizontal axis."""
+        ends = np.linspace(self.axes.bbox.x0, self.axes.bbox.x1, _COLUMNS + 1)
+        middles = np.column_stack([(ends[:-1] + ends[1:]) / 2, np.zeros(_COLUMNS)])
+        places = self.axes.transData.inverted().transform(middles)[:, 0]
+        left, width = ends / SHARPNESS, (ends[1] - ends[0]) / SHARPNESS
+        self._columns = [
+            Column(x, width, [*values(at)]) for x, at in zip(left[:-1], places, strict=True)
+        ]
 
     def spots(self, points: FloatArray) -> FloatArray:
         """Return where points, (n, 2), are in CSS pixels from the upper left corner."""
@@ -94,11 +109,21 @@ class Picture:
         return np.abs(from_below - [0, self.height])
 
 
+class Column(NamedTuple):
+    """A part of a picture from its left end, in CSS pixels, and the lines said of it."""
+
+    left: float
+    width: float
+    said: list[str]
+
+
 class Image(NamedTuple):
-    """An image as a page has it, and what is seen there in words."""
+    """An image as a page has it, what is seen there in words, and what its columns say."""
 
     source: str
     alt: str
+    height: int
+    columns: list[Column]
 
 
 def png(pixels: NDArray[np.uint8]) -> str:
@@ -141,3 +166,17 @@ def draw_map(axes: Axes, points: FloatArray) -> Callable[[Iterable[BoolArray]], 
             mark.set_data(points[chosen].T)
 
     return place
+
+
+def values(axes: Axes, names: Iterable[str]) -> Callable[[float], Iterator[str]]:
+    """Return what says the values of curves with names at a place of the horizontal axis."""
+    curves = {str(line.get_label()).lstrip("_"): np.array(line.get_data()) for line in axes.lines}
+
+    def say(place: float) -> Iterator[str]:
+        yield f"{axes.get_xlabel()} {place:.3g}"
+        for name in names:
+            x, y = curves[name]
+            value = y[max(np.searchsorted(x, place, "right") - 1, 0)]
+            yield f"{axes.get_ylabel()} {value:.3f}: {name}"
+
+    return say
