@@ -87,15 +87,21 @@ def differences(
         raise MIBenchError("there are no answers to compare attacks by")
     rng = np.random.default_rng([seed, 21])
     by, tables = [*setting_of(answers), "scenario"], []
-    for key, rows in answers.groupby(by, sort=False, dropna=False):
-        seeds = [_matrix(part) for _, part in rows.groupby("seed", sort=True)]
+    # Texts take most of the time to be taken apart.
+    numbered = answers.assign(attack=answers["attack"].astype("category"))
+    grouped = numbered.groupby(by, sort=False, dropna=False)
+    for key, rows in grouped[["seed", "attack", "sample", "is_member", "answer"]]:
+        where = dict(zip(by, key, strict=True))
+        seeds = [
+            _matrix(part, {**where, "seed": seed}) for seed, part in rows.groupby("seed", sort=True)
+        ]
         # Attacks that some seed lacks cannot be compared over seeds.
         names = sorted(set.intersection(*(set(answer.index) for answer, _ in seeds)))
         runs = [
             _compared(answer.loc[names].to_numpy(), is_member, metric, replicates, rng)
             for answer, is_member in seeds
         ]
-        tables.append(_pooled(dict(zip(by, key, strict=True)), names, runs))
+        tables.append(_pooled(where, names, runs))
     found = pd.concat(tables, ignore_index=True)
     if found.empty:
         raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
@@ -135,7 +141,10 @@ def _compared(
         products = own @ own.T
         power = np.diag(products)
         variance += power[first] + power[second] - 2 * products[first, second]
-        counts += cells[:, :, side] @ _resampled(int(side.sum()), replicates, rng).T
+        # The other two cells of the table hold nobody of this side.
+        here = cells[:, :, side].any(axis=(1, 2))
+        resampled = _resampled(int(side.sum()), replicates, rng)
+        counts[here] += cells[here][:, :, side] @ resampled.T
     replicated = sign * of(counts)
     difference = sign * (value[first] - value[second])
     shrunk = 1 / is_member.sum() + 1 / (~is_member).sum()
@@ -157,21 +166,21 @@ def _resampled(size: int, replicates: int, rng: np.random.Generator) -> FloatArr
     return counted.reshape(replicates, size).astype(float)
 
 
-def _matrix(rows: pd.DataFrame) -> tuple[pd.DataFrame, BoolArray]:
+def _matrix(rows: pd.DataFrame, where: dict[str, Any]) -> tuple[pd.DataFrame, BoolArray]:
     """Return the answers, attacks down and samples across, and the samples' membership."""
     attack, names = pd.factorize(rows["attack"], sort=True)
     sample, samples = pd.factorize(rows["sample"], sort=True)
     answers = np.full((len(names), len(samples)), -2)
     answers[attack, sample] = rows["answer"]
     if len(rows) != answers.size or (answers == -2).any():
-        where = ", ".join(f"{c} {rows[c].iloc[0]}" for c in ("dataset", "scenario", "seed"))
+        said = ", ".join(f"{name} {where[name]}" for name in ("dataset", "scenario", "seed"))
         raise MIBenchError(
-            f"attacks on {where} did not answer about the same samples: results of different "
+            f"attacks on {said} did not answer about the same samples: results of different "
             "settings lie in one folder; run them again or keep them apart"
         )
     is_member = np.zeros(len(samples), dtype=bool)
     is_member[sample] = rows["is_member"]
-    return pd.DataFrame(answers, names), is_member
+    return pd.DataFrame(answers, [*names]), is_member
 
 
 def _pooled(

@@ -309,6 +309,8 @@ def save(figure: Picture, path: str | Path) -> list[Path]:
     contents = {}
     for ending in _FORMATS if figure.look.format == "all" else (figure.look.format,):
         contents[ending] = as_bytes(figure, ending, metadata=metadata[ending])
+        # What the first file was laid out as serves the others.
+        figure.set_layout_engine("none")
         if ending == "svg":
             # Matplotlib writes the title where a screen reader finds it, the description not.
             described = f"</title>\n <desc>{escape(figure.alt)}</desc>".encode()
