@@ -260,7 +260,7 @@ def references(n: int = 50_000, models: int = 64, classes: int = 100, runs: int 
 def growth(largest: int = 76_800, smallest: int = 600) -> str:
     """CPU seconds and memory of twice the samples, references, scenarios.
 
-    The attacks by references, BlindMI-Diff-w/o, and their metrics: samples and references are
+    The attacks by references, or BlindMI-Diff-w/o, and their metrics: samples and references are
     simulated, scenarios those of digits, whose models are trained.
     """
     names = (
@@ -271,10 +271,9 @@ def growth(largest: int = 76_800, smallest: int = 600) -> str:
         "base",
         "calibrated",
         "attack_r",
-        "blindmi_diff_wo",
     )
 
-    def attacked(n: int, count: int) -> Callable[[], None]:
+    def attacked(n: int, count: int, names: tuple[str, ...] = names) -> Callable[[], None]:
         target, known = simulated(n, count, 10)
         is_member = np.arange(n) % 2 == 0
 
@@ -288,6 +287,7 @@ def growth(largest: int = 76_800, smallest: int = 600) -> str:
     samples = [smallest * 2**i for i in doubled]
     runs = {
         "samples": [(n, attacked(n, 16)) for n in samples],
+        "samples of BlindMI": [(n, attacked(n, 2, ("blindmi_diff_wo",))) for n in samples],
         "references": [(k, attacked(max(smallest, 3000), k)) for k in (8, 16, 32, 64)],
     }
     lines, figure = [], plt.figure(figsize=(7, 3), layout="constrained")
