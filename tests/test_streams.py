@@ -27,7 +27,7 @@ def test_no_guess_from_what_an_attack_is_handed_finds_the_members(
 ) -> None:
     """The seed and the number of samples: a hundred ways of shuffling by them."""
     target = digits.construct(scenario)
-    count, seed = len(target.samples), digits._knowledge_seed
+    count, seed = len(target.samples), digits.signals.streams.seed("attacks")
     generators = [np.random.default_rng([seed, k]) for k in range(40)]
     generators += [np.random.default_rng([k, seed]) for k in range(20)]
     generators += [np.random.default_rng(seed + k) for k in range(20)]
