@@ -130,6 +130,18 @@ def test_answers_are_those_of_the_trained_weights_under_every_defence(
         assert ((answers == labels).mean(axis=1) > 0.3).all(), name
 
 
+def test_outputs_of_samples_beyond_the_pool_are_theirs(tmp_path: Path) -> None:
+    """The last sample of all is an auxiliary one, as it is in some seeds."""
+    made = (
+        study("digits", tmp_path, epochs=1, seed=seed, sizes=TINY).signals for seed in range(99)
+    )
+    last = next(s for s in made if s.roles["auxiliary"].max() > s.pool.max())
+    own = last.roles["auxiliary"]
+    seen = last.outputs(own, {"inputs"})
+    assert (seen.logits == last.target.logits(own)[0]).all() and not seen.copies
+    assert (seen.labels == last.dataset.labels[own]).all()
+
+
 def test_copies_in_parts_are_copies_of_the_right_samples(
     trained: Callable[..., list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

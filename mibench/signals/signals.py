@@ -240,8 +240,9 @@ class Signals:
             (for the samples of the pool only; on the last also those of the references). Others add
             nothing.
         """
-        compared = "references" in needs
-        place = _place(self.pool, samples)
+        compared, asked = "references" in needs, [kind for kind in COPIES if kind in needs]
+        # Others than the pool's have no place in it.
+        place = _place(self.pool, samples) if asked else samples
         return Outputs(
             self.target.logits(samples)[0],
             self.dataset.labels[samples],
@@ -250,7 +251,7 @@ class Signals:
             self.distilled.logits(samples) if "distilled" in needs else None,
             self._trajectory(self.target, 0, samples) if "trajectory" in needs else None,
             self.dataset.take(samples) if "inputs" in needs else None,
-            copies={k: self._pool_copies(k).take(place) for k in COPIES if k in needs},
+            copies={kind: self._pool_copies(kind).take(place) for kind in asked},
         )
 
     def _pool_copies(self, kind: str) -> Copies:
