@@ -167,9 +167,10 @@ class ScoreAxis:
     def ticks(self) -> FloatArray:
         """The scores at which an axis has its ticks."""
         if self.by_rank:
-            return np.asarray(self.score(np.linspace(0.05, 0.95, 4)))
+            # No more stand beside each other in the narrowest panel.
+            return np.asarray(self.score(np.linspace(0.08, 0.92, 3)))
         low, high = self._scores
-        found = MaxNLocator(4).tick_values(low, high)
+        found = MaxNLocator(3).tick_values(low, high)
         return np.asarray(found[(found >= low) & (found <= high)])
 
 
@@ -183,11 +184,17 @@ def draw_scores(axes: Axes, result: Judged) -> ScoreAxis:
         # One path in place of forty bars, which take most of the time to draw.
         axes.stairs(counts, bins, fill=True, alpha=0.6, color=colour, label=name)
     axes.axvline(axis.place(threshold), color="black", ls="--", label="threshold")
-    axes.set_xticks(axis.place(axis.ticks), [f"{tick:.3g}" for tick in axis.ticks])
+    axes.set_xticks(axis.place(axis.ticks), [*map(_short, axis.ticks)])
     axes.set_xlim(0, 1)
     by_rank = " (by rank)" if axis.by_rank else ""
-    axes.set_xlabel(f"score of\n{result.attack.full_title}{by_rank}")
+    axes.set_xlabel(f"score{by_rank} of\n{result.attack.full_title}")
     return axis
+
+
+def _short(value: float) -> str:
+    """Return a number in few characters."""
+    small = 0 < abs(value) < 0.01
+    return f"{value:.0e}".replace("e-0", "e-") if small else f"{value:.2g}"
 
 
 @drawn
