@@ -22,7 +22,7 @@ from mibench.errors import MIBenchError
 Arrays = dict[str, NDArray[Any]]
 
 _ABOUT = "about this file"
-_UNWRITABLE = "the cache {} cannot be written; name a folder with --cache-dir or MIBENCH_CACHE"
+_UNWRITABLE = "the cache {} cannot be written; name a folder with cache_dir or MIBENCH_CACHE"
 
 
 class NotMade(Exception):
@@ -87,9 +87,14 @@ class Store:
         self.made, self.waits = False, True
         if self.directory.is_file():
             raise MIBenchError(
-                f"the cache {self.directory} is a file; name a folder with --cache-dir or "
+                f"the cache {self.directory} is a file; name a folder with cache_dir or "
                 "MIBENCH_CACHE"
             )
+
+    def check(self) -> None:
+        """Raise MIBenchError where nothing can be written."""
+        if not os.access(self.file("weights", {}, "").parent, os.W_OK):
+            raise MIBenchError(_UNWRITABLE.format(self.directory))
 
     def file(self, kind: str, key: Mapping[str, Any], ending: str) -> Path:
         """Return where a file of this key lies or will lie, in a folder that is there."""

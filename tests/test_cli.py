@@ -118,6 +118,20 @@ def test_commands_that_list_answer_at_once(arguments: tuple[str, ...], heavy: se
     assert done.stdout and "mibench.attacks.rmia" in loaded and not heavy & loaded
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_batch_whose_cache_is_a_file_is_refused_at_once(
+    more: tuple[str, ...], tmp_path: Path
+) -> None:
+    tmp_path.joinpath("notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
+    tmp_path.joinpath("parameters").mkdir()
+    tmp_path.joinpath("cache").write_text("no folder")
+    file = tmp_path / "parameters" / "p.yaml"
+    file.write_text(f"defaults: {{cache_dir: {tmp_path / 'cache'}}}\nnotebooks: [scenario]")
+    code, _, err = mibench("run", str(file), *more)
+    assert code == 2 and "is a file; name a folder with cache_dir" in err
+    assert not (tmp_path / "executed").exists()
+
+
 def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[1]
     monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))

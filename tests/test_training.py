@@ -83,7 +83,9 @@ def test_weights_do_not_hang_on_how_many_threads_are_free(model: str) -> None:
     try:
         for count in (1, 2, 3):
             torch.set_num_threads(count)
-            found.append(fitted(recipe(model, 2)))
+            weights = fitted(recipe(model, 2))
+            answers = predict(recipe(model, 2), weights, X, 10)
+            found.append({**weights, "answers": answers})
             assert torch.get_num_threads() == count
     finally:
         torch.set_num_threads(before)

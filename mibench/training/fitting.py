@@ -18,7 +18,7 @@ from mibench.code import combined, digests
 from mibench.errors import MIBenchError
 from mibench.models import MODELS
 from mibench.training import single, stacked
-from mibench.training.device import Device, find
+from mibench.training.device import Device, cpu_threads, find
 from mibench.training.memory import check_memory, enough_memory
 from mibench.training.parts import network
 from mibench.training.recipe import Recipe
@@ -163,7 +163,8 @@ def predict(
     # On a CPU few images at once, whose hidden units fit its cache.
     size = 8192 if inputs.ndim == 2 else 64 if device.type == "cpu" else 256
     logits = []
-    with torch.no_grad():
+    # Rounded as in training, however many threads are free: others learn from these answers.
+    with torch.no_grad(), cpu_threads(recipe.threads):
         for k in range(len(next(iter(weights.values())))):
             # A copy: single numbers, such as batch normalisation's counts, are no arrays.
             one = {n: torch.tensor(v[k], device=device.type) for n, v in weights.items()}

@@ -72,9 +72,12 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     """
     from mibench.apps.batch import running
     from mibench.apps.batch.jobs import DiskFull
+    from mibench.store import Store
     from mibench.study import results
 
     tasks = _plan(**named)
+    for cache in {task.place.cache_dir for task in tasks}:
+        Store(cache).check()
     if dry_run:
         _echo_states(tasks, look=True)
         return

@@ -45,7 +45,8 @@ def demo(context: click.Context, folder: Path, dry_run: bool) -> None:
 
 @main.command("lab")
 @_folder
-def lab(folder: Path) -> None:
+@click.option("--allow-root", is_flag=True, help="Start as root, too, as in a container.")
+def lab(folder: Path, allow_root: bool) -> None:
     """Open the explorer of FOLDER in JupyterLab.
 
     Notebooks and parameter files that FOLDER lacks are written there first (mibench init).
@@ -58,7 +59,8 @@ def lab(folder: Path) -> None:
     os.environ.pop("TQDM_DISABLE", None)
     # As a page of its own rather than a file to open, so that the address it says leads there, too.
     root = f"--ServerApp.root_dir={_begun(folder) / 'notebooks'}"
-    LabApp.launch_instance([root, "--LabApp.default_url=/lab/tree/explore.ipynb"])
+    as_root = ["--allow-root"] if allow_root else []
+    LabApp.launch_instance([root, "--LabApp.default_url=/lab/tree/explore.ipynb", *as_root])
 
 
 def _begun(folder: Path) -> Path:
