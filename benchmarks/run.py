@@ -437,7 +437,7 @@ def _one_notebook(project: Path, **stated: Any) -> list[Task]:
 
 def _arrays(file: Path) -> str:
     with np.load(file) as found:
-        return json.loads(found["about this file"].tobytes())["sha256"].__repr__()
+        return repr(json.loads(found["about this file"].tobytes())["sha256"])
 
 
 def drawing(seeds: int = 3) -> str:

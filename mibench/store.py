@@ -91,9 +91,9 @@ class Store:
                 "MIBENCH_CACHE"
             )
 
-    def check(self) -> None:
-        """Raise MIBenchError where nothing can be written."""
-        if not os.access(self.file("weights", {}, "").parent, os.W_OK):
+    def check(self, kind: str = "weights") -> None:
+        """Raise MIBenchError where nothing of a kind can be written."""
+        if not os.access(self.file(kind, {}, "").parent, os.W_OK):
             raise MIBenchError(_UNWRITABLE.format(self.directory))
 
     def file(self, kind: str, key: Mapping[str, Any], ending: str) -> Path:
@@ -113,9 +113,12 @@ class Store:
             return found
         if not self.makes:
             raise NotMade(kind)
-        if not os.access(path.parent, os.W_OK):
-            raise MIBenchError(_UNWRITABLE.format(self.directory))
-        with self._alone(path, kind):
+        self.check(kind)
+        try:
+            lock = FileLock(f"{path}.lock", timeout=-1 if self.waits else 0).acquire()
+        except Timeout:
+            raise NotMade(kind) from None
+        with lock:
             if (found := _read(path, key)) is not None:
                 return found
             self.made, arrays = True, make()
@@ -124,18 +127,6 @@ class Store:
             with replacing(path) as temporary, temporary.open("wb") as file:
                 np.savez(file, **{_ABOUT: said}, **arrays)  # type: ignore[arg-type]
             return arrays
-
-    @contextmanager
-    def _alone(self, path: Path, kind: str) -> Iterator[None]:
-        lock = FileLock(f"{path}.lock", timeout=-1 if self.waits else 0)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise NotMade(kind) from None
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _text(key: Mapping[str, Any]) -> str:

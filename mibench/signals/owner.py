@@ -63,7 +63,7 @@ class Owner:
     taught_by: dict[str, Any] = field(default_factory=dict)
     _logits: FloatArray | None = None
 
-    @property
+    @cached_property
     def key(self) -> dict[str, Any]:
         """All that the models' weights follow from."""
         return {

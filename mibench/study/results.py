@@ -252,8 +252,10 @@ def _write(path: Path, table: pd.DataFrame, said: dict[str, str]) -> None:
 
 def _read(path: Path) -> pd.DataFrame:
     """Read a table, or raise one of :data:`_DAMAGED` where it is not as it was written."""
-    table: pd.DataFrame = pq.read_table(path, partitioning=None).to_pandas()
-    if _said(path).get("sha256") not in (None, _digest(table)):
+    content = pq.read_table(path, partitioning=None)
+    said = json.loads((content.schema.metadata or {}).get(_SAID, b"{}"))
+    table: pd.DataFrame = content.to_pandas()
+    if said.get("sha256") not in (None, _digest(table)):
         raise ValueError(f"{path} is not as it was written")
     return table
 

@@ -27,7 +27,6 @@ from mibench.store import Arrays, Store
 from mibench.study import metrics
 from mibench.study.provenance import provenance, sources
 from mibench.training.recipe import of_setting
-from mibench.training.work import Work, work_of
 
 
 @dataclass(frozen=True)
@@ -254,14 +253,7 @@ class Study:
 
     def train(self, specs: Specs) -> None:
         """Train what attacks need, as far as no other process is doing so."""
-        self.signals.train(_needs(specs))
-
-    def untrained(self, specs: Specs) -> Work:
-        """Return how much training of what attacks need is to go, on the device at hand."""
-        models, samples = self.signals.untrained(_needs(specs))
-        shape, classes = self.dataset.inputs.shape[1:], self.dataset.num_classes
-        recipe, device = self.signals.recipe, self.signals.device
-        return work_of(models, samples, recipe, shape, classes, device)
+        self.signals.train(all_needs(specs))
 
     def prepare(self, specs: Specs) -> None:
         """Train and query everything that attacks need, so that scenarios find it in the cache."""
@@ -369,7 +361,8 @@ class Study:
         return Knowledge(**known)
 
 
-def _needs(specs: Specs) -> set[str]:
+def all_needs(specs: Specs) -> set[str]:
+    """Return everything that some of the attacks need."""
     return {need for attack in parse(specs) for need in attack.needs}
 
 

@@ -92,11 +92,16 @@ class Training:
 
     def work(self) -> Work | None:
         """Return what is to go, None where the dataset is not here or nothing can be said."""
-        from mibench.study.study import Study
+        from mibench.study.study import Study, all_needs
+        from mibench.training.work import work_of
 
         try:
-            here = is_here(self.setting.dataset, self.place)
-            return Study(self.setting, self.place).untrained(self.attacks) if here else None
+            if not is_here(self.setting.dataset, self.place):
+                return None
+            signals = Study(self.setting, self.place).signals
+            models, samples = signals.untrained(all_needs(self.attacks))
+            shape, classes = signals.dataset.inputs.shape[1:], signals.dataset.num_classes
+            return work_of(models, samples, signals.recipe, shape, classes, signals.device)
         except MIBenchError:  # the run will say so
             return None
 
