@@ -117,7 +117,7 @@ def check_metric(metric: str) -> None:
 def _compared(
     answer: IntArray, is_member: BoolArray, metric: str, replicates: int, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Return one target dataset's values of all pairs of attacks, with bootstrap replicates.
+    """Return one target dataset's values of all pairs of attacks, with each attack's replicates.
 
     Parameters
     ----------
@@ -144,8 +144,7 @@ def _compared(
         # The other two cells of the table hold nobody of this side.
         here = cells[:, :, side].any(axis=(1, 2))
         resampled = _resampled(int(side.sum()), replicates, rng)
-        counts[here] += cells[here][:, :, side] @ resampled.T
-    replicated = sign * of(counts)
+        counts[here] += cells[here][:, :, side].astype(np.float32) @ resampled.T
     difference = sign * (value[first] - value[second])
     shrunk = 1 / is_member.sum() + 1 / (~is_member).sum()
     return {
@@ -155,15 +154,18 @@ def _compared(
         "variance": np.maximum(variance, 0),
         "samples": np.full(len(first), len(is_member)),
         "tested": np.maximum(variance, 0) + difference**2 / 4 * shrunk,
-        "replicates": replicated[first] - replicated[second],
+        "replicates": sign * of(counts),
     }
 
 
 def _resampled(size: int, replicates: int, rng: np.random.Generator) -> FloatArray:
-    """Return how often each of `size` samples stands in each resample, (replicates, size)."""
+    """Return how often each of `size` samples stands in each resample, (replicates, size).
+
+    In single precision, which holds whole numbers below 2^24, and so their sums, exactly.
+    """
     drawn = rng.integers(0, size, (replicates, size)) + size * np.arange(replicates)[:, None]
     counted = np.bincount(drawn.ravel(), minlength=replicates * size)
-    return counted.reshape(replicates, size).astype(float)
+    return counted.reshape(replicates, size).astype(np.float32)
 
 
 def _matrix(rows: pd.DataFrame, where: dict[str, Any]) -> tuple[pd.DataFrame, BoolArray]:
@@ -188,8 +190,10 @@ def _pooled(
 ) -> pd.DataFrame:
     """Return the means over seeds, one row per pair of attacks."""
     count, run = len(runs), {name: np.stack([r[name] for r in runs]) for name in runs[0]}
-    each, replicates = run["difference"], run["replicates"].mean(axis=0)
-    difference = each.mean(axis=0)
+    first, second = np.triu_indices(len(names), 1)
+    mean = run["replicates"].mean(axis=0)
+    replicates = mean[first] - mean[second]
+    each, difference = run["difference"], run["difference"].mean(axis=0)
     low, high = bounds = np.quantile(replicates, _BOUNDS, axis=1)
     # Resamples without a denominator are left out where the samples themselves have one.
     partly = np.isnan(low) & ~np.isnan(difference)
