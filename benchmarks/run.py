@@ -59,7 +59,7 @@ from mibench.outputs import Outputs
 from mibench.scenarios import catalogue
 from mibench.setting import Place
 from mibench.store import replacing
-from mibench.study import metrics, results
+from mibench.study import metrics, parquet, results
 from mibench.training import Device, Recipe, find, recipe, train
 
 
@@ -454,7 +454,7 @@ def drawing(seeds: int = 3) -> str:
             )
             with redirect_stderr(io.StringIO()):
                 found = study.run(catalogue("Location30"))
-            results.save(results.place(project, "Location30", f"seed{seed}"), *found)
+            results.save(parquet.place(project, "Location30", f"seed{seed}"), *found)
         (rows, answers), reading = _timed(lambda: results.load(project), time.process_time)
         _, figures = _timed(lambda: _drawn(rows, answers), time.process_time)
         judge = partial(conflicts.differences, answers, "ma")

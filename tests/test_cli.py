@@ -15,7 +15,7 @@ from mibench import scenarios
 from mibench.apps.cli import main
 from mibench.attacks.base import parse
 from mibench.compare import published
-from mibench.study import results
+from mibench.study import parquet, results
 from mibench.study.metrics import METRICS
 from mibench.study.study import Study
 
@@ -181,7 +181,7 @@ def test_answers_fit_80_columns(
     # Gap is always right in ES01 and never in ES29, so that there are conflicts to be told.
     right = (answers["attack"] == "gap") == (answers["scenario"] == "ES01")
     flipped = answers.assign(answer=(right == answers["is_member"]).astype("int8"))
-    results.save(results.place(tmp_path, "digits", "some"), table, flipped)
+    results.save(parquet.place(tmp_path, "digits", "some"), table, flipped)
     rng = np.random.default_rng(0)
     arrays = {
         f"{owner}_{name}": values
@@ -235,7 +235,7 @@ list(tqdm(range(3)))
 
 def test_a_table_says_which_attacks_have_no_rows(digits: Study, tmp_path: Path) -> None:
     table, answers = digits.run(["ES01"], ["gap"])
-    results.save(results.place(tmp_path, "digits", "some"), table, answers)
+    results.save(parquet.place(tmp_path, "digits", "some"), table, answers)
     code, out, err = mibench("table", "--results", str(tmp_path), "--attacks", "gap,rmia,base")
     assert code == 0 and "Gap attack" in out and err == "without results: rmia, base\n"
 
@@ -255,7 +255,7 @@ def test_a_table_in_every_format(tmp_path: Path) -> None:
         ]
     )
     rows.loc[rows["scenario"] == "ES01", "tpr_at_fpr_1"] = np.nan
-    results.save(results.place(tmp_path, "digits", "some"), rows, pd.DataFrame())
+    results.save(parquet.place(tmp_path, "digits", "some"), rows, pd.DataFrame())
     arguments = ("table", "--results", str(tmp_path), "--format")
     found = json.loads(mibench(*arguments, "json")[1])
     assert [row["title"] for row in found] == ["Attack b", "Attack a"]
@@ -273,7 +273,7 @@ def test_a_table_in_every_format(tmp_path: Path) -> None:
     latex = mibench(*arguments, "latex")[1]
     assert f"Attack b & {said} &" in latex and latex.endswith(f"% {note}\n")
     one = rows[rows["seed"] == 0].assign(tpr_at_fpr_1=np.nan)
-    results.save(results.place(tmp_path, "digits", "some"), one, pd.DataFrame())
+    results.save(parquet.place(tmp_path, "digits", "some"), one, pd.DataFrame())
     alone = " ".join(mibench(*arguments, "markdown")[1].split())
     assert "| – | TPR at 1% FPR is absent: it needs at least 100 nonmembers." in alone
     assert alone.endswith("Intervals are over models trained anew; what has one seed has none.")

@@ -17,7 +17,7 @@ from scipy.stats import binom, norm, ttest_1samp
 from mibench import figures, scenarios
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.study import metrics, results
+from mibench.study import metrics, parquet, results
 from mibench.study.study import Study
 from tests.conftest import study
 
@@ -440,7 +440,7 @@ def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
         for output in cell.get("outputs", [])
     )
     rows = pd.read_parquet(executed / "Location30" / "all.parquet")
-    answers = pd.read_parquet(results.answers_of(executed / "Location30" / "all"))
+    answers = pd.read_parquet(parquet.answers_of(executed / "Location30" / "all"))
     of = dict(iter(answers.groupby(["attack", "scenario"])))
 
     def ma(title: str, scenario: str) -> float:

@@ -10,7 +10,7 @@ import pytest
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
 from mibench.store import safe
-from mibench.study import results
+from mibench.study import parquet, results
 
 
 def made(dataset: str, ma: float = 0.5, **setting: object) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -23,16 +23,16 @@ def made(dataset: str, ma: float = 0.5, **setting: object) -> tuple[pd.DataFrame
 @pytest.mark.parametrize("dataset", ["digits", "results", "answers", 'a/"><b', "dataset=x", ".."])
 def test_names_never_collide(tmp_path: Path, dataset: str) -> None:
     names = ["v1", "v1.2", "v1.answers", "my.answers", "my", "a b", "a_b", "../up"]
-    places = [results.place(tmp_path, dataset, name) for name in names]
+    places = [parquet.place(tmp_path, dataset, name) for name in names]
     for i, output in enumerate(places):
         results.save(output, *made(dataset, seed=i))
     assert {p.parent.parent for p in places} == {tmp_path}
     for output in places:
-        assert results.readable(output)
-        for file in (results.results_of(output), results.answers_of(output)):
-            assert results.belongs_to(file) == output
+        assert parquet.readable(output)
+        for file in (parquet.results_of(output), parquet.answers_of(output)):
+            assert parquet.belongs_to(file) == output
             assert re.fullmatch(r"[\w.+-]+", file.name, re.ASCII)
-    assert sorted(results.files(tmp_path, dataset)) == sorted(map(results.results_of, places))
+    assert sorted(parquet.files(tmp_path, dataset)) == sorted(map(parquet.results_of, places))
     table, answers = results.load(tmp_path, dataset)
     assert sorted(table["seed"]) == list(range(8)) and set(table["dataset"]) == {dataset}
     assert len(answers) == 16 and set(answers["dataset"]) == {dataset}
@@ -41,15 +41,15 @@ def test_names_never_collide(tmp_path: Path, dataset: str) -> None:
 
 
 def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
-    good, bad = (results.place(tmp_path, "digits", name) for name in ("good", "bad"))
+    good, bad = (parquet.place(tmp_path, "digits", name) for name in ("good", "bad"))
     results.save(good, *made("digits"))
-    for file in (results.results_of, results.answers_of):
+    for file in (parquet.results_of, parquet.answers_of):
         results.save(bad, *made("digits", seed=1))
         file(bad).write_bytes(file(bad).read_bytes()[:-20])
-        assert results.readable(good) and not results.readable(bad)
-        assert results.belongs_to(file(bad)) == bad
+        assert parquet.readable(good) and not parquet.readable(bad)
+        assert parquet.belongs_to(file(bad)) == bad
         for _ in range(2):
-            with pytest.warns(UserWarning, match="bad.parquet or its answers are damaged"):
+            with pytest.warns(UserWarning, match="bad.parquet or their answers are damaged"):
                 table, answers = results.load(tmp_path)
             assert list(table["seed"]) == [0] and len(answers) == 2
     results.save(bad, *made("digits", seed=1))
@@ -61,10 +61,10 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
 ) -> None:
     for dataset in ("digits", "results"):
         for seed in range(2):
-            output = results.place(tmp_path, dataset, f"s{seed}")
+            output = parquet.place(tmp_path, dataset, f"s{seed}")
             results.save(output, *made(dataset, seed=seed))
     first = results.load(tmp_path)
-    monkeypatch.setattr(results, "readable", lambda output: pytest.fail(f"{output} is read again"))
+    monkeypatch.setattr(parquet, "readable", lambda output: pytest.fail(f"{output} is read again"))
     table, answers = results.load(tmp_path)
     pd.testing.assert_frame_equal(table, first[0])
     pd.testing.assert_frame_equal(answers, first[1])
@@ -75,16 +75,16 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
 
 
 def test_no_changed_byte_is_another_value(tmp_path: Path) -> None:
-    output = results.place(tmp_path, "digits", "a")
+    output = parquet.place(tmp_path, "digits", "a")
     rows, answers = made("digits")
     # A column of each type: of few columns a file has few bytes.
     results.save(output, rows, answers[["attack", "sample", "is_member", "answer"]])
-    file = results.answers_of(output)
+    file = parquet.answers_of(output)
     whole, told = file.read_bytes(), pd.read_parquet(file)
     noticed = 0
     for place in range(0, len(whole), 7):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        if results.readable(output):
+        if parquet.readable(output):
             pd.testing.assert_frame_equal(pd.read_parquet(file), told)
         else:
             noticed += 1
@@ -94,7 +94,7 @@ def test_no_changed_byte_is_another_value(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["results", "answers"])
 @pytest.mark.parametrize("damage", ["cut", "overwritten", "gone"])
 def test_collections_are_rebuilt(tmp_path: Path, kind: str, damage: str) -> None:
-    results.save(results.place(tmp_path, "digits", "a"), *made("digits"))
+    results.save(parquet.place(tmp_path, "digits", "a"), *made("digits"))
     results.load(tmp_path)
     part = tmp_path / kind / "dataset=digits" / "part.parquet"
     whole = part.read_bytes()
@@ -113,12 +113,12 @@ def test_a_row_is_about_scenario_attack_and_every_setting(tmp_path: Path) -> Non
     own = {name: Setting.model_fields[name].default for name in other} | {"train_lr": 0.1}
     ways = [own, *({**own, name: value} for name, value in {**other, "train_lr": 0.2}.items())]
     for i, way in enumerate(ways):
-        results.save(results.place(tmp_path, "digits", f"n{i}"), *made("digits", ma=i, **way))
+        results.save(parquet.place(tmp_path, "digits", f"n{i}"), *made("digits", ma=i, **way))
     table, answers = results.load(tmp_path)
     assert len(table) == len(ways) and len(answers) == 2 * len(ways)
     for _, way in table.iterrows():
         assert len(results.of_setting(answers, way.to_frame().T.infer_objects())) == 2
-    results.save(results.place(tmp_path, "digits", "again"), *made("digits", ma=99, **ways[0]))
+    results.save(parquet.place(tmp_path, "digits", "again"), *made("digits", ma=99, **ways[0]))
     found = results.load(tmp_path)[0]
     assert len(found) == len(ways) and 99 in set(found["ma"]) and 0 not in set(found["ma"])
 

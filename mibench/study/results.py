@@ -1,14 +1,11 @@
-"""Tables of results on disk: Parquet files beside the executed notebooks.
+"""Tables of results: written, gathered, read together, selected and averaged.
 
-``executed/DATASET/NAME.parquet`` holds the results of the notebook NAME,
-``executed/DATASET/answers/NAME.parquet`` its answers, and the metadata of both say of which
-dataset they are and which notebook made them. ``executed/results`` and ``executed/answers`` hold
-all of them together.
+``executed/results`` and ``executed/answers`` hold what lies beside all executed notebooks; see
+:mod:`mibench.study.parquet`.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import warnings
@@ -28,37 +25,12 @@ from mibench import __version__, scenarios
 from mibench.construction import described
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
-from mibench.store import replacing, safe
+from mibench.study import parquet
 from mibench.study.metrics import METRICS
 
-_TOGETHER = ("results", "answers")
 _ORDER = ["model", "seed", "scenario"]
-_SAID = b"mibench"
 # Of tables that lack columns, or whose whole numbers are of several sizes.
 _PROMOTE = "permissive"
-# What readers of Parquet and of its metadata raise on damaged files.
-_DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException)
-
-
-def place(folder: str | Path, dataset: str, name: str) -> Path:
-    """Return where a notebook's tables lie: the path without ending that :func:`save` takes.
-
-    Unlike names never share a place, whatever letters they hold; a dataset called ``results`` or
-    ``answers`` has a folder beside the collected tables of that name.
-    """
-    return Path(folder) / safe(dataset, _TOGETHER) / safe(name)
-
-
-def answers_of(output: str | Path) -> Path:
-    """Return the file that holds the answers of the results written to `output`."""
-    output = Path(output)
-    return output.parent / "answers" / f"{output.name}.parquet"
-
-
-def results_of(output: str | Path) -> Path:
-    """Return the file that holds the results written to `output`."""
-    output = Path(output)
-    return output.with_name(f"{output.name}.parquet")
 
 
 def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> None:
@@ -67,54 +39,18 @@ def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> No
     Parameters
     ----------
     output : path without ending
-        Of :func:`place`; its name is that of the notebook.
+        Of :func:`mibench.study.parquet.place`; its name is that of the notebook.
     """
     output = Path(output)
     said = {"notebook": output.name}
     if "dataset" in results and len(results):
         said["dataset"] = str(results["dataset"].iloc[0])
     # The results last: where they are, the answers are complete.
-    for file, table in ((answers_of(output), answers), (results_of(output), results)):
-        _write(file, pa.Table.from_pandas(table, preserve_index=False), said)
-
-
-def belongs_to(file: str | Path) -> Path:
-    """Return the `output` that a table's file was written for, by what the file itself says.
-
-    A damaged file, which says nothing, belongs where it lies.
-    """
-    file = Path(file)
-    folder = file.parent.parent if file.parent.name == "answers" else file.parent
-    return folder / _said(file).get("notebook", file.name.removesuffix(".parquet"))
-
-
-def readable(output: str | Path) -> bool:
-    """Return whether both tables of `output` are there, complete, and as they were written."""
-    try:
-        for file in (results_of(output), answers_of(output)):
-            _read(file)
-            if "sha256" not in _said(file):
-                return False
-    except _DAMAGED:
-        return False
-    return True
-
-
-def files(folder: str | Path, dataset: str | None = None) -> list[Path]:
-    """Return the files beside executed notebooks that hold results, without those of answers."""
-    below = safe(dataset, _TOGETHER) if dataset else "*"
-    found = Path(folder).glob(f"{below}/*.parquet")
-    return sorted(p for p in found if p.parent.name not in _TOGETHER)
-
-
-def origin(output: str | Path) -> dict[str, str]:
-    """Return what the results written to `output` say of their data and device."""
-    path = results_of(output)
-    if not path.exists():
-        return {}
-    columns = [c for c in ("data_sha256", "device") if c in pq.read_schema(path).names]
-    rows = pd.read_parquet(path, columns=columns)
-    return {c: ", ".join(sorted(rows[c].dropna().astype(str).unique())) for c in columns}
+    for file, table in (
+        (parquet.answers_of(output), answers),
+        (parquet.results_of(output), results),
+    ):
+        parquet.write(file, pa.Table.from_pandas(table, preserve_index=False), said)
 
 
 def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
@@ -132,13 +68,13 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
     """
     folder = Path(folder)
     by_dataset: dict[str, list[Path]] = {}
-    for file in files(folder, dataset):
-        by_dataset.setdefault(_said(file).get("dataset", file.parent.name), []).append(file)
+    for file in parquet.files(folder, dataset):
+        by_dataset.setdefault(parquet.said(file).get("dataset", file.parent.name), []).append(file)
     if not by_dataset:
         return []
     with FileLock(folder / ".results.lock"):
         made = [_collected(folder, name, of) for name, of in sorted(by_dataset.items())]
-        for kind in _TOGETHER:
+        for kind in parquet.TOGETHER:
             _align(sorted(folder.glob(f"{kind}/*/part.parquet")))
     return [part for part in made if part]
 
@@ -165,8 +101,8 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
         raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
     try:
         results, answers = _read_parts(found)
-    except _DAMAGED:
-        for kind in _TOGETHER:
+    except parquet.DAMAGED:
+        for kind in parquet.TOGETHER:
             shutil.rmtree(Path(folder) / kind)
         results, answers = _read_parts(collect(folder, dataset))
     if (results["scenario"] == scenarios.POOL).all():
@@ -215,23 +151,28 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
     None where all sources are damaged.
     """
     target = folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
-    states = {file: [_state(file), _state(answers_of(belongs_to(file)))] for file in sources}
-    if _said(target) == _stamp(states) == _said(_beside(target)):
+    states = {
+        file: [_state(file), _state(parquet.answers_of(parquet.belongs_to(file)))]
+        for file in sources
+    }
+    if parquet.said(target) == _stamp(states) == parquet.said(_beside(target)):
         return target
     rows: list[pd.DataFrame] = []
     whole: list[Path] = []
     for file in sorted(sources, key=lambda file: file.stat().st_mtime_ns):
-        if readable(belongs_to(file)):
+        if parquet.readable(parquet.belongs_to(file)):
             rows.append(pd.read_parquet(file, partitioning=None).assign(file=len(whole)))
             whole.append(file)
         else:
             # No stamp holds it, so that this is said every time.
             del states[file]
-            warnings.warn(
-                f"{file} or its answers are damaged or of an older version, and left out; run its "
-                "parameter file again",
-                stacklevel=4,
-            )
+    if damaged := [str(file) for file in sources if file not in states]:
+        more = f" and {len(damaged) - 1} more" if damaged[1:] else ""
+        warnings.warn(
+            f"{damaged[0]}{more} or their answers are damaged or of an older version, and left "
+            "out; run the parameter file again",
+            stacklevel=4,
+        )
     if not rows:
         return None
     together = pd.concat(rows)
@@ -240,7 +181,7 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
     results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
     varied = [c for c in settings if results[c].nunique(dropna=False) > 1 or c == "model"]
     answers, by_file = [pa.table({})], results.groupby("file")
-    for i, beside in enumerate(answers_of(belongs_to(file)) for file in whole):
+    for i, beside in enumerate(parquet.answers_of(parquet.belongs_to(file)) for file in whole):
         if i in by_file.groups and len(pq.read_schema(beside).names):
             found = pd.read_parquet(beside, partitioning=None)
             found = found.drop(columns="dataset", errors="ignore")
@@ -248,9 +189,9 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
     # The results last: they hold the stamp by which both are found to be complete. The dataset's
     # name is that of the folder, as readers of Parquet expect.
     stamp = _stamp(states)
-    _write(_beside(target), pa.concat_tables(answers, promote_options=_PROMOTE), stamp)
+    parquet.write(_beside(target), pa.concat_tables(answers, promote_options=_PROMOTE), stamp)
     kept = results.drop(columns=["file", "dataset"], errors="ignore")
-    _write(target, pa.Table.from_pandas(kept, preserve_index=False), stamp)
+    parquet.write(target, pa.Table.from_pandas(kept, preserve_index=False), stamp)
     return target
 
 
@@ -279,45 +220,6 @@ def _encoded(answers: pd.DataFrame) -> pa.Table:
     return table
 
 
-def _write(path: Path, content: pa.Table, said: dict[str, str]) -> None:
-    """Write a table with what it says of itself in its metadata; a notebook's with its digest."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if "notebook" in said:
-        said = {**said, "sha256": _digest(content.to_pandas())}
-    metadata = {**(content.schema.metadata or {}), _SAID: json.dumps(said).encode()}
-    with replacing(path) as temporary:
-        pq.write_table(
-            content.replace_schema_metadata(metadata), temporary, write_page_checksum=True
-        )
-
-
-def _read(path: Path) -> pd.DataFrame:
-    """Read a table, or raise one of :data:`_DAMAGED` where it is not as it was written."""
-    content = pq.read_table(path, partitioning=None)
-    said = json.loads((content.schema.metadata or {}).get(_SAID, b"{}"))
-    table: pd.DataFrame = content.to_pandas()
-    if said.get("sha256") not in (None, _digest(table)):
-        raise ValueError(f"{path} is not as it was written")
-    return table
-
-
-def _digest(table: pd.DataFrame) -> str:
-    """Return the digest of a table's names, types and values."""
-    digest = hashlib.sha256(repr([*table.dtypes.items()]).encode())
-    digest.update(pd.util.hash_pandas_object(table, index=False).to_numpy().tobytes())
-    return digest.hexdigest()
-
-
-def _said(file: Path) -> dict[str, str]:
-    """Return what a table says of itself; nothing where it is damaged or not there."""
-    try:
-        metadata = pq.read_schema(file).metadata or {}
-        found: dict[str, str] = json.loads(metadata.get(_SAID, b"{}"))
-    except _DAMAGED:
-        return {}
-    return found
-
-
 def _align(parts: list[Path]) -> None:
     """Give the shares of all datasets the same columns: readers take those of the first."""
     own = [pq.read_schema(part) for part in parts]
@@ -330,12 +232,7 @@ def _align(parts: list[Path]) -> None:
                 [common.empty_table(), pq.read_table(part, partitioning=None)],
                 promote_options=_PROMOTE,
             )
-            with replacing(part) as temporary:
-                pq.write_table(
-                    table.replace_schema_metadata(schema.metadata),
-                    temporary,
-                    write_page_checksum=True,
-                )
+            parquet.write(part, table.replace_schema_metadata(schema.metadata), parquet.said(part))
 
 
 def _beside(part: Path) -> Path:

@@ -19,7 +19,7 @@ from mibench.apps.batch.jobs import Outcome, Tell
 from mibench.attacks.base import parse
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
-from mibench.study import results
+from mibench.study import parquet
 from mibench.study.provenance import provenance, sources
 
 # Where something lies says nothing about what it is.
@@ -185,7 +185,7 @@ class Task:
         else:
             found |= code.digests(*source.uses)
         if self.reads is not None:
-            read_files = results.files(self.reads, self.dataset)
+            read_files = parquet.files(self.reads, self.dataset)
             digests = [(f.name, hashlib.sha256(f.read_bytes()).hexdigest()) for f in read_files]
             found["results"] = hashlib.sha256(repr(digests).encode()).hexdigest()
         found[f"notebook {self.notebook.name}"] = source.digest
@@ -198,7 +198,7 @@ class Task:
         changed = code.changed(made.get("made_from", {}), self.made_from())
         if self.data and made.get("data_sha256", self.data) != self.data:
             changed.append("the dataset")
-        if "output" in self.parameters and not results.readable(self.output.with_suffix("")):
+        if "output" in self.parameters and not parquet.readable(self.output.with_suffix("")):
             changed.append("its table")
         return changed
 
@@ -273,7 +273,7 @@ class Task:
                 "threads": threads,
                 "plugins": [str(file) for file in self.place.plugins],
                 "made_from": made_from,
-                **results.origin(self.output.with_suffix("")),
+                **parquet.origin(self.output.with_suffix("")),
                 **provenance(),
             }
             finish(self._running, outcome.error, noted)
@@ -284,7 +284,7 @@ class Task:
 def files_of(executed: Path) -> list[Path]:
     """Return an executed notebook and its tables, which are these and no others."""
     output = executed.with_suffix("")
-    return [executed, results.results_of(output), results.answers_of(output)]
+    return [executed, parquet.results_of(output), parquet.answers_of(output)]
 
 
 def read_metadata(notebook: Path) -> dict[str, Any]:

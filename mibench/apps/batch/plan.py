@@ -17,7 +17,7 @@ from mibench.data import loading
 from mibench.data.base import DATASETS
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
-from mibench.study import results
+from mibench.study import parquet
 from mibench.training.recipe import of_setting
 
 _PLACES = ("data_dir", "cache_dir")
@@ -145,7 +145,7 @@ class _Batch:
         elif reads is not None and isinstance(has.get("dataset"), str):
             # Results say of a user's own dataset how it is called, not where it lies.
             told["dataset"] = dataset = _located(where, loading.name_of, has["dataset"], place)
-        output = results.place(folder, dataset or "all", stem)
+        output = parquet.place(folder, dataset or "all", stem)
         places = {"output": output, "figures": self.root / "figures", "results": folder}
         told |= {k: str(at) for k, at in places.items() if _is_told(declared, k)}
         limit = self.asked.time_limit

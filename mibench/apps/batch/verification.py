@@ -14,7 +14,7 @@ from mibench.apps.batch import kernels
 from mibench.apps.batch.execution import execute
 from mibench.apps.batch.notebooks import read_metadata
 from mibench.errors import MIBenchError
-from mibench.study import results
+from mibench.study import parquet
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def verify(paths: list[Path], data_dir: Path | None = None, retrain: bool = Fals
 
 
 def _notebooks(path: Path) -> Iterator[Path]:
-    output = results.belongs_to(path) if path.suffix == ".parquet" else path.with_suffix("")
+    output = parquet.belongs_to(path) if path.suffix == ".parquet" else path.with_suffix("")
     listed = [output.with_name(f"{output.name}.ipynb")]
     if path.is_dir():
         listed = sorted(path.rglob("[!.]*.ipynb"))
-    found = [p for p in listed if p.exists() and results.results_of(p.with_suffix("")).exists()]
+    found = [p for p in listed if p.exists() and parquet.results_of(p.with_suffix("")).exists()]
     if not found:
         raise MIBenchError(
             f"{path} is no executed notebook with its results; give one of executed/DATASET/"
@@ -85,8 +85,8 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
         if error:
             return Verdict(notebook, {"error": error}, {})
         outputs = [p.with_suffix("") for p in (notebook, again)]
-        before, now = (pd.read_parquet(results.results_of(output)) for output in outputs)
-        answers = [pd.read_parquet(results.answers_of(output)) for output in outputs]
+        before, now = (pd.read_parquet(parquet.results_of(output)) for output in outputs)
+        answers = [pd.read_parquet(parquet.answers_of(output)) for output in outputs]
     origin = ("git_commit", "device", "code")
     how = [c for c in map(str, before) if c.endswith("_version") or c in origin]
     versions = {
