@@ -5,7 +5,6 @@ PyTorch is imported where it is used: the process that only hands out tests is w
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 from pathlib import Path
@@ -23,9 +22,6 @@ if parallel := "PYTEST_XDIST_WORKER" in os.environ:
 # A job in the background ignores interrupts, and so would all programs that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# What imports make stays, so that to look through it again and again finds nothing.
-gc.disable()
 
 from mibench.attacks import ATTACKS
 from mibench.data.base import DATASETS
@@ -81,11 +77,6 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
-
-
-def pytest_collection_finish() -> None:
-    gc.freeze()
-    gc.enable()
 
 
 @pytest.fixture(scope="session")
