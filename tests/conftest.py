@@ -23,6 +23,7 @@ if parallel := "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import mibench.apps.batch  # noqa: F401 (before nbformat, which it makes quick to import)
 from mibench.attacks import ATTACKS
 from mibench.data.base import DATASETS
 from mibench.models import MODELS
