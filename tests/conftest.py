@@ -111,7 +111,7 @@ def digits(cache_dir: Path) -> Study:
 
 @pytest.fixture(scope="session")
 def location30(shared_data: Path, cache_dir: Path) -> Study:
-    return study("Location30", cache_dir, shared_data)
+    return study("Location30", cache_dir, shared_data, distilled=8)
 
 
 @pytest.fixture
