@@ -5,8 +5,10 @@ PyTorch is imported where it is used: the process that only hands out tests is w
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +68,8 @@ def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting
 LONG = (
     *("test_cluster", "test_conflicts", "test_audit", "test_widgets", "test_browser", "test_batch"),
     *("test_further_attacks", "test_cli", "test_report", "test_audit_model", "test_training"),
-    *("test_figures", "test_construction", "test_wheel", "test_models", "test_properties"),
+    *("test_figures", "test_construction", "test_wheel", "test_models", "test_published"),
+    *("test_groups", "test_properties", "test_signals"),
 )
 
 
@@ -78,6 +81,17 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What imports make stays, so that to look through it again and again finds no garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
