@@ -5,8 +5,10 @@ PyTorch is imported where it is used: the process that only hands out tests is w
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,7 @@ if parallel := "PYTEST_XDIST_WORKER" in os.environ:
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+import mibench.apps.batch  # noqa: F401 (before nbformat, which it makes quick to import)
 from mibench.attacks import ATTACKS
 from mibench.data.base import DATASETS
 from mibench.models import MODELS
@@ -65,7 +68,8 @@ def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting
 LONG = (
     *("test_cluster", "test_conflicts", "test_audit", "test_widgets", "test_browser", "test_batch"),
     *("test_further_attacks", "test_cli", "test_report", "test_audit_model", "test_training"),
-    *("test_figures", "test_construction", "test_wheel", "test_models", "test_properties"),
+    *("test_figures", "test_construction", "test_wheel", "test_models", "test_published"),
+    *("test_groups", "test_properties", "test_signals"),
 )
 
 
@@ -77,6 +81,17 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: i for i, name in enumerate(LONG)}
     items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What imports make stays, so that to look through it again and again finds no garbage."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.fixture(scope="session")
@@ -110,7 +125,7 @@ def digits(cache_dir: Path) -> Study:
 
 @pytest.fixture(scope="session")
 def location30(shared_data: Path, cache_dir: Path) -> Study:
-    return study("Location30", cache_dir, shared_data)
+    return study("Location30", cache_dir, shared_data, distilled=8)
 
 
 @pytest.fixture

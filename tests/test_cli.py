@@ -1,3 +1,4 @@
+import importlib
 import json
 import os
 import subprocess
@@ -116,6 +117,12 @@ def test_commands_that_list_answer_at_once(arguments: tuple[str, ...], heavy: se
     loaded = set(done.stderr.split())
     heavy |= {"torch", "sklearn", "matplotlib", "scipy.stats", "papermill"}
     assert done.stdout and "mibench.attacks.rmia" in loaded and not heavy & loaded
+
+
+def test_a_batch_builds_no_grammars() -> None:
+    """Nor do these tests, which import it first."""
+    importlib.import_module("mibench.apps.batch.execution")
+    assert "nbformat" in sys.modules and "lark" not in sys.modules
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])

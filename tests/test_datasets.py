@@ -71,7 +71,7 @@ def expect_rows(monkeypatch: pytest.MonkeyPatch, name: str, rows: int) -> None:
 
 
 def write_tar(path: Path, members: dict[str, bytes]) -> None:
-    with tarfile.open(path, "w:gz") as archive:
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
         for name, content in members.items():
             info = tarfile.TarInfo(name)
             info.size = len(content)

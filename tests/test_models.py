@@ -41,7 +41,7 @@ def test_a_step_lowers_the_loss_or_one_sentence_says_why_not(name: str, kind: st
     torch.manual_seed(0)
     # Outputs that batch normalisation draws from a handful of pixels need double precision.
     network = models.build(name, shape, 5).double()
-    samples = {"32 x 32": 3, "64 x 64": 2}.get(kind, 6)
+    samples = 2 if kind in ("32 x 32", "64 x 64") else 6
     x, y = torch.rand(samples, *shape).double(), torch.tensor([0, 1, 2, 3, 4, 0])[:samples]
     optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
     before = nn.functional.cross_entropy(network(x), y)

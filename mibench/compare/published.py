@@ -6,6 +6,7 @@ is known (:mod:`mibench.compare.record`); the networks, their training and the s
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,7 @@ def ours(published: str) -> str:
     return next(own for stem, own in _STEMS.items() if name.startswith(stem))
 
 
+@cache
 def theirs() -> pd.DataFrame:
     """Return the published values whose scenario is known.
 
