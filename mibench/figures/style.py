@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mibench.attacks import ATTACKS, Attack
@@ -285,7 +286,12 @@ def as_bytes(figure: Picture, ending: str, **settings: Any) -> bytes:
     """
     data = io.BytesIO()
     with style(figure.look):
-        figure.savefig(data, format=ending, **settings)
+        if ending == "png":
+            # By savefig all would be drawn twice, once unseen, to be laid out.
+            figure.set_dpi(settings.pop("dpi", plt.rcParams["savefig.dpi"]))
+            FigureCanvasAgg(figure).print_png(data, **settings)
+        else:
+            figure.savefig(data, format=ending, **settings)
     return data.getvalue()
 
 
