@@ -285,6 +285,10 @@ def as_bytes(figure: Picture, ending: str, **settings: Any) -> bytes:
         Of :meth:`matplotlib.figure.Figure.savefig`.
     """
     data = io.BytesIO()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not axis.get_label_text():
+            # Else all ticks are measured again, thrice, for where no label is to stand.
+            axis.set_label_coords(0, 0)
     with style(figure.look):
         if ending == "png":
             # By savefig all would be drawn twice, once unseen, to be laid out.
