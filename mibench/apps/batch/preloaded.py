@@ -8,18 +8,20 @@ import gc
 import os
 from importlib import import_module
 
+# Before tqdm, which shows no bars as a kernel's where none was loaded.
+import ipykernel.kernelapp  # noqa: F401
+import pandas.io.formats.style  # noqa: F401
+
+import mibench.figures
+import mibench.study.study  # noqa: F401
 from mibench.attacks.base import parse
 from mibench.figures.style import Picture, as_bytes
 from mibench.setting import Setting
 from mibench.study.provenance import provenance, sources
 
-# A debugger, which a kernel loads and nobody uses, would say so to the terminal.
+# The debugger, which every kernel loads and nobody uses, has a warning for the terminal.
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")
-for _name in (
-    *("ipykernel.debugger", "ipykernel.kernelapp", "pandas.io.formats.style"),
-    *("mibench.figures", "mibench.study.study"),
-):
-    import_module(_name)
+import_module("ipykernel.debugger")
 provenance()
 sources(Setting(), parse("all"))
 _picture = Picture(figsize=(1, 1), layout="constrained")
