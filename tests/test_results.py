@@ -48,11 +48,30 @@ def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
         file(bad).write_bytes(file(bad).read_bytes()[:-20])
         assert results.readable(good) and not results.readable(bad)
         assert results.belongs_to(file(bad)) == bad
-        with pytest.warns(UserWarning, match="bad.parquet or its answers are damaged"):
-            table, answers = results.load(tmp_path)
-        assert list(table["seed"]) == [0] and len(answers) == 2
+        for _ in range(2):
+            with pytest.warns(UserWarning, match="bad.parquet or its answers are damaged"):
+                table, answers = results.load(tmp_path)
+            assert list(table["seed"]) == [0] and len(answers) == 2
     results.save(bad, *made("digits", seed=1))
     assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
+
+
+def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for dataset in ("digits", "results"):
+        for seed in range(2):
+            output = results.place(tmp_path, dataset, f"s{seed}")
+            results.save(output, *made(dataset, seed=seed))
+    first = results.load(tmp_path)
+    monkeypatch.setattr(results, "readable", lambda output: pytest.fail(f"{output} is read again"))
+    table, answers = results.load(tmp_path)
+    pd.testing.assert_frame_equal(table, first[0])
+    pd.testing.assert_frame_equal(answers, first[1])
+    assert not len(answers.select_dtypes(["object", "str"]).columns)
+    assert list(answers["dataset"].cat.categories) == ["digits", "results"]
+    own = results.of_setting(answers, table[table["dataset"] == "results"])
+    assert set(own["dataset"]) == {"results"} and len(own) == len(answers) / 2
 
 
 def test_no_changed_byte_is_another_value(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def differences(
     if answers.empty:
         raise MIBenchError("there are no answers to compare attacks by")
     rng = np.random.default_rng([seed, 21])
-    by, tables = [*setting_of(answers), "scenario"], []
+    by, places, tables = [*setting_of(answers), "scenario"], [], []
     # Texts take most of the time to be taken apart.
     numbered = answers.assign(attack=answers["attack"].astype("category"))
     grouped = numbered.groupby(by, sort=False, dropna=False)
@@ -96,13 +96,18 @@ def differences(
             _matrix(part, {**where, "seed": seed}) for seed, part in rows.groupby("seed", sort=True)
         ]
         # Attacks that some seed lacks cannot be compared over seeds.
-        names = sorted(set.intersection(*(set(answer.index) for answer, _ in seeds)))
+        shared = sorted(set.intersection(*(set(names) for names, _, _ in seeds)))
         runs = [
-            _compared(answer.loc[names].to_numpy(), is_member, metric, replicates, rng)
-            for answer, is_member in seeds
+            _compared(answer[np.isin(names, shared)], is_member, metric, replicates, rng)
+            for names, answer, is_member in seeds
         ]
-        tables.append(_pooled(where, names, runs))
-    found = pd.concat(tables, ignore_index=True)
+        places.append(where)
+        tables.append(_pooled(np.array(shared, dtype=object), runs))
+    lengths = [len(table["attack"]) for table in tables]
+    found = pd.DataFrame(places).loc[np.repeat(np.arange(len(places)), lengths)]
+    found = found.reset_index(drop=True).assign(
+        **{name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
+    )
     if found.empty:
         raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
     return found
@@ -117,7 +122,7 @@ def check_metric(metric: str) -> None:
 def _compared(
     answer: IntArray, is_member: BoolArray, metric: str, replicates: int, rng: np.random.Generator
 ) -> dict[str, FloatArray]:
-    """Return one target dataset's values of all pairs of attacks, with bootstrap replicates.
+    """Return one target dataset's values of all pairs of attacks, with each attack's replicates.
 
     Parameters
     ----------
@@ -144,8 +149,7 @@ def _compared(
         # The other two cells of the table hold nobody of this side.
         here = cells[:, :, side].any(axis=(1, 2))
         resampled = _resampled(int(side.sum()), replicates, rng)
-        counts[here] += cells[here][:, :, side] @ resampled.T
-    replicated = sign * of(counts)
+        counts[here] += cells[here][:, :, side].astype(np.float32) @ resampled.T
     difference = sign * (value[first] - value[second])
     shrunk = 1 / is_member.sum() + 1 / (~is_member).sum()
     return {
@@ -155,19 +159,22 @@ def _compared(
         "variance": np.maximum(variance, 0),
         "samples": np.full(len(first), len(is_member)),
         "tested": np.maximum(variance, 0) + difference**2 / 4 * shrunk,
-        "replicates": replicated[first] - replicated[second],
+        "replicates": sign * of(counts),
     }
 
 
 def _resampled(size: int, replicates: int, rng: np.random.Generator) -> FloatArray:
-    """Return how often each of `size` samples stands in each resample, (replicates, size)."""
+    """Return how often each of `size` samples stands in each resample, (replicates, size).
+
+    In single precision, which holds whole numbers below 2^24, and so their sums, exactly.
+    """
     drawn = rng.integers(0, size, (replicates, size)) + size * np.arange(replicates)[:, None]
     counted = np.bincount(drawn.ravel(), minlength=replicates * size)
-    return counted.reshape(replicates, size).astype(float)
+    return counted.reshape(replicates, size).astype(np.float32)
 
 
-def _matrix(rows: pd.DataFrame, where: dict[str, Any]) -> tuple[pd.DataFrame, BoolArray]:
-    """Return the answers, attacks down and samples across, and the samples' membership."""
+def _matrix(rows: pd.DataFrame, where: dict[str, Any]) -> tuple[list[str], IntArray, BoolArray]:
+    """Return the attacks, their answers, one row per attack, and the samples' membership."""
     attack, names = pd.factorize(rows["attack"], sort=True)
     sample, samples = pd.factorize(rows["sample"], sort=True)
     answers = np.full((len(names), len(samples)), -2)
@@ -180,16 +187,16 @@ def _matrix(rows: pd.DataFrame, where: dict[str, Any]) -> tuple[pd.DataFrame, Bo
         )
     is_member = np.zeros(len(samples), dtype=bool)
     is_member[sample] = rows["is_member"]
-    return pd.DataFrame(answers, [*names]), is_member
+    return [*names], answers, is_member
 
 
-def _pooled(
-    where: dict[str, Any], names: list[str], runs: list[dict[str, FloatArray]]
-) -> pd.DataFrame:
-    """Return the means over seeds, one row per pair of attacks."""
+def _pooled(names: Any, runs: list[dict[str, FloatArray]]) -> dict[str, Any]:
+    """Return the columns of the means over seeds, one value per pair of attacks."""
     count, run = len(runs), {name: np.stack([r[name] for r in runs]) for name in runs[0]}
-    each, replicates = run["difference"], run["replicates"].mean(axis=0)
-    difference = each.mean(axis=0)
+    first, second = np.triu_indices(len(names), 1)
+    mean = run["replicates"].mean(axis=0)
+    replicates = mean[first] - mean[second]
+    each, difference = run["difference"], run["difference"].mean(axis=0)
     low, high = bounds = np.quantile(replicates, _BOUNDS, axis=1)
     # Resamples without a denominator are left out where the samples themselves have one.
     partly = np.isnan(low) & ~np.isnan(difference)
@@ -204,26 +211,22 @@ def _pooled(
         half = t_distribution.ppf(_BOUNDS[1], count - 1) * between
         low, high = np.minimum(low, difference - half), np.maximum(high, difference + half)
         error = np.maximum(sampling, between)
-    pairs = list(combinations(names, 2))
     with np.errstate(invalid="ignore", divide="ignore"):
         effect = difference / (sampling * np.sqrt(run["samples"].sum(axis=0)))
-    return pd.DataFrame(
-        {
-            **where,
-            "attack": [first for first, _ in pairs],
-            "other": [second for _, second in pairs],
-            "value": run["value"].mean(axis=0),
-            "other_value": run["other_value"].mean(axis=0),
-            "difference": difference,
-            "low": np.minimum(low, difference),
-            "high": np.maximum(high, difference),
-            "error": error,
-            "effect": np.where(difference == 0, 0.0, effect),
-            "p": p,
-            "seeds": count,
-            "steady": (np.sign(each) == np.sign(difference)).all(axis=0),
-        }
-    )
+    return {
+        "attack": names[first],
+        "other": names[second],
+        "value": run["value"].mean(axis=0),
+        "other_value": run["other_value"].mean(axis=0),
+        "difference": difference,
+        "low": np.minimum(low, difference),
+        "high": np.maximum(high, difference),
+        "error": error,
+        "effect": np.where(difference == 0, 0.0, effect),
+        "p": p,
+        "seeds": np.full(len(first), count),
+        "steady": (np.sign(each) == np.sign(difference)).all(axis=0),
+    }
 
 
 def _two_sided(distribution: Any, difference: FloatArray, error: FloatArray) -> FloatArray:

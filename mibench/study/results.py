@@ -17,8 +17,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
@@ -32,6 +34,8 @@ from mibench.study.metrics import METRICS
 _TOGETHER = ("results", "answers")
 _ORDER = ["model", "seed", "scenario"]
 _SAID = b"mibench"
+# Of tables that lack columns, or whose whole numbers are of several sizes.
+_PROMOTE = "permissive"
 # What readers of Parquet and of its metadata raise on damaged files.
 _DAMAGED = (OSError, ValueError, LookupError, TypeError, AttributeError, pa.ArrowException)
 
@@ -70,8 +74,8 @@ def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> No
     if "dataset" in results and len(results):
         said["dataset"] = str(results["dataset"].iloc[0])
     # The results last: where they are, the answers are complete.
-    _write(answers_of(output), answers, said)
-    _write(results_of(output), results, said)
+    for file, table in ((answers_of(output), answers), (results_of(output), results)):
+        _write(file, pa.Table.from_pandas(table, preserve_index=False), said)
 
 
 def belongs_to(file: str | Path) -> Path:
@@ -129,21 +133,14 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
     folder = Path(folder)
     by_dataset: dict[str, list[Path]] = {}
     for file in files(folder, dataset):
-        if readable(belongs_to(file)):
-            by_dataset.setdefault(_said(file).get("dataset", file.parent.name), []).append(file)
-        else:
-            warnings.warn(
-                f"{file} or its answers are damaged or of an older version, and left out; run its "
-                "parameter file again",
-                stacklevel=2,
-            )
+        by_dataset.setdefault(_said(file).get("dataset", file.parent.name), []).append(file)
     if not by_dataset:
         return []
     with FileLock(folder / ".results.lock"):
-        found = [_collected(folder, name, of) for name, of in sorted(by_dataset.items())]
+        made = [_collected(folder, name, of) for name, of in sorted(by_dataset.items())]
         for kind in _TOGETHER:
             _align(sorted(folder.glob(f"{kind}/*/part.parquet")))
-    return found
+    return [part for part in made if part]
 
 
 def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -151,6 +148,11 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
 
     What several notebooks ran alike is kept once; see :func:`collect`. Rows of the whole pool,
     which no factor describes, are left to :func:`load_pool`.
+
+    Returns
+    -------
+    results, answers : DataFrame
+        Texts of the answers, of which there are millions, are categories.
 
     Raises
     ------
@@ -162,15 +164,14 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
         what = f"of {dataset} " if dataset else ""
         raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
     try:
-        results = pd.concat(map(_with_dataset, found), ignore_index=True)
-        answers = pd.concat([_with_dataset(_beside(p)) for p in found], ignore_index=True)
+        results, answers = _read_parts(found)
     except _DAMAGED:
         for kind in _TOGETHER:
             shutil.rmtree(Path(folder) / kind)
-        return load(folder, dataset)
+        results, answers = _read_parts(collect(folder, dataset))
     if (results["scenario"] == scenarios.POOL).all():
         raise MIBenchError(f"{folder} holds results on the whole pool alone; run scenarios as well")
-    return _selected(results), _selected(answers)
+    return _selected(results), answers
 
 
 def load_pool(folder: str | Path, dataset: str | None = None) -> pd.DataFrame:
@@ -201,53 +202,93 @@ def setting_of(table: pd.DataFrame) -> list[str]:
 def of_setting(answers: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     """Return the answers that have the settings of rows of results."""
     shared = [c for c in setting_of(answers) if c in results]
-    return answers.merge(results[shared].drop_duplicates(), on=shared)
+    of = np.zeros(len(answers), dtype=bool)
+    for _, setting in results[shared].drop_duplicates().iterrows():
+        alike = [(answers[c] == v) | (answers[c].isna() & pd.isna(v)) for c, v in setting.items()]
+        of |= np.logical_and.reduce(alike)
+    return answers[of]
 
 
-def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path:
-    """Return the file of a dataset's results, written anew where a source has changed."""
-    both = [(p, answers_of(belongs_to(p))) for p in sources]
-    stats = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for pair in both for f in pair]
-    stamp = {"stamp": json.dumps([__version__, stats])}
+def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
+    """Return the file of a dataset's results, written anew where a source has changed.
+
+    None where all sources are damaged.
+    """
     target = folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
-    if _said(target) == stamp == _said(_beside(target)):
+    states = {file: [_state(file), _state(answers_of(belongs_to(file)))] for file in sources}
+    if _said(target) == _stamp(states) == _said(_beside(target)):
         return target
-    both.sort(key=lambda pair: pair[0].stat().st_mtime_ns)
-    together = pd.concat([_read(p).assign(file=i) for i, (p, _) in enumerate(both)])
+    rows: list[pd.DataFrame] = []
+    whole: list[Path] = []
+    for file in sorted(sources, key=lambda file: file.stat().st_mtime_ns):
+        if readable(belongs_to(file)):
+            rows.append(pd.read_parquet(file, partitioning=None).assign(file=len(whole)))
+            whole.append(file)
+        else:
+            # No stamp holds it, so that this is said every time.
+            del states[file]
+            warnings.warn(
+                f"{file} or its answers are damaged or of an older version, and left out; run its "
+                "parameter file again",
+                stacklevel=4,
+            )
+    if not rows:
+        return None
+    together = pd.concat(rows)
     settings = identity(together)
     results = together.drop_duplicates(settings, keep="last")
     results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
     varied = [c for c in settings if results[c].nunique(dropna=False) > 1 or c == "model"]
-    answers = [
-        _with_settings(_read(beside), results[results["file"] == i], varied)
-        for i, (_, beside) in enumerate(both)
-        if len(pq.read_schema(beside).names) and (results["file"] == i).any()
-    ]
-    # The results last: they hold the stamp by which both are found to be complete.
-    for path, table in (
-        (_beside(target), pd.concat(answers) if answers else pd.DataFrame()),
-        (target, results.drop(columns="file")),
-    ):
-        # The dataset's name is that of the folder, as readers of Parquet expect.
-        _write(path, table.drop(columns="dataset", errors="ignore"), stamp)
+    answers, by_file = [pa.table({})], results.groupby("file")
+    for i, beside in enumerate(answers_of(belongs_to(file)) for file in whole):
+        if i in by_file.groups and len(pq.read_schema(beside).names):
+            found = pd.read_parquet(beside, partitioning=None)
+            found = found.drop(columns="dataset", errors="ignore")
+            answers.append(_encoded(_with_settings(found, by_file.get_group(i), varied)))
+    # The results last: they hold the stamp by which both are found to be complete. The dataset's
+    # name is that of the folder, as readers of Parquet expect.
+    stamp = _stamp(states)
+    _write(_beside(target), pa.concat_tables(answers, promote_options=_PROMOTE), stamp)
+    kept = results.drop(columns=["file", "dataset"], errors="ignore")
+    _write(target, pa.Table.from_pandas(kept, preserve_index=False), stamp)
     return target
+
+
+def _state(file: Path) -> list[str | int]:
+    """Return a file's name, size and time, by which a change is seen."""
+    found = file.stat() if file.exists() else None
+    return [file.name, found.st_size, found.st_mtime_ns] if found else [file.name]
+
+
+def _stamp(states: dict[Path, Any]) -> dict[str, str]:
+    return {"stamp": json.dumps([__version__, [*states.values()]])}
 
 
 def _with_settings(answers: pd.DataFrame, results: pd.DataFrame, varied: list[str]) -> pd.DataFrame:
     """Return the answers that belong to rows of results, with those rows' settings that vary."""
-    shared = [c for c in identity(answers) if c in results and c != "dataset"]
+    shared = [c for c in identity(answers) if c in results]
     return answers.merge(results[list(dict.fromkeys([*shared, *varied]))], on=shared)
 
 
-def _write(path: Path, table: pd.DataFrame, said: dict[str, str]) -> None:
+def _encoded(answers: pd.DataFrame) -> pa.Table:
+    """Return answers whose texts, each repeated thousands of times, are numbers of a list."""
+    table = pa.Table.from_pandas(answers, preserve_index=False).replace_schema_metadata(None)
+    for i, field in enumerate(table.schema):
+        if pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
+            table = table.set_column(i, field.name, table[i].dictionary_encode())
+    return table
+
+
+def _write(path: Path, content: pa.Table, said: dict[str, str]) -> None:
     """Write a table with what it says of itself in its metadata; a notebook's with its digest."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = pa.Table.from_pandas(table, preserve_index=False)
     if "notebook" in said:
         said = {**said, "sha256": _digest(content.to_pandas())}
     metadata = {**(content.schema.metadata or {}), _SAID: json.dumps(said).encode()}
     with replacing(path) as temporary:
-        pq.write_table(content.replace_schema_metadata(metadata), temporary)
+        pq.write_table(
+            content.replace_schema_metadata(metadata), temporary, write_page_checksum=True
+        )
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -281,27 +322,66 @@ def _align(parts: list[Path]) -> None:
     """Give the shares of all datasets the same columns: readers take those of the first."""
     own = [pq.read_schema(part) for part in parts]
     common = pa.unify_schemas(
-        [schema.remove_metadata() for schema in own], promote_options="permissive"
+        [schema.remove_metadata() for schema in own], promote_options=_PROMOTE
     )
     for part, schema in zip(parts, own, strict=True):
         if not schema.equals(common):
             table = pa.concat_tables(
                 [common.empty_table(), pq.read_table(part, partitioning=None)],
-                promote_options="permissive",
+                promote_options=_PROMOTE,
             )
             with replacing(part) as temporary:
-                pq.write_table(table.replace_schema_metadata(schema.metadata), temporary)
+                pq.write_table(
+                    table.replace_schema_metadata(schema.metadata),
+                    temporary,
+                    write_page_checksum=True,
+                )
 
 
 def _beside(part: Path) -> Path:
     return part.parents[2] / "answers" / part.parent.name / part.name
 
 
+def _dataset(part: Path) -> str:
+    return unquote(part.parent.name.removeprefix("dataset="))
+
+
 def _with_dataset(part: Path) -> pd.DataFrame:
-    table = pd.read_parquet(part, partitioning=None)
+    table = pd.read_parquet(part, partitioning=None, page_checksum_verification=True)
     if len(table.columns):
-        table.insert(0, "dataset", unquote(part.parent.name.removeprefix("dataset=")))
+        table.insert(0, "dataset", _dataset(part))
     return table
+
+
+def _read_parts(parts: list[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    results = pd.concat(map(_with_dataset, parts), ignore_index=True)
+    return results, _answers([_beside(part) for part in parts])
+
+
+def _answers(parts: list[Path]) -> pd.DataFrame:
+    """Read the answers on scenarios of all parts, texts as categories in their order.
+
+    Column by column, as memory would hold millions of rows twice.
+    """
+    files = [pq.ParquetFile(part, page_checksum_verification=True) for part in parts]
+    names = files[0].schema_arrow.names
+    if not names:
+        return pd.DataFrame()
+    kept = [pc.not_equal(file.read(["scenario"])[0], scenarios.POOL) for file in files]
+    each = [pc.sum(rows, min_count=0).as_py() for rows in kept]
+    which = np.repeat(np.arange(len(parts)), each)
+    texts = pd.CategoricalDtype([_dataset(part) for part in parts])
+    columns = {"dataset": pd.Series(pd.Categorical.from_codes(which, dtype=texts))}
+    for name in names:
+        read = [file.read([name])[0] for file in files]
+        if len(which) < sum(map(len, read)):
+            read = [own.filter(rows) for own, rows in zip(read, kept, strict=True)]
+        column = pa.chunked_array([chunk for own in read for chunk in own.chunks], read[0].type)
+        values = column.unify_dictionaries().to_pandas()
+        if isinstance(values.dtype, pd.CategoricalDtype):
+            values = values.cat.set_categories(sorted(values.cat.categories))
+        columns[name] = values
+    return pd.DataFrame(columns, copy=False)
 
 
 def to_json(results: pd.DataFrame) -> str:

@@ -334,9 +334,9 @@ class Study:
             "threshold": inference.threshold,
         }
         return alike, {
-            "sample": result.target.samples,
+            "sample": result.target.samples.astype(np.int32),
             "is_member": result.target.is_member,
-            "part": result.target.part,
+            "part": result.target.part.astype(np.int32),
             "score": inference.scores,
             "answer": np.where(keep, called, np.int8(-1)),
         }
