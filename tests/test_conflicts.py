@@ -426,6 +426,7 @@ def executed(shared_data: Path, cache_dir: Path, tmp_path_factory: pytest.TempPa
 
 
 @pytest.mark.usefixtures("forked_kernels")
+@pytest.mark.usefixtures("forked_kernels")
 def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
     executed: Path, tmp_path: Path
 ) -> None:
