@@ -53,6 +53,8 @@ class Catalogue(Mapping[str, T], Generic[T]):
         MIBenchError
             If nothing has it.
         """
+        if name in self:
+            return name
         wanted = plain(str(name))
         for known, thing in self.items():
             if wanted and wanted in (plain(known), plain(self._title(thing))):

@@ -39,20 +39,21 @@ def digests(*modules: str) -> dict[str, str]:
     dict of str to str
         By file: below the package as ``mibench/attacks/rmia.py``, a plugin by its file's name.
     """
-    return dict(_digests(modules))
+    found = {name: digest for module in modules for name, digest in _digests(module).items()}
+    return dict(sorted(found.items()))
 
 
 @cache
-def _digests(modules: tuple[str, ...]) -> dict[str, str]:
+def _digests(module: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    left = [_file(module) for module in modules]
+    left = [_file(module)]
     while left:
         path = left.pop()
         if path is None or (name := _shown(path)) in found:
             continue
         found[name], imported = _read(_SOURCES[path])
-        left += [_file(module) for module in imported]
-    return dict(sorted(found.items()))
+        left += map(_file, imported)
+    return found
 
 
 def digest(*modules: str) -> str:

@@ -92,18 +92,15 @@ class Store:
             )
 
     def check(self, kind: str = "weights") -> None:
-        """Raise MIBenchError where nothing of a kind can be written."""
-        if not os.access(self.file(kind, {}, "").parent, os.W_OK):
+        """Raise MIBenchError where nothing of a kind can be written; no folder is made."""
+        folder = self.directory / kind
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        if not os.access(there, os.W_OK):
             raise MIBenchError(_UNWRITABLE.format(self.directory))
 
     def file(self, kind: str, key: Mapping[str, Any], ending: str) -> Path:
-        """Return where a file of this key lies or will lie, in a folder that is there."""
-        path = self.directory / kind / f"{digest(key)}{ending}"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            raise MIBenchError(_UNWRITABLE.format(self.directory)) from None
-        return path
+        """Return where a file of this key lies or will lie."""
+        return self.directory / kind / f"{digest(key)}{ending}"
 
     def get(self, kind: str, key: Mapping[str, Any], make: Callable[[], Arrays]) -> Arrays:
         """Return the arrays stored under `key`, made by `make` where there are none."""
@@ -114,6 +111,10 @@ class Store:
         if not self.makes:
             raise NotMade(kind)
         self.check(kind)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            raise MIBenchError(_UNWRITABLE.format(self.directory)) from None
         try:
             lock = FileLock(f"{path}.lock", timeout=-1 if self.waits else 0).acquire()
         except Timeout:

@@ -261,7 +261,7 @@ def _parsed(spec: Any) -> list[Attack]:
 
 
 def _made(kind: type[Attack], parameters: dict[str, Any]) -> Attack:
-    types = get_type_hints(kind, include_extras=True)
+    types = get_type_hints(kind, include_extras=True) if parameters else {}
     for name, value in parameters.items():
         try:
             parameters[name] = TypeAdapter(types[name]).validate_python(value, strict=True)

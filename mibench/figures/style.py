@@ -17,6 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from mibench.attacks import ATTACKS, Attack
@@ -284,8 +285,17 @@ def as_bytes(figure: Picture, ending: str, **settings: Any) -> bytes:
         Of :meth:`matplotlib.figure.Figure.savefig`.
     """
     data = io.BytesIO()
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not axis.get_label_text():
+            # Else all ticks are measured again, thrice, for where no label is to stand.
+            axis.set_label_coords(0, 0)
     with style(figure.look):
-        figure.savefig(data, format=ending, **settings)
+        if ending == "png":
+            # By savefig all would be drawn twice, once unseen, to be laid out.
+            figure.set_dpi(settings.pop("dpi", plt.rcParams["savefig.dpi"]))
+            FigureCanvasAgg(figure).print_png(data, **settings)
+        else:
+            figure.savefig(data, format=ending, **settings)
     return data.getvalue()
 
 

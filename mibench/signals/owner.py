@@ -155,6 +155,8 @@ class Owner:
         what = f"{self.name} {which} of {len(self.seeds)}" if several else self.name
 
         def make() -> Arrays:
+            checkpoint = self.store.file("checkpoints", key, ".pt")
+            checkpoint.parent.mkdir(exist_ok=True)
             samples = np.unique(subsets)
             held_out = data.take(self.held_out), data.labels[self.held_out]
             return training.train(
@@ -167,7 +169,7 @@ class Owner:
                 f"training {what}",
                 self.device,
                 held_out if self.recipe.patience else None,
-                self.store.file("checkpoints", key, ".pt"),
+                checkpoint,
             )
 
         return self.store.get("weights", key, make)

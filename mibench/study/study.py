@@ -22,6 +22,7 @@ from mibench.errors import MIBenchError, ScenarioInfeasible
 from mibench.outputs import BoolArray, IntArray
 from mibench.scenarios import Scenario
 from mibench.setting import Place, Setting
+from mibench.signals.owner import sha256
 from mibench.signals.signals import Signals
 from mibench.store import Arrays, Store
 from mibench.study import metrics
@@ -174,36 +175,40 @@ class Study:
         return Attacked(attack, target, inference, found)
 
     def infer(self, attack: Attack, samples: IntArray) -> Inference:
-        """Return an attack's answer on samples of the pool.
+        """Return an attack's answer on samples of the pool, read from the cache where it is there.
 
-        One that is `per_sample` has scored the whole pool, once for all target datasets.
+        One that is `per_sample` scores the whole pool, once for all target datasets.
         """
         # A source that no digest knows may be another one the next time.
-        if not attack.per_sample or not code.digests(type(attack).__module__):
+        if not code.digests(type(attack).__module__):
             return self.fitted(attack).infer(self.signals.outputs(samples, attack.needs))
+        if not attack.per_sample:
+            return self._kept(attack, samples)
         held = type(attack), attack.label
         if held not in self._scored:
-            self._scored[held] = self._of_pool(attack)
+            # The pool's own order is members first.
+            order = self.signals.streams("order of scoring").permutation(self.signals.pool)
+            found = self._kept(attack, order)
+            scores = np.full(
+                len(self.dataset.labels), np.nan, np.result_type(found.scores, np.float32)
+            )
+            scores[order] = found.scores
+            self._scored[held] = Inference(scores, found.threshold)
         everywhere = self._scored[held]
         return Inference(everywhere.scores[samples], everywhere.threshold)
 
-    def _of_pool(self, attack: Attack) -> Inference:
-        """Return an attack's scores of the pool, by index in the dataset, NaN of other samples."""
-        # The pool's own order is members first.
-        order = self.signals.streams("order of scoring").permutation(self.signals.pool)
+    def _kept(self, attack: Attack, samples: IntArray) -> Inference:
+        """Return an attack's answer on samples, made once however many notebooks ask for it."""
 
         def make() -> Arrays:
-            found = self.fitted(attack).infer(self.signals.outputs(order, attack.needs))
+            found = self.fitted(attack).infer(self.signals.outputs(samples, attack.needs))
             return {"scores": found.scores, "threshold": np.array(found.threshold)}
 
         made_by = {**provenance(), "git_commit": None, "code": self._code(attack)}
         about = {"data": self.dataset.checksum, "device": self.signals.device.type}
-        key = {"attack": attack.label, **self.setting.model_dump(), **about, **made_by}
-        stored = self.scores.get("scores", key, make)
-        kind = np.result_type(stored["scores"], np.float32)
-        scores = np.full(len(self.dataset.labels), np.nan, kind)
-        scores[order] = stored["scores"]
-        return Inference(scores, float(stored["threshold"]))
+        about |= {"attack": attack.label, "samples": sha256(samples)}
+        stored = self.scores.get("scores", {**self.setting.model_dump(), **about, **made_by}, make)
+        return Inference(stored["scores"], float(stored["threshold"]))
 
     def run(
         self, chosen: Iterable[Scenario | str], specs: Specs = "all"
@@ -221,7 +226,7 @@ class Study:
         results : DataFrame
             One row per attack and scenario: `status` ("ok", "infeasible"), the factors as named
             and as measured, every metric with `_low` and `_high`, what made the row, and the
-            `seconds` that it took, next to none where the pool was scored before. An infeasible
+            `seconds` that it took, next to none where the answer was in the cache. An infeasible
             scenario has its reason in `error` and NaN for what was not measured.
         answers : DataFrame
             One row per sample, attack and scenario: index, membership, group or pair (`part`),

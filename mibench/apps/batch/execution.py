@@ -12,9 +12,28 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 from nbformat.v4 import new_output
+from papermill.engines import NBClientEngine, NotebookExecutionManager, papermill_engines
 from traitlets.config import Config
 
 from mibench.apps.batch import jobs, kernels
+
+
+class _WrittenOnce(NBClientEngine):  # type: ignore[misc]
+    """Papermill's engine; a notebook is written when it has ended, not at each cell's ends."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls, nb_man: NotebookExecutionManager, kernel_name: str, **settings: Any
+    ) -> None:
+        # Nobody reads it before, and two writings of each cell take as long as a kernel's start.
+        output, nb_man.output_path = nb_man.output_path, None
+        try:
+            super().execute_managed_notebook(nb_man, kernel_name, **settings)
+        finally:
+            nb_man.output_path = output
+
+
+papermill_engines.register("written once", _WrittenOnce)
 
 
 def execute(
@@ -29,6 +48,7 @@ def execute(
                 notebook,
                 output,
                 parameters,
+                engine_name="written once",
                 progress_bar=False,
                 kernel_name="python3",
                 language="python",

@@ -32,7 +32,6 @@ from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 from mibench.catalogue import load_plugins
 
 _NAME = "mibench-fork"
-_PRELOADED = ["ipykernel.kernelapp", "mibench.study.study", "mibench.figures"]
 # A socket's name has at most 107 bytes (92 on some systems), of which what we add takes 50.
 _LONGEST = 40
 
@@ -83,7 +82,7 @@ def context() -> BaseContext:
         return multiprocessing.get_context("spawn")
     forks = multiprocessing.get_context("forkserver")
     # Heard only before the server starts, hence in the one place that hands it out.
-    forks.set_forkserver_preload(_PRELOADED)
+    forks.set_forkserver_preload(["mibench.apps.batch.preloaded"])
     return forks
 
 

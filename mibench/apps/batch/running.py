@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -72,9 +72,10 @@ def run(tasks: list[Task], workers: Workers) -> Iterator[Outcome]:
     DiskFull
         If there is no space left; what runs is abandoned.
     """
-    wanted, needed = [], needed_by(tasks)
+    done = {task.name for task in tasks if task.reads is None and task.is_done()}
+    wanted, needed = [], needed_by(task for task in tasks if task.name not in done)
     for i, task in enumerate(tasks):
-        if task.reads is None and task.is_done():
+        if task.name in done:
             yield task.skipped()
         elif task.reads is None:
             before = training_of(task, needed)
@@ -128,10 +129,9 @@ def _threads(at_once: int) -> int:
     return max(1, cpu_count() // at_once)
 
 
-def needed_by(tasks: list[Task]) -> list[Training]:
-    """Return the trainings that must be done for the tasks that must be."""
-    wanted = [task for task in tasks if not task.is_done()]
-    return [training for training in trainings(wanted) if not training.is_done()]
+def needed_by(tasks: Iterable[Task]) -> list[Training]:
+    """Return the trainings that must be done for tasks that are not."""
+    return [training for training in trainings(tasks) if not training.is_done()]
 
 
 class Report:
@@ -149,7 +149,7 @@ class Report:
         self.path = file.parent.parent / "executed" / f"{file.stem}-report.csv"
         self.outcomes: list[Outcome] = []
         empty = {"state": "waiting", "seconds": None, "tries": 0, "error": ""}
-        self.jobs: list[Job] = [*needed_by(tasks), *tasks]
+        self.jobs: list[Job] = [*needed_by(t for t in tasks if not t.is_done()), *tasks]
         self.rows: dict[str, dict[str, Any]] = {
             job.name: {"job": job.name, "kind": job.alike[0][0], **empty, "output": _output(job)}
             for job in self.jobs

@@ -82,13 +82,21 @@ class Training:
     def is_cached(self) -> bool:
         """Return whether the cache holds everything, whoever put it there; reads the dataset.
 
-        Nothing is downloaded to find out.
+        Nothing is downloaded, made or noted to find out.
         """
+        from mibench.study.study import Study
+
+        if self.is_done():
+            return True
         try:
-            here = is_here(self.setting.dataset, self.place)
-            return self.is_done() or (here and not self._prepare(makes=False))
+            if not is_here(self.setting.dataset, self.place):
+                return False
+            study = Study(self.setting, self.place)
+            study.store.makes = False
+            study.prepare(self.attacks)
         except (NotMade, MIBenchError):
             return False
+        return True
 
     def work(self) -> Work | None:
         """Return what is to go, None where the dataset is not here or nothing can be said."""
@@ -145,7 +153,7 @@ class Training:
     def _lock(self) -> Path:
         return self.record.with_suffix(".lock")
 
-    def _prepare(self, makes: bool = True) -> str:
+    def _prepare(self) -> str:
         """Train and query what is not cached, keep a record, and return a user's mistake if any."""
         # It takes seconds to load, and a state is told without.
         from mibench.study.study import Study
@@ -155,9 +163,7 @@ class Training:
             began = time.monotonic()
             try:
                 study = Study(self.setting, self.place)
-                study.store.makes = makes
-                if makes:
-                    study.train(self.attacks)
+                study.train(self.attacks)
                 study.prepare(self.attacks)
             except MIBenchError as error:
                 return str(error)

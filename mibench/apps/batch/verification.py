@@ -14,6 +14,7 @@ from mibench.apps.batch import kernels
 from mibench.apps.batch.execution import execute
 from mibench.apps.batch.notebooks import read_metadata
 from mibench.errors import MIBenchError
+from mibench.setting import Place
 from mibench.study import parquet
 
 
@@ -78,8 +79,9 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
         parameters["output"] = str(Path(folder) / "again")
         place = dict(parameters.get("place", {}))
         place |= {} if data_dir is None else {"data_dir": str(data_dir)}
-        place |= {"cache_dir": str(Path(folder) / "cache")} if retrain else {}
-        parameters |= {"place": place} if place else {}
+        parameters["place"] = place | {"cache_dir": str(Path(folder) / "cache")}
+        if not retrain:
+            _take(Place.read(place).cache_dir, Path(folder) / "cache")
         again = Path(folder) / "again.ipynb"
         error, _ = execute(notebook, again, parameters, None)
         if error:
@@ -97,6 +99,14 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
     differs = differences(before.drop(columns=[*how, "seconds"], errors="ignore"), now)
     differs |= {f"answers: {c}": text for c, text in differences(*answers).items()}
     return Verdict(notebook, differs, versions)
+
+
+def _take(cache: Path, other: Path) -> None:
+    """Let a cache have all that another one has, but for what attacks answered."""
+    other.mkdir()
+    for kept in cache.absolute().glob("*"):
+        if kept.name != "scores":
+            (other / kept.name).symlink_to(kept)
 
 
 def differences(before: pd.DataFrame, now: pd.DataFrame) -> dict[str, str]:
