@@ -74,8 +74,8 @@ LONG = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: many tests wait for programs that they start."""
-    return cpu_count() + 1
+    """Two processes more than there are cores: many tests wait for programs that they start."""
+    return cpu_count() + 2
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -64,12 +64,16 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
             output = parquet.place(tmp_path, dataset, f"s{seed}")
             results.save(output, *made(dataset, seed=seed))
     first = results.load(tmp_path)
-    monkeypatch.setattr(parquet, "readable", lambda output: pytest.fail(f"{output} is read again"))
-    table, answers = results.load(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet, "readable", lambda output: pytest.fail(f"{output} is read again"))
+        table, answers = results.load(tmp_path)
     pd.testing.assert_frame_equal(table, first[0])
     pd.testing.assert_frame_equal(answers, first[1])
     assert not len(answers.select_dtypes(["object", "str"]).columns)
     assert list(answers["dataset"].cat.categories) == ["digits", "results"]
+    again = results.place(tmp_path, "digits", "again")
+    results.save(again, table, answers)
+    assert parquet.readable(again)
     own = results.of_setting(answers, table[table["dataset"] == "results"])
     assert set(own["dataset"]) == {"results"} and len(own) == len(answers) / 2
 

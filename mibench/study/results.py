@@ -50,7 +50,9 @@ def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> No
         (parquet.answers_of(output), answers),
         (parquet.results_of(output), results),
     ):
-        parquet.write(file, pa.Table.from_pandas(table, preserve_index=False), said)
+        # Categories, as of tables that were loaded, come back from Parquet as another type.
+        plain = table.astype(dict.fromkeys(table.select_dtypes("category"), "str"))
+        parquet.write(file, pa.Table.from_pandas(plain, preserve_index=False), said)
 
 
 def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
