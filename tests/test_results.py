@@ -71,7 +71,7 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
     pd.testing.assert_frame_equal(answers, first[1])
     assert not len(answers.select_dtypes(["object", "str"]).columns)
     assert list(answers["dataset"].cat.categories) == ["digits", "results"]
-    again = results.place(tmp_path, "digits", "again")
+    again = parquet.place(tmp_path, "digits", "again")
     results.save(again, table, answers)
     assert parquet.readable(again)
     own = results.of_setting(answers, table[table["dataset"] == "results"])
