@@ -63,6 +63,7 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
         for seed in range(2):
             output = parquet.place(tmp_path, dataset, f"s{seed}")
             results.save(output, *made(dataset, seed=seed))
+    results.save(parquet.place(tmp_path, "digits", "pool"), *made("digits", scenario="pool"))
     first = results.load(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(parquet, "readable", lambda output: pytest.fail(f"{output} is read again"))
@@ -71,6 +72,7 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
     pd.testing.assert_frame_equal(answers, first[1])
     assert not len(answers.select_dtypes(["object", "str"]).columns)
     assert list(answers["dataset"].cat.categories) == ["digits", "results"]
+    assert list(answers["scenario"].cat.categories) == ["ES01"]
     again = parquet.place(tmp_path, "digits", "again")
     results.save(again, table, answers)
     assert parquet.readable(again)

@@ -278,7 +278,8 @@ def _answers(parts: list[Path]) -> pd.DataFrame:
         column = pa.chunked_array([chunk for own in read for chunk in own.chunks], read[0].type)
         values = column.unify_dictionaries().to_pandas()
         if isinstance(values.dtype, pd.CategoricalDtype):
-            values = values.cat.set_categories(sorted(values.cat.categories))
+            # The pool's own scenario, among others, is no longer there.
+            values = values.cat.set_categories(sorted(values.dropna().unique()))
         columns[name] = values
     return pd.DataFrame(columns, copy=False)
 
