@@ -1,6 +1,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -160,12 +161,15 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert code == 0, err
     assert "3 notebooks run, 0 already done, 0 failed; 2 trainings" in out
     assert (tmp_path / "figures" / "digits_MLP_groups_RQ1.png").stat().st_size > 10_000
+    assert f"figures are in {tmp_path / 'figures'}\n" in out
     made = tmp_path / "executed" / "digits" / "rq1_distribution-1.ipynb"
     assert "digits scenarios" not in made.read_text()  # a progress bar's text
     table, _ = results.load(tmp_path / "executed")
     assert table.groupby("seed").size().to_dict() == {0: 3, 1: 3}
     assert table["threshold"].notna().all() and table["data_sha256"].nunique() == 1
-    assert "0 notebooks run, 3 already done" in mibench("run", str(file))[1]
+    shutil.rmtree(tmp_path / "figures")
+    out = mibench("run", str(file))[1]
+    assert "0 notebooks run, 3 already done" in out and "figures are in" not in out
     assert mibench("status", str(file))[1].endswith("\n5 done\n")
     executed = tmp_path / "executed" / "digits" / "rq1_distribution-1"
     code, out, err = mibench("verify", "--retrain", f"{executed}.ipynb")

@@ -105,7 +105,8 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
         click.echo(f"failed: {outcome.name}\n        {outcome.error}", err=True)
     click.echo(f"report: {report.path}")
     for figures in sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters}):
-        click.echo(f"figures are in {figures}")
+        if any(Path(figures).glob("*")):
+            click.echo(f"figures are in {figures}")
     if failed:
         sys.exit(1)
 
