@@ -140,6 +140,17 @@ def test_a_batch_whose_cache_is_a_file_is_refused_at_once(
     assert not (tmp_path / "executed").exists()
 
 
+def test_a_batch_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    tmp_path.joinpath("notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
+    tmp_path.joinpath("parameters").mkdir()
+    tmp_path.joinpath("executed").write_text("no folder")
+    file = tmp_path / "parameters" / "p.yaml"
+    file.write_text(f"defaults: {{cache_dir: {tmp_path / 'cache'}}}\nnotebooks: [scenario]")
+    code, out, err = mibench("run", str(file))
+    assert code == 2 and "executed cannot be written (" in err and "Not a directory" in err
+    assert out == "" and not (tmp_path / "cache").exists()
+
+
 def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path(__file__).parents[1]
     monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))

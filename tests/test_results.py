@@ -1,6 +1,8 @@
 """Tables on disk: who owns them, what became of damaged ones, and averages all else equal."""
 
+import errno
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pytest
 
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
-from mibench.store import safe
+from mibench.store import check_folders, safe
 from mibench.study import parquet, results
 
 
@@ -52,8 +54,58 @@ def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
             with pytest.warns(UserWarning, match="bad.parquet or their answers are damaged"):
                 table, answers = results.load(tmp_path)
             assert list(table["seed"]) == [0] and len(answers) == 2
+    for file in (parquet.results_of, parquet.answers_of):
+        file(good).write_bytes(b"")
+    said = pytest.raises(MIBenchError, match=r"no table in .* can be read; run its parameter file")
+    with pytest.warns(UserWarning, match="bad.parquet and 1 more"), said:
+        results.load(tmp_path)
     results.save(bad, *made("digits", seed=1))
+    results.save(good, *made("digits"))
     assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
+    shutil.rmtree(tmp_path / "answers")
+    (tmp_path / "answers").write_text("")
+    with pytest.raises(MIBenchError, match="answers is a file where the collected tables lie"):
+        results.load(tmp_path)
+
+
+@pytest.mark.parametrize("gathered", ["before", "never", "of an older state", "damaged"])
+def test_a_folder_that_cannot_be_written_is_read_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gathered: str
+) -> None:
+    for seed in range(2):
+        results.save(parquet.place(tmp_path, "digits", f"s{seed}"), *made("digits", seed=seed))
+        if (seed, gathered) in ((0, "of an older state"), (1, "before"), (1, "damaged")):
+            results.load(tmp_path)
+    if gathered == "damaged":
+        part = tmp_path / "results" / "dataset=digits" / "part.parquet"
+        part.write_bytes(bytes(80) + part.read_bytes()[80:])
+
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.rglob("*"))}
+
+    def full(dir: Path) -> object:
+        raise OSError(errno.EROFS, "as a disk that can only be read")
+
+    before = state()
+    monkeypatch.setattr("mibench.store.tempfile.TemporaryFile", full)
+    table, answers, whole = results.load_all(tmp_path)
+    assert state() == before
+    assert sorted(table["seed"]) == [0, 1] and len(answers) == 4 and whole.empty
+    with pytest.raises(MIBenchError, match=r"cannot be written .*Read-only file system"):
+        check_folders([tmp_path / "figures"])
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    """By the same path, also where it is none of a folder of executed notebooks."""
+    table, answers = made("digits")
+    results.save(tmp_path / "out", table, answers)
+    before = sorted(tmp_path.rglob("*"))
+    found, given = results.load(tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before
+    pd.testing.assert_frame_equal(found, table, check_like=True)
+    assert len(given) == len(answers)
+    results.save(tmp_path / "again", found, given)
+    pd.testing.assert_frame_equal(results.load(tmp_path / "again")[0], found)
 
 
 def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(

@@ -124,7 +124,7 @@ def test_the_whole_pool_is_a_scenario_without_factors(digits: Study, tmp_path: P
     results.save(tmp_path / "digits" / "a", table, answers)
     loaded, given = results.load(tmp_path)
     assert {*loaded["scenario"]} == {*given["scenario"]} == {"ES01", "ES10"}
-    assert len(results.load_pool(tmp_path)) == 2
+    assert len(results.load_all(tmp_path)[2]) == 2
     pd.testing.assert_frame_equal(
         results.within(table, "seed"), results.within(loaded, "seed"), check_like=True
     )

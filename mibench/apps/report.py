@@ -78,7 +78,7 @@ def write(
     results, answers : DataFrame
         Of :func:`mibench.study.results.load`, of any datasets, models and seeds.
     pools : DataFrame
-        Of :func:`mibench.study.results.load_pool`.
+        Of :func:`mibench.study.results.load_all`.
     path : path
 
     Raises

@@ -10,7 +10,9 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -25,6 +27,7 @@ from mibench import __version__, scenarios
 from mibench.construction import described
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
+from mibench.store import unwritable
 from mibench.study import parquet
 from mibench.study.metrics import METRICS
 
@@ -39,7 +42,8 @@ def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> No
     Parameters
     ----------
     output : path without ending
-        Of :func:`mibench.study.parquet.place`; its name is that of the notebook.
+        Of :func:`mibench.study.parquet.place`; its name is that of the notebook. :func:`load`
+        takes it, too.
     """
     output = Path(output)
     said = {"notebook": output.name}
@@ -68,16 +72,27 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
     list of Path
         The files of results, one per dataset; those of answers have the same place in ``answers``.
     """
-    folder = Path(folder)
-    by_dataset: dict[str, list[Path]] = {}
-    for file in parquet.files(folder, dataset):
-        by_dataset.setdefault(parquet.said(file).get("dataset", file.parent.name), []).append(file)
-    if not by_dataset:
+    return _collect(_sources(Path(folder), dataset), Path(folder))
+
+
+def _sources(folder: Path, dataset: str | None) -> dict[str, list[Path]]:
+    """Return the files of results below a folder, or the one of an `output`, by dataset."""
+    alone = [] if folder.is_dir() else [parquet.results_of(folder)]
+    found: dict[str, list[Path]] = {}
+    for file in parquet.files(folder, dataset) or filter(Path.is_file, alone):
+        found.setdefault(parquet.said(file).get("dataset", file.parent.name), []).append(file)
+    return found
+
+
+def _collect(sources: dict[str, list[Path]], into: Path) -> list[Path]:
+    if not sources:
         return []
-    with FileLock(folder / ".results.lock"):
-        made = [_collected(folder, name, of) for name, of in sorted(by_dataset.items())]
+    if files := [into / kind for kind in parquet.TOGETHER if (into / kind).is_file()]:
+        raise MIBenchError(f"{files[0]} is a file where the collected tables lie; move it away")
+    with FileLock(into / ".results.lock"):
+        made = [_collected(into, name, of) for name, of in sorted(sources.items())]
         for kind in parquet.TOGETHER:
-            _align(sorted(folder.glob(f"{kind}/*/part.parquet")))
+            _align(sorted(into.glob(f"{kind}/*/part.parquet")))
     return [part for part in made if part]
 
 
@@ -85,7 +100,14 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
     """Read all scenarios' results and answers below a folder, of one dataset or of all.
 
     What several notebooks ran alike is kept once; see :func:`collect`. Rows of the whole pool,
-    which no factor describes, are left to :func:`load_pool`.
+    which no factor describes, are left to :func:`load_all`.
+
+    Parameters
+    ----------
+    folder : path
+        Of executed notebooks, or an `output` of :func:`save`, of which its tables are read. Where
+        it cannot be written, what is not gathered there is gathered elsewhere for the time.
+    dataset : str, optional
 
     Returns
     -------
@@ -97,25 +119,32 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
     MIBenchError
         If there are none.
     """
-    found = collect(folder, dataset)
-    if not found:
+    return load_all(folder, dataset)[:2]
+
+
+def load_all(
+    folder: str | Path, dataset: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Read what :func:`load` does, and the results on whole pools (`scenario: pool`) if any."""
+    folder = Path(folder)
+    sources = _sources(folder, dataset)
+    if not sources:
         what = f"of {dataset} " if dataset else ""
         raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
-    try:
-        results, answers = _read_parts(found)
-    except parquet.DAMAGED:
-        for kind in parquet.TOGETHER:
-            shutil.rmtree(Path(folder) / kind)
-        results, answers = _read_parts(collect(folder, dataset))
+    blocked = not folder.is_dir() or unwritable(folder)
+    with TemporaryDirectory() if blocked else nullcontext(folder) as made:
+        found = _current(folder, sources) if blocked else []
+        if not (found := found or _collect(sources, Path(made))):
+            raise MIBenchError(f"no table in {folder} can be read; run its parameter file again")
+        try:
+            results, answers = _read_parts(found)
+        except parquet.DAMAGED:
+            for kind in parquet.TOGETHER:
+                shutil.rmtree(Path(made) / kind, ignore_errors=True)
+            results, answers = _read_parts(_collect(sources, Path(made)))
     if (results["scenario"] == scenarios.POOL).all():
         raise MIBenchError(f"{folder} holds results on the whole pool alone; run scenarios as well")
-    return _selected(results), answers
-
-
-def load_pool(folder: str | Path, dataset: str | None = None) -> pd.DataFrame:
-    """Read the results on whole pools (`scenario: pool`) below a folder; possibly none."""
-    results = pd.concat(map(_with_dataset, collect(folder, dataset)), ignore_index=True)
-    return results[results["scenario"] == scenarios.POOL]
+    return _selected(results), answers, results[results["scenario"] == scenarios.POOL]
 
 
 def _selected(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,12 +181,8 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
 
     None where all sources are damaged.
     """
-    target = folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
-    states = {
-        file: [_state(file), _state(parquet.answers_of(parquet.belongs_to(file)))]
-        for file in sources
-    }
-    if parquet.said(target) == _stamp(states) == parquet.said(_beside(target)):
+    target, states = _part(folder, dataset), _states(sources)
+    if _current(folder, {dataset: sources}):
         return target
     rows: list[pd.DataFrame] = []
     whole: list[Path] = []
@@ -195,6 +220,25 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
     kept = results.drop(columns=["file", "dataset"], errors="ignore")
     parquet.write(target, pa.Table.from_pandas(kept, preserve_index=False), stamp)
     return target
+
+
+def _part(folder: Path, dataset: str) -> Path:
+    return folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
+
+
+def _current(folder: Path, sources: dict[str, list[Path]]) -> list[Path]:
+    """Return the files of datasets' results where all were made from what is there now."""
+    parts = [_part(folder, name) for name in sorted(sources)]
+    stamps = [_stamp(_states(of)) for _, of in sorted(sources.items())]
+    both = (parts, map(_beside, parts))
+    return parts if all([*map(parquet.said, files)] == stamps for files in both) else []
+
+
+def _states(sources: list[Path]) -> dict[Path, Any]:
+    return {
+        file: [_state(file), _state(parquet.answers_of(parquet.belongs_to(file)))]
+        for file in sources
+    }
 
 
 def _state(file: Path) -> list[str | int]:

@@ -72,7 +72,7 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     """
     from mibench.apps.batch import running
     from mibench.apps.batch.jobs import DiskFull
-    from mibench.store import Store
+    from mibench.store import Store, check_folders
     from mibench.study import results
 
     tasks = _plan(**named)
@@ -81,6 +81,9 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     if dry_run:
         _echo_states(tasks, look=True)
         return
+    figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
+    outputs = dict.fromkeys(f for t in tasks for f in (t.output.parents[1], t.output.parent))
+    check_folders([*outputs, *map(Path, figures)])
     report = running.Report(named["parameters"], tasks)
     progress = _Progress(report.jobs, tasks, workers)
     try:
@@ -104,9 +107,9 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     for outcome in failed:
         click.echo(f"failed: {outcome.name}\n        {outcome.error}", err=True)
     click.echo(f"report: {report.path}")
-    for figures in sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters}):
-        if any(Path(figures).glob("*")):
-            click.echo(f"figures are in {figures}")
+    for folder in figures:
+        if any(Path(folder).glob("*")):
+            click.echo(f"figures are in {folder}")
     if failed:
         sys.exit(1)
 
