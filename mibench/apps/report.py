@@ -145,7 +145,7 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame)
 def _trust(results: pd.DataFrame) -> Iterator[str]:
     """Yield what the number of trained models allows to be said."""
     if results["seed"].nunique() == 1:
-        yield f"One seed: what is said here is {conflicts.of_models(1)}; another can turn it."
+        yield f"One seed: what is said here is {conflicts.of_models([1])}; another can turn it."
     for row in conflicts.unstable(results).to_dict("records"):
         reason = f": {row['reason']}" if row["reason"] else ""
         yield (
