@@ -126,17 +126,26 @@ def test_a_batch_builds_no_grammars() -> None:
     assert "nbformat" in sys.modules and "lark" not in sys.modules
 
 
-@pytest.mark.parametrize("more", [(), ("--dry-run",)])
-def test_a_batch_whose_cache_is_a_file_is_refused_at_once(
-    more: tuple[str, ...], tmp_path: Path
+def test_a_cache_that_is_a_file_is_refused_at_once_and_in_one_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.joinpath("notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
     tmp_path.joinpath("parameters").mkdir()
     tmp_path.joinpath("cache").write_text("no folder")
-    file = tmp_path / "parameters" / "p.yaml"
-    file.write_text(f"defaults: {{cache_dir: {tmp_path / 'cache'}}}\nnotebooks: [scenario]")
-    code, _, err = mibench("run", str(file), *more)
-    assert code == 2 and "is a file; name a folder with cache_dir" in err
+    pd.DataFrame({"a": [0, 1], "label": [0, 1]}).to_csv(tmp_path / "own.csv", index=False)
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
+    file, own = str(tmp_path / "parameters" / "p.yaml"), str(tmp_path / "own.csv")
+    Path(file).write_text("notebooks: [scenario]")
+    said = f"mibench: the cache {tmp_path / 'cache'} is a file; name a folder with cache_dir or "
+    for command in (
+        ("run", file),
+        ("run", file, "--dry-run", "--set", f"dataset={own}"),
+        ("status", file),
+        ("datasets", own),
+        ("attack", "gap"),
+    ):
+        code, out, err = mibench(*command)
+        assert code == 2 and err.startswith(said) and not out, command
     assert not (tmp_path / "executed").exists()
 
 

@@ -17,6 +17,7 @@ from mibench.data import loading
 from mibench.data.base import DATASETS
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
+from mibench.store import Store
 from mibench.study import parquet
 from mibench.training.recipe import of_setting
 
@@ -157,6 +158,7 @@ class _Batch:
         place = Place.read({**fields, "plugins": self.asked.plugins}, self.file)
         if place.data_dir is not None and not place.data_dir.is_dir():
             raise MIBenchError(f"{self.file}: data_dir {place.data_dir} is no folder")
+        Store(place.cache_dir)  # which says if it is no folder
         return place
 
     def _check(self, fields: Mapping[str, Any], where: str = "") -> Setting:
