@@ -72,6 +72,13 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
     assert task.parameters["seeds"] == [3, 4] and "seed" not in task.parameters["setting"]
     tasks = plan(project, "notebooks: [{notebook: writes, grid: {seed: [1, 2, 3]}}]")
     assert [t.parameters["setting"]["seed"] for t in tasks] == [1, 2, 3]
+    notebook(project, "one", OWN + "\nscenario = 'ES10'")
+    label = scenarios.find("ES03", "digits").label
+    for asked in (f"[ES1, es 02, Pool, {label}]", "[digits ES01, ES2, pool, ES03]"):
+        tasks = plan(project, f"notebooks: [{{notebook: one, grid: {{scenario: {asked}}}}}]")
+        ids = ["ES01", "ES02", "pool", "ES03"]
+        assert [t.parameters["scenario"] for t in tasks] == ids
+        assert [t.output.stem for t in tasks] == [f"one-{i}" for i in ids]
 
 
 @pytest.mark.parametrize(
@@ -124,10 +131,16 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
         ("notebooks: [writes]\ndefaults: {recipe: {learning_rate: 1e-3}}", "write 1.0e-3"),
         ("notebooks: [writes]\nseeds: [a]", "seed is 'a'"),
         ("notebooks: [writes]\nseeds: 3", "seeds is 3; give a list"),
+        ("notebooks: [writes]\nseeds: [1, 0, 1]", "p.yaml: seed 1 is listed twice; leave one out"),
+        (
+            "notebooks: [{notebook: one, grid: {scenario: [ES1, ES01], seed: [0]}}]",
+            "notebook one: scenario ES01, seed 0 is listed twice",
+        ),
     ],
 )
 def test_plan_rejects(project: Path, text: str, says: str) -> None:
     """What is wrong with a file is told before anything is trained."""
+    notebook(project, "one", OWN + "\nscenario = 'ES10'")
     with pytest.raises(MIBenchError, match=says):
         plan(project, text)
 

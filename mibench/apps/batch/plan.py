@@ -72,6 +72,8 @@ class _Batch:
 
     def __init__(self, file: str, root: Path, asked: parameters.File, given: dict[str, Any]):
         self.file, self.root, self.asked, self.given = file, root, asked, given
+        for seed in (s for i, s in enumerate(asked.seeds) if s in asked.seeds[:i]):
+            raise MIBenchError(f"{file}: seed {seed} is listed twice; leave one out")
         self.taken: set[str] = set()
         self.stated = asked.defaults | given
         self.place = self._place(self.stated)
@@ -112,16 +114,27 @@ class _Batch:
                     f"{where} takes no parameter {k!r}; it takes {', '.join(takes) or 'none'}"
                 )
         self.taken |= {*takes}
-        names = sorted(grid)
+        names, made = sorted(grid), set[Path]()
         for values in product(*(grid[name] for name in names)):
             varied = dict(zip(names, values, strict=True))
             stated = {k: v for k, v in (self.stated | own | self.given).items() if k in takes}
-            stem = "-".join([entry.name or entry.notebook, *(_said(varied[k]) for k in grid)])
-            yield self._task(where, path, declared, stated | varied, stem)
+            name = [entry.name or entry.notebook, *grid]
+            task = self._task(where, path, declared, stated | varied, name)
+            if task.output in made:
+                at = ", ".join(f"{k} {_said(varied[k])}" for k in grid)
+                raise MIBenchError(f"{where}: {at} is listed twice; leave one out")
+            made.add(task.output)
+            yield task
 
     def _task(
-        self, where: str, path: Path, declared: dict[str, Any], stated: dict[str, Any], stem: str
+        self,
+        where: str,
+        path: Path,
+        declared: dict[str, Any],
+        stated: dict[str, Any],
+        name: list[str],
     ) -> Task:
+        """Return one execution; its name is followed by the values that are stated for some."""
         folder, told = self.root / "executed", dict[str, Any]()
         place, setting = self._place(self.stated | stated), None
         flat = {k: v for k, v in stated.items() if k in declared}
@@ -140,12 +153,14 @@ class _Batch:
             dataset = loading.name_of(setting.dataset, place)
             for k in ("scenario", "base"):
                 if has.get(k) not in (None, ...):
-                    _located(where, scenarios.find, str(has[k]), dataset)
+                    one = _located(where, scenarios.find, str(has[k]), dataset)
+                    flat |= {k: one.id} if k in flat else {}
             found = _located(where, parse, has.get("attacks", "all"))
             attacks = tuple(attack.label for attack in found)
         elif reads is not None and isinstance(has.get("dataset"), str):
             # Results say of a user's own dataset how it is called, not where it lies.
             told["dataset"] = dataset = _located(where, loading.name_of, has["dataset"], place)
+        stem = "-".join([name[0], *(_said((stated | flat)[k]) for k in name[1:])])
         output = parquet.place(folder, dataset or "all", stem)
         places = {"output": output, "figures": self.root / "figures", "results": folder}
         told |= {k: str(at) for k, at in places.items() if _is_told(declared, k)}
