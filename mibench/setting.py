@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from mibench.catalogue import load_plugins
+from mibench.catalogue import load_plugins, meant
 from mibench.errors import MIBenchError
 
 
@@ -174,7 +174,10 @@ def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
     place = [str(p) for p in error["loc"] if p not in ("word", "counts")]
     value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
-        return f"there is no setting {place[0]!r}; known are {', '.join(known)}"
+        names = [*known]
+        return f"there is no setting {place[0]!r}; {meant(place[0], names)}known are " + ", ".join(
+            names
+        )
     name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes", "grid") else place[0]
     if kind == "value_error":
         said = str(error["ctx"]["error"])

@@ -92,6 +92,7 @@ def test_attack_as_text(cache_dir: Path) -> None:
         (("attack", "rmia[gamma]"), "gamma has no value"),
         (("figures", "--columns", "3"), "columns is 3; it must be less than or equal to 2"),
         (("conflicts",), "missing option '--dataset'"),
+        (("status",), "missing argument 'PARAMETERS'; main status --help says what it is"),
         (("advise", "--qeries", "3"), "no such option"),
     ],
 )

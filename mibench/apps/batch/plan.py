@@ -13,6 +13,7 @@ from mibench import scenarios
 from mibench.apps.batch import notebooks, parameters
 from mibench.apps.batch.notebooks import Task
 from mibench.attacks.base import parse
+from mibench.catalogue import meant
 from mibench.data import loading
 from mibench.data.base import DATASETS
 from mibench.errors import MIBenchError
@@ -56,7 +57,11 @@ def plan(file: str | Path, given: Mapping[str, Any] | None = None) -> list[Task]
     batch = _Batch(str(file), Path(file).absolute().parent.parent, asked, given)
     tasks = [task for entry in asked.notebooks for task in batch.tasks(entry)]
     if unused := batch.stated.keys() - batch.taken - {*_PLACES}:
-        raise MIBenchError(f"{file}: no notebook takes the default {', '.join(sorted(unused))}")
+        hint = meant(min(unused), batch.taken).strip()
+        named = ", ".join(sorted(unused))
+        raise MIBenchError(
+            f"{file}: no notebook takes the default {named}; {hint or 'leave it out'}"
+        )
     counted = Counter(str(f).lower() for task in tasks for f in task.files)
     for task in tasks:
         if any(counted[str(f).lower()] > 1 for f in task.files):
@@ -89,9 +94,10 @@ class _Batch:
         entry, seeds = parameters.Entry.read(said, where), self.asked.seeds
         path = self.root / "notebooks" / f"{entry.notebook}.ipynb"
         if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.ipynb")))
+            known = sorted(p.stem for p in path.parent.glob("*.ipynb"))
             raise MIBenchError(
-                f"{self.file}: there is no notebook {path}; known: {known or 'none'}"
+                f"{self.file}: there is no notebook {path}; {meant(entry.notebook, known)}known: "
+                f"{', '.join(known) or 'none'}"
             )
         declared = notebooks.read(path).declared
         takes = [name for name in declared if name not in _TOLD]
@@ -111,7 +117,8 @@ class _Batch:
                 raise MIBenchError(f"{where}: {k} is set by the batch itself; leave it out")
             if k not in takes:
                 raise MIBenchError(
-                    f"{where} takes no parameter {k!r}; it takes {', '.join(takes) or 'none'}"
+                    f"{where} takes no parameter {k!r}; {meant(k, takes)}it takes "
+                    f"{', '.join(takes) or 'none'}"
                 )
         self.taken |= {*takes}
         names, made = sorted(grid), set[Path]()
