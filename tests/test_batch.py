@@ -229,7 +229,9 @@ def test_done_is_skipped_and_changes_run_again(project: Path) -> None:
     assert task.state() == "done" and task.stale() == []
     [changed] = plan(project, "notebooks: [writes]\ndefaults: {seed: 5}")
     assert changed.output == task.output and not changed.is_done()
-    assert changed.state() == "stale" and changed.stale() == ["seed"]
+    assert changed.state() == "stale" and changed.stale() == ["seed changed"]
+    (task.output.parent / "answers" / "writes.parquet").unlink()
+    assert task.stale() == ["answers/writes.parquet is missing"]
     task.output.with_suffix(".parquet").unlink()
     assert not task.is_done()
 
@@ -391,8 +393,15 @@ def test_verifying(project: Path) -> None:
     pd.read_parquet(table).assign(value=7.5).to_parquet(table)
     [verdict] = verification.verify([project / "executed"])
     assert verdict.differs == {"value": "by up to 0.5"}
-    with pytest.raises(MIBenchError, match="no executed notebook"):
-        verification.verify([project / "parameters"])
+    (project / "executed" / "results.ipynb").write_text("{}")
+    for path in (project / "parameters", project / "executed" / "results.ipynb"):
+        with pytest.raises(MIBenchError, match=f"{path.name} holds no results to verify"):
+            verification.verify([path])
+    with pytest.raises(MIBenchError, match=r"none\.ipynb is not there"):
+        verification.verify([project / "none.ipynb"])
+    table.parent.joinpath("answers", table.name).unlink()
+    with pytest.raises(MIBenchError, match=r"answers/writes\.parquet is missing; run its"):
+        verification.verify([table])
 
 
 def test_estimates_come_from_what_is_alike(project: Path) -> None:
@@ -502,7 +511,7 @@ notebooks:
     plugin.write_text(PLUGIN.replace("self.sign *", "-self.sign *"))
     mine, other = plan(project, text)
     assert [task.state() for task in (mine, other)] == ["stale", "done"]
-    assert mine.stale() == ["my_attack.py"]
+    assert mine.stale() == ["my_attack.py changed"]
 
 
 def test_a_changed_source_is_told_by_its_file(
@@ -520,7 +529,7 @@ def test_a_changed_source_is_told_by_its_file(
         return {f: "other" if f == file else digest for f, digest in real(*modules).items()}
 
     monkeypatch.setattr(code, "digests", changed)
-    assert loss.stale() == ["mibench/attacks/loss_threshold.py"] and gap.stale() == []
+    assert loss.stale() == ["mibench/attacks/loss_threshold.py changed"] and gap.stale() == []
 
 
 def test_names_never_take_each_others_files(project: Path) -> None:
@@ -539,7 +548,7 @@ def test_a_damaged_table_counts_as_not_done(project: Path) -> None:
     execute(task)
     table = task.output.with_suffix(".parquet")
     table.write_bytes(table.read_bytes()[:100])
-    assert task.stale() == ["its table"]
+    assert task.stale() == ["writes.parquet is damaged or of an older version"]
     assert execute(task).state == "done" and task.is_done()
 
 

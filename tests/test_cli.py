@@ -202,7 +202,7 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # What the notebook of figures has read is no longer what is there.
     said = mibench("status", str(file))[1]
     assert "stale   digits/results  results changed" in said
-    assert "stale   digits/rq1_distribution-1  its table changed" in said
+    assert "stale   digits/rq1_distribution-1  rq1_distribution-1.parquet is damaged" in said
 
 
 def test_answers_fit_80_columns(

@@ -246,7 +246,7 @@ def test_a_damaged_table_is_said_once(executed: Path, tmp_path: Path) -> None:
     (tmp_path / "Location30" / "bad.parquet").write_bytes(b"")
     arguments = ("--results", str(tmp_path), "--out", str(tmp_path / "r.html"))
     code, _, err = mibench("report", *arguments)
-    assert code == 0 and err.count("are damaged") == 1
+    assert code == 0 and err.count("is damaged") == 1
 
 
 def test_every_attack_is_explained() -> None:

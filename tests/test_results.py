@@ -30,7 +30,7 @@ def test_names_never_collide(tmp_path: Path, dataset: str) -> None:
         results.save(output, *made(dataset, seed=i))
     assert {p.parent.parent for p in places} == {tmp_path}
     for output in places:
-        assert parquet.readable(output)
+        assert not parquet.wrong(output)
         for file in (parquet.results_of(output), parquet.answers_of(output)):
             assert parquet.belongs_to(file) == output
             assert re.fullmatch(r"[\w.+-]+", file.name, re.ASCII)
@@ -48,16 +48,22 @@ def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
     for file in (parquet.results_of, parquet.answers_of):
         results.save(bad, *made("digits", seed=1))
         file(bad).write_bytes(file(bad).read_bytes()[:-20])
-        assert parquet.readable(good) and not parquet.readable(bad)
+        assert not parquet.wrong(good) and parquet.wrong(bad)
         assert parquet.belongs_to(file(bad)) == bad
         for _ in range(2):
-            with pytest.warns(UserWarning, match="bad.parquet or their answers are damaged"):
+            with pytest.warns(
+                UserWarning, match=r"bad\.parquet is damaged or .*, and left out; run"
+            ):
                 table, answers = results.load(tmp_path)
             assert list(table["seed"]) == [0] and len(answers) == 2
-    for file in (parquet.results_of, parquet.answers_of):
-        file(good).write_bytes(b"")
+    parquet.answers_of(good).unlink()
+    assert parquet.wrong(good) == "answers/good.parquet is missing"
+    parquet.results_of(good).write_bytes(b"")
     said = pytest.raises(MIBenchError, match=r"no table in .* can be read; run its parameter file")
-    with pytest.warns(UserWarning, match="bad.parquet and 1 more"), said:
+    with (
+        pytest.warns(UserWarning, match=r"bad\.parquet is damaged .* left out with 1 more; run"),
+        said,
+    ):
         results.load(tmp_path)
     results.save(bad, *made("digits", seed=1))
     results.save(good, *made("digits"))
@@ -118,7 +124,7 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
     results.save(parquet.place(tmp_path, "digits", "pool"), *made("digits", scenario="pool"))
     first = results.load(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(parquet, "readable", lambda output: pytest.fail(f"{output} is read again"))
+        patch.setattr(parquet, "wrong", lambda output: pytest.fail(f"{output} is read again"))
         table, answers = results.load(tmp_path)
     pd.testing.assert_frame_equal(table, first[0])
     pd.testing.assert_frame_equal(answers, first[1])
@@ -127,7 +133,7 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
     assert list(answers["scenario"].cat.categories) == ["ES01"]
     again = parquet.place(tmp_path, "digits", "again")
     results.save(again, table, answers)
-    assert parquet.readable(again)
+    assert not parquet.wrong(again)
     own = results.of_setting(answers, table[table["dataset"] == "results"])
     assert set(own["dataset"]) == {"results"} and len(own) == len(answers) / 2
 
@@ -142,7 +148,7 @@ def test_no_changed_byte_is_another_value(tmp_path: Path) -> None:
     noticed = 0
     for place in range(0, len(whole), 7):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        if parquet.readable(output):
+        if not parquet.wrong(output):
             pd.testing.assert_frame_equal(pd.read_parquet(file), told)
         else:
             noticed += 1

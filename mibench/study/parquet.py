@@ -56,12 +56,15 @@ def belongs_to(file: str | Path) -> Path:
     return folder / said(file).get("notebook", file.name.removesuffix(".parquet"))
 
 
-def readable(output: str | Path) -> bool:
-    """Return whether both tables of `output` are there, complete, and as they were written."""
-    try:
-        return all(map(_as_written, (results_of(output), answers_of(output))))
-    except DAMAGED:
-        return False
+def wrong(output: str | Path) -> str:
+    """Return which table of `output` is not as it was written, and how; nothing where both are."""
+    for file in (results_of(output), answers_of(output)):
+        said = file.relative_to(Path(output).parent)
+        if not file.exists():
+            return f"{said} is missing"
+        if not _as_written(file):
+            return f"{said} is damaged or of an older version"
+    return ""
 
 
 def files(folder: str | Path, dataset: str | None = None) -> list[Path]:
@@ -96,9 +99,12 @@ def write(path: Path, content: pa.Table, told: dict[str, str]) -> None:
 
 
 def _as_written(file: Path) -> bool:
-    content = pq.read_table(file, partitioning=None)
-    told = json.loads((content.schema.metadata or {}).get(_SAID, b"{}"))
-    return bool(told.get("sha256") == _digest(content))
+    try:
+        content = pq.read_table(file, partitioning=None)
+        told = json.loads((content.schema.metadata or {}).get(_SAID, b"{}"))
+        return bool(told.get("sha256") == _digest(content))
+    except DAMAGED:
+        return False
 
 
 def _digest(table: pa.Table) -> str:

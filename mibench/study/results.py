@@ -186,19 +186,19 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
         return target
     rows: list[pd.DataFrame] = []
     whole: list[Path] = []
+    left_out: list[str] = []
     for file in sorted(sources, key=lambda file: file.stat().st_mtime_ns):
-        if parquet.readable(parquet.belongs_to(file)):
-            rows.append(pd.read_parquet(file, partitioning=None).assign(file=len(whole)))
-            whole.append(file)
-        else:
+        if wrong := parquet.wrong(parquet.belongs_to(file)):
             # No stamp holds it, so that this is said every time.
             del states[file]
-    if damaged := [str(file) for file in sources if file not in states]:
-        more = f" and {len(damaged) - 1} more" if damaged[1:] else ""
+            left_out.append(f"{file.parent}/{wrong}")
+        else:
+            rows.append(pd.read_parquet(file, partitioning=None).assign(file=len(whole)))
+            whole.append(file)
+    if left_out:
+        more = f" with {len(left_out) - 1} more" if left_out[1:] else ""
         warnings.warn(
-            f"{damaged[0]}{more} or their answers are damaged or of an older version, and left "
-            "out; run the parameter file again",
-            stacklevel=4,
+            f"{min(left_out)}, and left out{more}; run the parameter file again", stacklevel=4
         )
     if not rows:
         return None

@@ -220,7 +220,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     for task, state in notebooks:
         changed = task.stale() if state == "stale" else []
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        why = f"  {', '.join(changed[:3])}{more} changed" if changed else ""
+        why = f"  {', '.join(changed[:3])}{more}" if changed else ""
         click.echo(f"{state:8}{task.name}{why}")
     states += notebooks
     counts = Counter(state for _, state in states)
