@@ -249,7 +249,7 @@ def as_table(caption: str, frame: pd.DataFrame, folded: bool = False) -> Table:
 
 def _number(value: object) -> str:
     if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.3f}"
+        return "" if np.isnan(value) else f"{value:z.3f}"
     return str(value)
 
 

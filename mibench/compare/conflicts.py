@@ -450,7 +450,7 @@ def sentence(conflict: Mapping[Any, Any], metric: str = "ma") -> str:
         for s in (one, two)
     )
     leads = [
-        f"by {conflict[c]:.3f} [{conflict[c + '_low']:.3f}, {conflict[c + '_high']:.3f}] "
+        f"by {conflict[c]:z.3f} [{conflict[c + '_low']:z.3f}, {conflict[c + '_high']:z.3f}] "
         f"{METRICS[metric].label}"
         for c in ("lead", "other_lead")
     ]

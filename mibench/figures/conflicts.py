@@ -16,6 +16,7 @@ from mibench.figures.style import (
     SMALLEST,
     WIDTHS,
     Picture,
+    begin,
     drawn,
     list_down,
     picture,
@@ -175,6 +176,8 @@ def two_views(
         side = "left" if place[0] < values[metric].mean() else "right"
         axes.annotate(title, place, (0, 4), textcoords="offset points", ha=side)
     axes.set(xlabel=by, ylabel=by_other)
+    begin(axes, "x", metric)
+    begin(axes, "y", other)
     figure.head(setting)
     figure.caption = (
         f"{len(values)} attacks by {by} and by {by_other} on the whole pool, nothing selected, of "

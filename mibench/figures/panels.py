@@ -106,8 +106,8 @@ def _highest(results: pd.DataFrame, factor: str, at: object) -> str:
         return ""
     ma = rows.groupby("title", sort=False)["ma"].mean()
     return (
-        f"At {level(factor, at)} MA runs from {ma.min():.2f} ({ma.idxmin()}) to "
-        f"{ma.max():.2f} ({ma.idxmax()})."
+        f"At {level(factor, at)} MA runs from {ma.min():z.2f} ({ma.idxmin()}) to "
+        f"{ma.max():z.2f} ({ma.idxmax()})."
     )
 
 

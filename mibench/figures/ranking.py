@@ -164,7 +164,7 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
     axes.spines["left"].set_visible(False)
     axes.tick_params("y", length=0)
     figure.head(f"{setting}: {ranking.scenarios} scenarios")
-    figure.explain_colours()
+    figure.explain_colours(map(str, ranking.ranks.index))
     level = ranking.ranks <= ranking.ranks.iloc[0] + ranking.critical_difference
     repeated = (
         " Scenarios that differ in the withheld ratio alone have the same scores and count once."

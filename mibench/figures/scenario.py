@@ -115,7 +115,7 @@ def in_words(result: Judged) -> str:
         f"{result.attack.full_title}: members' median {np.median(values[is_member]):.3g}, "
         f"nonmembers' {np.median(values[~is_member]):.3g}, "
         f"threshold {result.inference.threshold:.3g}, "
-        f"MA {ma.value:.3f} ({ma.low:.3f} to {ma.high:.3f})."
+        f"MA {ma.value:z.3f} ({ma.low:z.3f} to {ma.high:z.3f})."
     )
 
 
@@ -186,6 +186,7 @@ def draw_scores(axes: Axes, result: Judged) -> ScoreAxis:
     axes.axvline(axis.place(threshold), color="black", ls="--", label="threshold")
     axes.set_xticks(axis.place(axis.ticks), [*map(_short, axis.ticks)])
     axes.set_xlim(0, 1)
+    axes.locator_params("y", integer=True)
     by_rank = " (by rank)" if axis.by_rank else ""
     axes.set_xlabel(f"score{by_rank} of\n{result.attack.full_title}")
     return axis
@@ -194,7 +195,7 @@ def draw_scores(axes: Axes, result: Judged) -> ScoreAxis:
 def _short(value: float) -> str:
     """Return a number in few characters."""
     small = 0 < abs(value) < 0.01
-    return f"{value:.0e}".replace("e-0", "e-") if small else f"{value:.2g}"
+    return f"{value:.0e}".replace("e-0", "e-") if small else f"{value:z.2g}"
 
 
 @drawn

@@ -441,7 +441,7 @@ def metrics_table(results: pd.DataFrame) -> pd.DataFrame:
     """Return every metric with its interval as text, attacks down and metrics across."""
     rows = {
         row["title"]: {
-            name: f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"
+            name: f"{row[name]:z.3f} [{row[name + '_low']:z.3f}, {row[name + '_high']:z.3f}]"
             if row[name] == row[name]
             else metric.absent
             for name, metric in METRICS.items()
