@@ -163,12 +163,13 @@ class AuditReport:
         found = metrics.tpr_at_fpr(
             best.inference.scores, best.is_member, risk.FPR, among=len(self.attacked)
         )
+        among = f", the best of {count} attacks" if (count := len(self.attacked)) > 1 else ""
         means = [words for need, words in _MEANS.items() if need in best.attack.needs]
         return (
             f"An attacker with {' and '.join(means) or 'nothing but its answers'} finds "
             f"{found.value:.1%} of this model's members at 1% false alarms (95% interval "
-            f"{found.low:.1%} to {found.high:.1%}; {best.attack.full_title}, the best of "
-            f"{len(self.attacked)} attacks; guessing finds 1%); {proven}"
+            f"{found.low:.1%} to {found.high:.1%}; {best.attack.full_title}{among}; guessing finds "
+            f"1%); {proven}"
         )
 
     @property
