@@ -14,6 +14,7 @@ from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from mibench import scenarios
+from mibench.apps.batch import notebooks
 from mibench.apps.cli import main
 from mibench.attacks.base import parse
 from mibench.compare import published
@@ -176,7 +177,7 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert out.count("waiting training digits MLP") == 2
     for name in ("rq1_distribution-0", "rq1_distribution-1", "results"):
         assert f"waiting digits/{name}\n" in out
-    assert "MFLOP, about " in out and "without 3 unlike anything measured yet" in out
+    assert "MFLOP, about " in out and "without 3 jobs unlike anything measured yet" in out
     assert not (tmp_path / "executed").exists() and not (tmp_path / "cache").exists()
     code, out, err = mibench("run", str(file))
     assert code == 0, err
@@ -189,8 +190,15 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert table.groupby("seed").size().to_dict() == {0: 3, 1: 3}
     assert table["threshold"].notna().all() and table["data_sha256"].nunique() == 1
     shutil.rmtree(tmp_path / "figures")
+    asked, is_done = [], notebooks.Task.is_done
+    monkeypatch.setattr(
+        notebooks.Task, "is_done", lambda task: (asked.append(task.name), is_done(task))[1]
+    )
     out = mibench("run", str(file))[1]
     assert "0 notebooks run, 3 already done" in out and "figures are in" not in out
+    assert sorted(asked) == [
+        f"digits/{n}" for n in ("results", *(f"rq1_distribution-{i}" for i in (0, 1)))
+    ]
     assert mibench("status", str(file))[1].endswith("\n5 done\n")
     executed = tmp_path / "executed" / "digits" / "rq1_distribution-1"
     code, out, err = mibench("verify", "--retrain", f"{executed}.ipynb")

@@ -84,11 +84,13 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
     outputs = dict.fromkeys(f for t in tasks for f in (t.output.parents[1], t.output.parent))
     check_folders([*outputs, *map(Path, figures)])
-    report = running.Report(named["parameters"], tasks)
-    progress = _Progress(report.jobs, tasks, workers)
+    seen = running.look(tasks)
+    jobs: list[Job] = [*seen.needed, *tasks]
+    report = running.Report(named["parameters"], jobs)
+    progress = _Progress(jobs, tasks, workers)
     try:
         with _workers(workers, scheduler, progress) as pool:
-            for outcome in running.run(tasks, pool):
+            for outcome in running.run(tasks, pool, seen):
                 report.add(outcome)
                 progress.end(outcome)
         results.collect(report.path.parent)
