@@ -75,7 +75,8 @@ def sensitivity(
     questions = dict(zip(FACTORS, RESEARCH_QUESTIONS, strict=True))
     table.insert(0, "question", table["factor"].map(questions))
     table.insert(3, "title", table["attack"].map(titles))
-    return table.assign(seeds=[seeds] * len(table), holds=pd.DataFrame(signs).agg(_verdict, axis=1))
+    table["seeds"] = [seeds] * len(table)
+    return table.assign(holds=pd.DataFrame(signs).agg(_verdict, axis=1))
 
 
 def in_words(table: pd.DataFrame) -> list[str]:
