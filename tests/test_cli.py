@@ -151,14 +151,16 @@ def test_a_cache_that_is_a_file_is_refused_at_once_and_in_one_way(
     assert not (tmp_path / "executed").exists()
 
 
-def test_a_batch_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize("place", ["executed", "executed/results", "executed/digits"])
+def test_a_batch_that_cannot_be_written_is_refused_at_once(tmp_path: Path, place: str) -> None:
     tmp_path.joinpath("notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
     tmp_path.joinpath("parameters").mkdir()
-    tmp_path.joinpath("executed").write_text("no folder")
+    tmp_path.joinpath(place).parent.mkdir(exist_ok=True)
+    tmp_path.joinpath(place).write_text("no folder")
     file = tmp_path / "parameters" / "p.yaml"
     file.write_text(f"defaults: {{cache_dir: {tmp_path / 'cache'}}}\nnotebooks: [scenario]")
     code, out, err = mibench("run", str(file))
-    assert code == 2 and "executed cannot be written (" in err and "Not a directory" in err
+    assert code == 2 and f"{place} cannot be written (" in err and "Not a directory" in err
     assert out == "" and not (tmp_path / "cache").exists()
 
 

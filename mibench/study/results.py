@@ -27,7 +27,7 @@ from mibench import __version__, scenarios
 from mibench.construction import described
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
-from mibench.store import unwritable
+from mibench.store import check_folders, unwritable
 from mibench.study import parquet
 from mibench.study.metrics import METRICS
 
@@ -87,8 +87,7 @@ def _sources(folder: Path, dataset: str | None) -> dict[str, list[Path]]:
 def _collect(sources: dict[str, list[Path]], into: Path) -> list[Path]:
     if not sources:
         return []
-    if files := [into / kind for kind in parquet.TOGETHER if (into / kind).is_file()]:
-        raise MIBenchError(f"{files[0]} is a file where the collected tables lie; move it away")
+    check_folders(into / kind for kind in parquet.TOGETHER)
     with FileLock(into / ".results.lock"):
         made = [_collected(into, name, of) for name, of in sorted(sources.items())]
         for kind in parquet.TOGETHER:
@@ -131,7 +130,8 @@ def load_all(
     if not sources:
         what = f"of {dataset} " if dataset else ""
         raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
-    blocked = not folder.is_dir() or unwritable(folder)
+    places = (folder, *(folder / kind for kind in parquet.TOGETHER))
+    blocked = not folder.is_dir() or any(map(unwritable, places))
     with TemporaryDirectory() if blocked else nullcontext(folder) as made:
         found = _current(folder, sources) if blocked else []
         if not (found := found or _collect(sources, Path(made))):

@@ -73,7 +73,7 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     from mibench.apps.batch import running
     from mibench.apps.batch.jobs import DiskFull
     from mibench.store import Store, check_folders
-    from mibench.study import results
+    from mibench.study import parquet, results
 
     tasks = _plan(**named)
     for cache in {task.place.cache_dir for task in tasks}:
@@ -82,8 +82,9 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
         _echo_states(tasks, look=True)
         return
     figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
-    outputs = dict.fromkeys(f for t in tasks for f in (t.output.parents[1], t.output.parent))
-    check_folders([*outputs, *map(Path, figures)])
+    executed, own = tasks[0].output.parents[1], dict.fromkeys(t.output.parent for t in tasks)
+    together = [executed / kind for kind in parquet.TOGETHER]
+    check_folders([executed, *together, *own, *map(Path, figures)])
     seen = running.look(tasks)
     jobs: list[Job] = [*seen.needed, *tasks]
     report = running.Report(named["parameters"], jobs)
