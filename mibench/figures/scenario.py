@@ -139,7 +139,7 @@ def _draw_strips(axes: Axes, results: Sequence[Judged]) -> None:
         down[:, [0, -1]] = rows[:, None]
         outlines = np.stack(np.broadcast_arrays(across, down), axis=-1)
         # One collection in place of a panel each, which took half of a notebook's time.
-        axes.add_collection(PolyCollection(outlines, facecolor=colour, label=name))
+        axes.add_collection(PolyCollection([*outlines], facecolor=colour, label=name))
     at = [a.place(r.inference.threshold) for a, r in zip(found, results, strict=True)]
     axes.vlines(at, rows - 0.45, rows + 0.45, color="black", lw=0.8, label="threshold")
     for row, axis in enumerate(found):
