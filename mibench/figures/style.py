@@ -43,6 +43,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8")
 LINES = ("-", "--", "-.", ":")
 # Inches: one column of a two-column page, and both.
 WIDTHS = {1: 3.5, 2: 7.16}
+# How lines of a grid look that an axis does not draw itself.
+GRID: dict[str, Any] = {"color": "0.9", "lw": 0.8, "zorder": 0}
 # Points; the smallest letters that printed pages allow.
 SMALLEST = 6
 # How heat maps part their cells and write in them; of shares, also how they colour them.
@@ -147,7 +149,7 @@ def style(look: Look = PLAIN) -> AbstractContextManager[None]:
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "grid.color": "0.9",
+        "grid.color": GRID["color"],
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
         "savefig.dpi": 300,
