@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -62,19 +61,15 @@ class Threads:
         raise AssertionError
 
 
-@dataclass(frozen=True)
-class Seen:
-    """What of a batch is done, by its tasks' names, and which trainings the others need."""
-
-    done: set[str]
-    needed: list[Training]
+# The names of tasks that are done, and the trainings that the others need.
+Seen = tuple[set[str], list[Training]]
 
 
 def look(tasks: list[Task]) -> Seen:
-    """Return what of tasks is done; of those that read results nobody knows before they run."""
+    """Return what is done and needed; of tasks that read results nobody knows before they run."""
     done = {task.name for task in tasks if task.reads is None and task.is_done()}
     wanted = trainings(task for task in tasks if task.name not in done)
-    return Seen(done, [training for training in wanted if not training.is_done()])
+    return done, [training for training in wanted if not training.is_done()]
 
 
 def run(tasks: list[Task], workers: Workers, seen: Seen | None = None) -> Iterator[Outcome]:
@@ -88,10 +83,9 @@ def run(tasks: list[Task], workers: Workers, seen: Seen | None = None) -> Iterat
     DiskFull
         If there is no space left; what runs is abandoned.
     """
-    seen = seen or look(tasks)
-    wanted, needed = [], seen.needed
+    wanted, (done, needed) = [], seen or look(tasks)
     for i, task in enumerate(tasks):
-        if task.name in seen.done:
+        if task.name in done:
             yield task.skipped()
         elif task.reads is None:
             before = training_of(task, needed)

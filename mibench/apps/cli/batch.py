@@ -86,7 +86,7 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     together = [executed / kind for kind in parquet.TOGETHER]
     check_folders([executed, *together, *own, *map(Path, figures)])
     seen = running.look(tasks)
-    jobs: list[Job] = [*seen.needed, *tasks]
+    jobs: list[Job] = [*seen[1], *tasks]
     report = running.Report(named["parameters"], jobs)
     progress = _Progress(jobs, tasks, workers)
     try:
