@@ -17,7 +17,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from IPython.display import Markdown, display
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backend_bases import get_registered_canvas_class
 from matplotlib.figure import Figure
 
 from mibench.attacks import ATTACKS, Attack
@@ -302,12 +302,10 @@ def as_bytes(figure: Picture, ending: str, **settings: Any) -> bytes:
             # Else all ticks are measured again, thrice, for where no label is to stand.
             axis.set_label_coords(0, 0)
     with style(figure.look):
-        if ending == "png":
-            # By savefig all would be drawn twice, once unseen, to be laid out.
-            figure.set_dpi(settings.pop("dpi", plt.rcParams["savefig.dpi"]))
-            FigureCanvasAgg(figure).print_png(data, **settings)
-        else:
-            figure.savefig(data, format=ending, **settings)
+        figure.set_dpi(settings.pop("dpi", plt.rcParams["savefig.dpi"]))
+        # By savefig all would be drawn twice, once unseen, to be laid out.
+        canvas = get_registered_canvas_class(ending)(figure)
+        getattr(canvas, f"print_{ending}")(data, **settings)
     return data.getvalue()
 
 
