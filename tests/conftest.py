@@ -74,8 +74,8 @@ LONG = (
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes more than there are cores: many tests wait for programs that they start."""
-    return cpu_count() + 2
+    """One process more than there are cores: some tests wait for programs that they start."""
+    return cpu_count() + 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
