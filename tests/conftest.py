@@ -16,6 +16,8 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from joblib import cpu_count
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # Where several processes test at once, each has a core; set before PyTorch is imported.
 if parallel := "PYTEST_XDIST_WORKER" in os.environ:
@@ -64,10 +66,13 @@ def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting
     )
 
 
+# In one process: their kernels are forks of one server, whose imports take as long as many tests.
+FORKING = ("test_conflicts", "test_batch", "test_notebooks", "test_cli", "test_cluster")
+
 # Begun first, the longest before the others, so that at the end no process works on one alone.
 LONG = (
-    *("test_cluster", "test_conflicts", "test_audit", "test_widgets", "test_browser", "test_batch"),
-    *("test_further_attacks", "test_cli", "test_report", "test_audit_model", "test_training"),
+    *(*FORKING, "test_widgets", "test_browser", "test_audit"),
+    *("test_further_attacks", "test_report", "test_audit_model", "test_training"),
     *("test_figures", "test_construction", "test_wheel", "test_models", "test_published"),
     *("test_groups", "test_properties", "test_signals"),
 )
@@ -76,6 +81,18 @@ LONG = (
 def pytest_xdist_auto_num_workers() -> int:
     """One process more than there are cores: some tests wait for programs that they start."""
     return cpu_count() + 1
+
+
+class Together(LoadFileScheduling):
+    """A file's tests go to one process, and those of all :data:`FORKING` files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "forking" if Path(file).stem in FORKING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
