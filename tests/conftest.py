@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,10 @@ from xdist.scheduler import LoadFileScheduling
 # Where several processes test at once, each has a core; set before PyTorch is imported.
 if parallel := "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What one process has compiled the many others read, even where Python is told not to keep it.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False
 
 # A job in the background ignores interrupts, and so would all programs that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
