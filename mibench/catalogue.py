@@ -80,11 +80,16 @@ class Catalogue(Mapping[str, T], Generic[T]):
 
 def unknown(kind: str, name: object, known: Iterable[str]) -> MIBenchError:
     """Return the error of a name that nothing has, with what may have been meant."""
+    names = [*known]
+    hint = meant(name, names)
+    return MIBenchError(f"unknown {kind} {str(name)!r}; {hint}known are {', '.join(names)}")
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """Return a question whether the known name most like `name` was meant; nothing if none is."""
     spelt = {n.lower(): n for n in known}
     close = difflib.get_close_matches(str(name).lower(), spelt, n=1)
-    hint = f"did you mean {spelt[close[0]]}? " if close else ""
-    names = ", ".join(spelt.values())
-    return MIBenchError(f"unknown {kind} {str(name)!r}; {hint}known are {names}")
+    return f"did you mean {spelt[close[0]]}? " if close else ""
 
 
 def plain(name: str) -> str:

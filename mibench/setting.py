@@ -7,7 +7,7 @@ A parameter file, the command line, a notebook's parameters cell and the explore
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -23,7 +23,7 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from mibench.catalogue import load_plugins
+from mibench.catalogue import load_plugins, meant
 from mibench.errors import MIBenchError
 
 
@@ -165,16 +165,17 @@ class Place(Fields):
         load_plugins(self.plugins)
 
 
-def told(error: ValidationError, known: Iterable[str]) -> str:
+def told(error: ValidationError, known: Collection[str]) -> str:
     """Return in one sentence what is wrong with some values; `known` are the fields' names."""
     return "; ".join(dict.fromkeys(_sentence(e, known) for e in error.errors()))
 
 
-def _sentence(error: ErrorDetails, known: Iterable[str]) -> str:
+def _sentence(error: ErrorDetails, known: Collection[str]) -> str:
     place = [str(p) for p in error["loc"] if p not in ("word", "counts")]
     value, kind = error["input"], error["type"]
     if kind == "extra_forbidden":
-        return f"there is no setting {place[0]!r}; known are {', '.join(known)}"
+        listed = ", ".join(known)
+        return f"there is no setting {place[0]!r}; {meant(place[0], known)}known are {listed}"
     name = ": ".join(place[:2]) if place[0] in ("recipe", "sizes", "grid") else place[0]
     if kind == "value_error":
         said = str(error["ctx"]["error"])

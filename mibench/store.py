@@ -6,9 +6,10 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 import warnings
 import zipfile
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from mibench.errors import MIBenchError
 Arrays = dict[str, NDArray[Any]]
 
 _ABOUT = "about this file"
-_UNWRITABLE = "the cache {} cannot be written; name a folder with cache_dir or MIBENCH_CACHE"
+_ELSEWHERE = "; name a folder with cache_dir or MIBENCH_CACHE"
 
 
 class NotMade(Exception):
@@ -51,6 +52,25 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def unwritable(folder: Path) -> str:
+    """Return why nothing can be written in a folder, which need not be there; nothing if it can."""
+    there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
+    try:
+        with tempfile.TemporaryFile(dir=there):
+            return ""
+    except OSError as error:
+        return f"{there}: {os.strerror(error.errno or 0)}"
+
+
+def check_folders(folders: Iterable[Path]) -> None:
+    """Raise MIBenchError for the first folder in which nothing can be written; none is made."""
+    for folder in folders:
+        if cause := unwritable(folder):
+            raise MIBenchError(
+                f"{folder} cannot be written ({cause}); mend it or choose another folder"
+            )
 
 
 class Store:
@@ -86,17 +106,14 @@ class Store:
         self.asked: set[str] = set()
         self.made, self.waits = False, True
         if self.directory.is_file():
-            raise MIBenchError(
-                f"the cache {self.directory} is a file; name a folder with cache_dir or "
-                "MIBENCH_CACHE"
-            )
+            raise MIBenchError(f"the cache {self.directory} is a file{_ELSEWHERE}")
 
     def check(self, kind: str = "weights") -> None:
         """Raise MIBenchError where nothing of a kind can be written; no folder is made."""
-        folder = self.directory / kind
-        there = next(path for path in (folder, *folder.parents) if path.exists())
-        if not os.access(there, os.W_OK):
-            raise MIBenchError(_UNWRITABLE.format(self.directory))
+        if cause := unwritable(self.directory / kind):
+            raise MIBenchError(
+                f"the cache {self.directory} cannot be written ({cause}){_ELSEWHERE}"
+            )
 
     def file(self, kind: str, key: Mapping[str, Any], ending: str) -> Path:
         """Return where a file of this key lies or will lie."""
@@ -111,10 +128,7 @@ class Store:
         if not self.makes:
             raise NotMade(kind)
         self.check(kind)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            raise MIBenchError(_UNWRITABLE.format(self.directory)) from None
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             lock = FileLock(f"{path}.lock", timeout=-1 if self.waits else 0).acquire()
         except Timeout:

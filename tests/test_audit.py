@@ -574,6 +574,10 @@ def test_labels_off_by_one_and_inverted_membership_are_doubted() -> None:
         audited_core(target_labels=(arrays["target_labels"] + 1) % CLASSES)
     inverted = audited_core(target_is_member=1 - arrays["target_is_member"])
     outside = audited_core(reference_in=~arrays["reference_in"])
+    labels = arrays["target_labels"].copy()
+    labels[(labels == 2) & (arrays["target_is_member"] == 0)] = 0
+    said = f"caution: class 2, {(labels == 2).sum()} of {len(labels)} samples, has members alone or"
+    assert any(note.startswith(said) for note in audited_core(target_labels=labels).notes)
     for report, name in (
         (inverted, "target_is_member"),
         (outside, "reference_in"),

@@ -97,6 +97,7 @@ def test_every_attack_runs_and_the_answer_comes_first(full: AuditReport) -> None
     said = full.answer
     assert f"finds {best['tpr_at_fpr_1']:.1%} of this model's members at 1% false alarms" in said
     assert best["title"] in said and f"the best of {len(RUN)} attacks" in said
+    assert "the best of" not in replace(full, attacked=full.attacked[:1]).answer
     assert str(full).replace("\n", " ").startswith(said)
     assert full._repr_html_().startswith("<p>An attacker with ") and "<table" in full._repr_html_()
 

@@ -72,23 +72,36 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
     assert task.parameters["seeds"] == [3, 4] and "seed" not in task.parameters["setting"]
     tasks = plan(project, "notebooks: [{notebook: writes, grid: {seed: [1, 2, 3]}}]")
     assert [t.parameters["setting"]["seed"] for t in tasks] == [1, 2, 3]
+    notebook(project, "one", OWN + "\nscenario = 'ES10'")
+    label = scenarios.find("ES03", "digits").label
+    for asked in (f"[ES1, es 02, Pool, {label}]", "[digits ES01, ES2, pool, ES03]"):
+        tasks = plan(project, f"notebooks: [{{notebook: one, grid: {{scenario: {asked}}}}}]")
+        ids = ["ES01", "ES02", "pool", "ES03"]
+        assert [t.parameters["scenario"] for t in tasks] == ids
+        assert [t.output.stem for t in tasks] == [f"one-{i}" for i in ids]
 
 
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ("notebooks: [absent]", "no notebook"),
-        ("notebooks: [{notebook: writes, parameters: {sed: 1}}]", "takes no parameter 'sed'"),
+        (
+            "notebooks: [{notebook: writes, parameters: {sed: 1}}]",
+            "takes no parameter 'sed'; did you mean seed",
+        ),
         ("notebooks: [writes, writes]", "tell them apart"),
         ("notebooks: [writes]\ndefaults: {dataset: digitz}", "did you mean digits"),
-        ("notebooks: [writes]\nnotebook: x", "no setting 'notebook'; known are"),
+        ("notebooks: [writes]\nnotebook: x", "no setting 'notebook'; did you mean notebooks"),
         ("notebooks: [{notebook: writes, grid: {seed: 1}}]", "grid: seed is 1; give a list"),
         ("notebooks: writes", "no list 'notebooks'"),
         ("notebooks: [", "not valid YAML"),
         ("notebooks: []", "no list 'notebooks'"),
         ("notebooks: [[writes]]", "names no notebook"),
         ("[" * 1_000, "nested too deeply"),
-        ("notebooks: [writes]\ndefaults: {sed: 1}", "no notebook takes the default sed"),
+        ("notebooks: [writes]\ndefaults: {datset: x}", "default datset; did you mean dataset"),
+        ("notebooks: [writes]\nseed: [1]", "no setting 'seed'; did you mean seeds"),
+        ("notebooks: [wrote]", "wrote.ipynb; did you mean writes"),
+        ("notebooks: [writes]\ndefaults: {zz: 1}", "takes the default zz; leave it out"),
         ("notebooks: [writes]\ndefaults: [seed]", "defaults is \\['seed'\\]; give names with"),
         ("notebooks: [{notebook: writes, parameters: x}]", "parameters is 'x'"),
         ("notebooks: [{notebook: writes, parameters: {output: x}}]", "set by the batch itself"),
@@ -124,10 +137,16 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
         ("notebooks: [writes]\ndefaults: {recipe: {learning_rate: 1e-3}}", "write 1.0e-3"),
         ("notebooks: [writes]\nseeds: [a]", "seed is 'a'"),
         ("notebooks: [writes]\nseeds: 3", "seeds is 3; give a list"),
+        ("notebooks: [writes]\nseeds: [1, 0, 1]", "p.yaml: seed 1 is listed twice; leave one out"),
+        (
+            "notebooks: [{notebook: one, grid: {scenario: [ES1, ES01], seed: [0]}}]",
+            "notebook one: scenario ES01, seed 0 is listed twice",
+        ),
     ],
 )
 def test_plan_rejects(project: Path, text: str, says: str) -> None:
     """What is wrong with a file is told before anything is trained."""
+    notebook(project, "one", OWN + "\nscenario = 'ES10'")
     with pytest.raises(MIBenchError, match=says):
         plan(project, text)
 
@@ -210,7 +229,9 @@ def test_done_is_skipped_and_changes_run_again(project: Path) -> None:
     assert task.state() == "done" and task.stale() == []
     [changed] = plan(project, "notebooks: [writes]\ndefaults: {seed: 5}")
     assert changed.output == task.output and not changed.is_done()
-    assert changed.state() == "stale" and changed.stale() == ["seed"]
+    assert changed.state() == "stale" and changed.stale() == ["seed changed"]
+    (task.output.parent / "answers" / "writes.parquet").unlink()
+    assert task.stale() == ["answers/writes.parquet is missing"]
     task.output.with_suffix(".parquet").unlink()
     assert not task.is_done()
 
@@ -372,8 +393,15 @@ def test_verifying(project: Path) -> None:
     pd.read_parquet(table).assign(value=7.5).to_parquet(table)
     [verdict] = verification.verify([project / "executed"])
     assert verdict.differs == {"value": "by up to 0.5"}
-    with pytest.raises(MIBenchError, match="no executed notebook"):
-        verification.verify([project / "parameters"])
+    (project / "executed" / "results.ipynb").write_text("{}")
+    for path in (project / "parameters", project / "executed" / "results.ipynb"):
+        with pytest.raises(MIBenchError, match=f"{path.name} holds no results to verify"):
+            verification.verify([path])
+    with pytest.raises(MIBenchError, match=r"none\.ipynb is not there"):
+        verification.verify([project / "none.ipynb"])
+    table.parent.joinpath("answers", table.name).unlink()
+    with pytest.raises(MIBenchError, match=r"answers/writes\.parquet is missing; run its"):
+        verification.verify([table])
 
 
 def test_estimates_come_from_what_is_alike(project: Path) -> None:
@@ -483,7 +511,7 @@ notebooks:
     plugin.write_text(PLUGIN.replace("self.sign *", "-self.sign *"))
     mine, other = plan(project, text)
     assert [task.state() for task in (mine, other)] == ["stale", "done"]
-    assert mine.stale() == ["my_attack.py"]
+    assert mine.stale() == ["my_attack.py changed"]
 
 
 def test_a_changed_source_is_told_by_its_file(
@@ -501,7 +529,7 @@ def test_a_changed_source_is_told_by_its_file(
         return {f: "other" if f == file else digest for f, digest in real(*modules).items()}
 
     monkeypatch.setattr(code, "digests", changed)
-    assert loss.stale() == ["mibench/attacks/loss_threshold.py"] and gap.stale() == []
+    assert loss.stale() == ["mibench/attacks/loss_threshold.py changed"] and gap.stale() == []
 
 
 def test_names_never_take_each_others_files(project: Path) -> None:
@@ -520,7 +548,7 @@ def test_a_damaged_table_counts_as_not_done(project: Path) -> None:
     execute(task)
     table = task.output.with_suffix(".parquet")
     table.write_bytes(table.read_bytes()[:100])
-    assert task.stale() == ["its table"]
+    assert task.stale() == ["writes.parquet is damaged or of an older version"]
     assert execute(task).state == "done" and task.is_done()
 
 

@@ -1,6 +1,7 @@
 import importlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from scipy.stats import ttest_1samp
 from sklearn.metrics import roc_auc_score
 
 from mibench import scenarios
+from mibench.apps.batch import notebooks
 from mibench.apps.cli import main
 from mibench.attacks.base import parse
 from mibench.compare import published
@@ -91,6 +93,7 @@ def test_attack_as_text(cache_dir: Path) -> None:
         (("attack", "rmia[gamma]"), "gamma has no value"),
         (("figures", "--columns", "3"), "columns is 3; it must be less than or equal to 2"),
         (("conflicts",), "missing option '--dataset'"),
+        (("status",), "missing argument 'PARAMETERS'; main status --help says what it is"),
         (("advise", "--qeries", "3"), "no such option"),
     ],
 )
@@ -125,18 +128,40 @@ def test_a_batch_builds_no_grammars() -> None:
     assert "nbformat" in sys.modules and "lark" not in sys.modules
 
 
-@pytest.mark.parametrize("more", [(), ("--dry-run",)])
-def test_a_batch_whose_cache_is_a_file_is_refused_at_once(
-    more: tuple[str, ...], tmp_path: Path
+def test_a_cache_that_is_a_file_is_refused_at_once_and_in_one_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tmp_path.joinpath("notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
     tmp_path.joinpath("parameters").mkdir()
     tmp_path.joinpath("cache").write_text("no folder")
+    pd.DataFrame({"a": [0, 1], "label": [0, 1]}).to_csv(tmp_path / "own.csv", index=False)
+    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
+    file, own = str(tmp_path / "parameters" / "p.yaml"), str(tmp_path / "own.csv")
+    Path(file).write_text("notebooks: [scenario]")
+    said = f"mibench: the cache {tmp_path / 'cache'} is a file; name a folder with cache_dir or "
+    for command in (
+        ("run", file),
+        ("run", file, "--dry-run", "--set", f"dataset={own}"),
+        ("status", file),
+        ("datasets", own),
+        ("attack", "gap"),
+    ):
+        code, out, err = mibench(*command)
+        assert code == 2 and err.startswith(said) and not out, command
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("place", ["executed", "executed/results", "executed/digits"])
+def test_a_batch_that_cannot_be_written_is_refused_at_once(tmp_path: Path, place: str) -> None:
+    tmp_path.joinpath("notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
+    tmp_path.joinpath("parameters").mkdir()
+    tmp_path.joinpath(place).parent.mkdir(exist_ok=True)
+    tmp_path.joinpath(place).write_text("no folder")
     file = tmp_path / "parameters" / "p.yaml"
     file.write_text(f"defaults: {{cache_dir: {tmp_path / 'cache'}}}\nnotebooks: [scenario]")
-    code, _, err = mibench("run", str(file), *more)
-    assert code == 2 and "is a file; name a folder with cache_dir" in err
-    assert not (tmp_path / "executed").exists()
+    code, out, err = mibench("run", str(file))
+    assert code == 2 and f"{place} cannot be written (" in err and "Not a directory" in err
+    assert out == "" and not (tmp_path / "cache").exists()
 
 
 def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,18 +179,28 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert out.count("waiting training digits MLP") == 2
     for name in ("rq1_distribution-0", "rq1_distribution-1", "results"):
         assert f"waiting digits/{name}\n" in out
-    assert "MFLOP, about " in out and "without 3 unlike anything measured yet" in out
+    assert "MFLOP, about " in out and "without 3 jobs unlike anything measured yet" in out
     assert not (tmp_path / "executed").exists() and not (tmp_path / "cache").exists()
     code, out, err = mibench("run", str(file))
     assert code == 0, err
     assert "3 notebooks run, 0 already done, 0 failed; 2 trainings" in out
     assert (tmp_path / "figures" / "digits_MLP_groups_RQ1.png").stat().st_size > 10_000
+    assert f"figures are in {tmp_path / 'figures'}\n" in out
     made = tmp_path / "executed" / "digits" / "rq1_distribution-1.ipynb"
     assert "digits scenarios" not in made.read_text()  # a progress bar's text
     table, _ = results.load(tmp_path / "executed")
     assert table.groupby("seed").size().to_dict() == {0: 3, 1: 3}
     assert table["threshold"].notna().all() and table["data_sha256"].nunique() == 1
-    assert "0 notebooks run, 3 already done" in mibench("run", str(file))[1]
+    shutil.rmtree(tmp_path / "figures")
+    asked, is_done = [], notebooks.Task.is_done
+    monkeypatch.setattr(
+        notebooks.Task, "is_done", lambda task: (asked.append(task.name), is_done(task))[1]
+    )
+    out = mibench("run", str(file))[1]
+    assert "0 notebooks run, 3 already done" in out and "figures are in" not in out
+    assert sorted(asked) == [
+        f"digits/{n}" for n in ("results", *(f"rq1_distribution-{i}" for i in (0, 1)))
+    ]
     assert mibench("status", str(file))[1].endswith("\n5 done\n")
     executed = tmp_path / "executed" / "digits" / "rq1_distribution-1"
     code, out, err = mibench("verify", "--retrain", f"{executed}.ipynb")
@@ -177,7 +212,7 @@ def test_a_batch_end_to_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     # What the notebook of figures has read is no longer what is there.
     said = mibench("status", str(file))[1]
     assert "stale   digits/results  results changed" in said
-    assert "stale   digits/rq1_distribution-1  its table changed" in said
+    assert "stale   digits/rq1_distribution-1  rq1_distribution-1.parquet is damaged" in said
 
 
 def test_answers_fit_80_columns(

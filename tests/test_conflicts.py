@@ -328,6 +328,9 @@ def test_what_could_have_been_found() -> None:
     judged = conflicts.significant(conflicts.differences(several))
     said = conflicts.power_sentence(judged)
     assert "of 2 trained models" in said
+    some = several[(several["seed"] == 0) | (several["scenario"] != several["scenario"].iloc[0])]
+    uneven = conflicts.power_sentence(conflicts.significant(conflicts.differences(some)))
+    assert "comparisons of 1 to 2 trained models could be tested" in uneven
     assert "none is significant; none, however large, would have been" in said
     judged.loc[0, "error"] = 1e-4
     said = conflicts.power_sentence(judged)

@@ -57,7 +57,7 @@ def test_the_figure_shows_sizes() -> None:
     table = effects(both)
     figure = figures.effect_table(table, both)
     shown = {t.get_text() for t in figure.axes[0].texts}
-    assert {f"{size:+.2f}" for size in table["size"].dropna()} <= shown
+    assert {f"{size:+z.2f}" for size in table["size"].dropna()} <= shown and "-0.00" not in shown
     assert "the distance explains most" in figure.alt and "from normal to" in figure.caption
     plt.close(figure)
 

@@ -364,12 +364,17 @@ def test_cost_shows_means_ranges_and_who_is_unbeaten(whole: pd.DataFrame) -> Non
         line for line in axes.lines if len(line.get_xdata()) == 1 and line.get_markersize() < 5
     ]
     assert [m.get_xdata()[0] for m in marks] == pytest.approx(list(table["auc"]))
+    few = whole[whole["attack"].isin(["gap", "lira_online"])]
+    [legend] = figures.accuracy_against_cost(few).legends
+    assert [t.get_text() for t in legend.get_texts()] == ["nothing", "reference models"]
 
 
 def test_a_metric_by_factor_is_the_mean_within_cells(table: pd.DataFrame) -> None:
     both = pd.concat([table, table.assign(dataset="other", ma=table["ma"] / 2)])
     figure = figures.by_factor(both, "ma", "withheld_ratio")
     assert len(figure.axes) == 2 and "other" in figure.alt
+    assert figure.get_suptitle() == "MA by withheld ratio: MLP, groups"
+    assert "(MLP, groups)" in figure.caption
     for axes, (_, rows) in zip(figure.axes, both.groupby("dataset", sort=False), strict=True):
         levels = sorted(rows["withheld_ratio"].unique())
         for line, at in zip(axes.lines, levels, strict=True):
@@ -377,6 +382,10 @@ def test_a_metric_by_factor_is_the_mean_within_cells(table: pd.DataFrame) -> Non
             assert sorted(line.get_xdata()) == pytest.approx(sorted(wanted))
     with pytest.raises(MIBenchError, match="nothing differs in distance alone"):
         figures.by_factor(table.assign(distance=np.arange(len(table))), "ma", "distance")
+    never = figures.by_factor(table.assign(fnr=0.0), "fnr", "withheld_ratio")
+    assert never.axes[0].get_xlim()[0] > -0.002
+    tiny = figures.by_factor(table.assign(ma=-1e-5), "ma", "withheld_ratio")
+    assert tiny.axes[0].get_xlim()[0] < -1e-5 and " 0.00" in tiny.alt and "-0.00" not in tiny.alt
     drawn = figures.four_metrics(table).axes[0].lines
     assert sorted(drawn[3].get_xdata()) == pytest.approx(
         sorted(table.groupby("title")["fpr"].mean())
@@ -389,8 +398,12 @@ def test_rates_group_by_group_are_counted(digits: Study) -> None:
     first = target.part == target.part[0]
     answers = digits.run(["ES10"], ["gap"])[1].assign(answer=first.astype(int))
     assert (answers["part"] == target.part).all()
-    [bars] = figures.over_groups(answers, "gap").axes[0].containers
+    [axes] = figures.over_groups(answers, "gap").axes
+    [bars] = axes.containers
     groups = len(set(target.part))
+    assert axes.get_xlim() == (-0.05, 1.05)
+    few = answers[answers["part"].isin(target.part[:1])]
+    assert all(t == int(t) for t in figures.over_groups(few, "gap").axes[0].get_yticks())
     assert [(b.get_center()[0], b.get_height()) for b in bars] == [(0, groups - 1), (1, 1)]
     [points] = figures.against_differential(answers, pool, "gap").axes[0].collections
     found = dict(points.get_offsets())

@@ -1,6 +1,7 @@
 import json
 import re
 import shlex
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -231,12 +232,21 @@ def test_no_results_is_one_sentence(command: str, tmp_path: Path) -> None:
     assert code == 2 and "no results" in err and len(err.strip().splitlines()) == 1 and not out
 
 
-def test_a_report_that_cannot_be_written_is_one_sentence(executed: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["figures", "report"])
+def test_what_cannot_be_written_is_one_sentence_at_once(command: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "r.html"
-    arguments = ("--results", str(executed), "--dataset", "Location30", "--out", str(target))
+    code, out, err = mibench(command, "--results", str(tmp_path), "--out", str(target))
+    assert code == 2 and "cannot be written (" in err and "file: Not a directory)" in err
+    assert len(err.strip().splitlines()) == 1 and not out
+
+
+def test_a_damaged_table_is_said_once(executed: Path, tmp_path: Path) -> None:
+    shutil.copytree(executed / "Location30", tmp_path / "Location30")
+    (tmp_path / "Location30" / "bad.parquet").write_bytes(b"")
+    arguments = ("--results", str(tmp_path), "--out", str(tmp_path / "r.html"))
     code, _, err = mibench("report", *arguments)
-    assert code == 2 and "cannot be written" in err
+    assert code == 0 and err.count("is damaged") == 1
 
 
 def test_every_attack_is_explained() -> None:

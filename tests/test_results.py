@@ -1,7 +1,11 @@
 """Tables on disk: who owns them, what became of damaged ones, and averages all else equal."""
 
+import errno
 import re
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -9,7 +13,7 @@ import pytest
 
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
-from mibench.store import safe
+from mibench.store import check_folders, safe
 from mibench.study import parquet, results
 
 
@@ -28,7 +32,7 @@ def test_names_never_collide(tmp_path: Path, dataset: str) -> None:
         results.save(output, *made(dataset, seed=i))
     assert {p.parent.parent for p in places} == {tmp_path}
     for output in places:
-        assert parquet.readable(output)
+        assert not parquet.wrong(output)
         for file in (parquet.results_of(output), parquet.answers_of(output)):
             assert parquet.belongs_to(file) == output
             assert re.fullmatch(r"[\w.+-]+", file.name, re.ASCII)
@@ -46,14 +50,73 @@ def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
     for file in (parquet.results_of, parquet.answers_of):
         results.save(bad, *made("digits", seed=1))
         file(bad).write_bytes(file(bad).read_bytes()[:-20])
-        assert parquet.readable(good) and not parquet.readable(bad)
+        assert not parquet.wrong(good) and parquet.wrong(bad)
         assert parquet.belongs_to(file(bad)) == bad
         for _ in range(2):
-            with pytest.warns(UserWarning, match="bad.parquet or their answers are damaged"):
+            with pytest.warns(
+                UserWarning, match=r"bad\.parquet is damaged or .*, and left out; run"
+            ):
                 table, answers = results.load(tmp_path)
             assert list(table["seed"]) == [0] and len(answers) == 2
+    parquet.answers_of(good).unlink()
+    assert parquet.wrong(good) == "answers/good.parquet is missing"
+    parquet.results_of(good).write_bytes(b"")
+    said = pytest.raises(MIBenchError, match=r"no table in .* can be read; run its parameter file")
+    with (
+        pytest.warns(UserWarning, match=r"bad\.parquet is damaged .* left out with 1 more; run"),
+        said,
+    ):
+        results.load(tmp_path)
     results.save(bad, *made("digits", seed=1))
+    results.save(good, *made("digits"))
     assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
+    shutil.rmtree(tmp_path / "answers")
+    (tmp_path / "answers").write_text("")
+    with pytest.raises(MIBenchError, match=r"answers cannot be written \(.*: Not a directory\)"):
+        results.collect(tmp_path)
+    assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
+
+
+@pytest.mark.parametrize("gathered", ["before", "never", "of an older state", "damaged"])
+def test_a_folder_that_cannot_be_written_is_read_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gathered: str
+) -> None:
+    for seed in range(2):
+        results.save(parquet.place(tmp_path, "digits", f"s{seed}"), *made("digits", seed=seed))
+        if (seed, gathered) in ((0, "of an older state"), (1, "before"), (1, "damaged")):
+            results.load(tmp_path)
+    if gathered == "damaged":
+        part = tmp_path / "results" / "dataset=digits" / "part.parquet"
+        part.write_bytes(bytes(80) + part.read_bytes()[80:])
+
+    def state() -> dict[Path, int]:
+        return {path: path.stat().st_mtime_ns for path in (tmp_path, *tmp_path.rglob("*"))}
+
+    def read_only(dir: Path) -> Any:
+        if dir.is_relative_to(tmp_path):
+            raise OSError(errno.EROFS, "as a disk that can only be read")
+        return nullcontext()
+
+    before = state()
+    monkeypatch.setattr("mibench.store.tempfile.TemporaryFile", read_only)
+    table, answers, whole = results.load_all(tmp_path)
+    assert state() == before
+    assert sorted(table["seed"]) == [0, 1] and len(answers) == 4 and whole.empty
+    with pytest.raises(MIBenchError, match=r"cannot be written .*Read-only file system"):
+        check_folders([tmp_path / "figures"])
+
+
+def test_what_is_saved_is_loaded(tmp_path: Path) -> None:
+    """By the same path, also where it is none of a folder of executed notebooks."""
+    table, answers = made("digits")
+    results.save(tmp_path / "out", table, answers)
+    before = sorted(tmp_path.rglob("*"))
+    found, given = results.load(tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before
+    pd.testing.assert_frame_equal(found, table, check_like=True)
+    assert len(given) == len(answers)
+    results.save(tmp_path / "again", found, given)
+    pd.testing.assert_frame_equal(results.load(tmp_path / "again")[0], found)
 
 
 def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
@@ -66,7 +129,7 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
     results.save(parquet.place(tmp_path, "digits", "pool"), *made("digits", scenario="pool"))
     first = results.load(tmp_path)
     with monkeypatch.context() as patch:
-        patch.setattr(parquet, "readable", lambda output: pytest.fail(f"{output} is read again"))
+        patch.setattr(parquet, "wrong", lambda output: pytest.fail(f"{output} is read again"))
         table, answers = results.load(tmp_path)
     pd.testing.assert_frame_equal(table, first[0])
     pd.testing.assert_frame_equal(answers, first[1])
@@ -75,7 +138,7 @@ def test_answers_are_small_in_memory_and_read_again_only_where_a_file_changed(
     assert list(answers["scenario"].cat.categories) == ["ES01"]
     again = parquet.place(tmp_path, "digits", "again")
     results.save(again, table, answers)
-    assert parquet.readable(again)
+    assert not parquet.wrong(again)
     own = results.of_setting(answers, table[table["dataset"] == "results"])
     assert set(own["dataset"]) == {"results"} and len(own) == len(answers) / 2
 
@@ -90,7 +153,7 @@ def test_no_changed_byte_is_another_value(tmp_path: Path) -> None:
     noticed = 0
     for place in range(0, len(whole), 7):
         file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        if parquet.readable(output):
+        if not parquet.wrong(output):
             pd.testing.assert_frame_equal(pd.read_parquet(file), told)
         else:
             noticed += 1

@@ -111,7 +111,8 @@ def test_infeasible_scenarios_have_rows_without_numbers(cache_dir: Path, tmp_pat
 
 
 def test_the_whole_pool_is_a_scenario_without_factors(digits: Study, tmp_path: Path) -> None:
-    table, answers = digits.run(["Pool", "ES01", "ES10"], ["gap", "loss_threshold"])
+    table, answers = digits.run(["Pool", "ES01", "es1", "ES10"], ["gap", "loss_threshold"])
+    assert len(table) == 6
     whole, own = table[table["scenario"] == "pool"], answers[answers["scenario"] == "pool"]
     assert (whole["label"] == "digits_pool").all() and (whole["distribution"] == "").all()
     assert whole[["distance", "differential_distance", "withheld_ratio"]].isna().all(axis=None)
@@ -124,7 +125,7 @@ def test_the_whole_pool_is_a_scenario_without_factors(digits: Study, tmp_path: P
     results.save(tmp_path / "digits" / "a", table, answers)
     loaded, given = results.load(tmp_path)
     assert {*loaded["scenario"]} == {*given["scenario"]} == {"ES01", "ES10"}
-    assert len(results.load_pool(tmp_path)) == 2
+    assert len(results.load_all(tmp_path)[2]) == 2
     pd.testing.assert_frame_equal(
         results.within(table, "seed"), results.within(loaded, "seed"), check_like=True
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from mibench import figures
+from mibench.apps.cli.base import many
 from mibench.apps.report import Section, Table, as_table, images, render
 from mibench.study.audit import AuditReport
 
@@ -57,7 +58,7 @@ def _found(report: AuditReport) -> Iterator[Table]:
     most = risk.sort_values(["false_alarms", "found_by"], ascending=[True, False], kind="stable")
     caption = (
         f"The {min(_FEW, len(most))} members most at risk, counted from 0 in the order given: the "
-        f"false alarms at which {title} finds each, and by how many of {len(report.attacked)} "
-        "attacks it is found at 1%."
+        f"false alarms at which {title} finds each, and by how many of "
+        f"{many(len(report.attacked), 'attack')} it is found at 1%."
     )
     yield as_table(caption, most.head(_FEW))

@@ -78,7 +78,7 @@ def write(
     results, answers : DataFrame
         Of :func:`mibench.study.results.load`, of any datasets, models and seeds.
     pools : DataFrame
-        Of :func:`mibench.study.results.load_pool`.
+        Of :func:`mibench.study.results.load_all`.
     path : path
 
     Raises
@@ -145,7 +145,7 @@ def _sections(results: pd.DataFrame, answers: pd.DataFrame, pools: pd.DataFrame)
 def _trust(results: pd.DataFrame) -> Iterator[str]:
     """Yield what the number of trained models allows to be said."""
     if results["seed"].nunique() == 1:
-        yield f"One seed: what is said here is {conflicts.of_models(1)}; another can turn it."
+        yield f"One seed: what is said here is {conflicts.of_models([1])}; another can turn it."
     for row in conflicts.unstable(results).to_dict("records"):
         reason = f": {row['reason']}" if row["reason"] else ""
         yield (
@@ -249,7 +249,7 @@ def as_table(caption: str, frame: pd.DataFrame, folded: bool = False) -> Table:
 
 def _number(value: object) -> str:
     if isinstance(value, float):
-        return "" if np.isnan(value) else f"{value:.3f}"
+        return "" if np.isnan(value) else f"{value:z.3f}"
     return str(value)
 
 

@@ -91,7 +91,8 @@ def advise(
         One row per allowed attack that has results, best first: `attack`, `title`, `scenarios` (of
         all datasets and models), `mean` and `worst` value of the metric over them, `beaten`
         (number of scenarios), `beaten_by` (titles, those that do so most often first),
-        `dominated_by` (titles), `never_beaten`, `seeds`, `queries` and `needs`.
+        `dominated_by` (titles), `never_beaten`, `seeds` (how many the scenarios have), `queries`
+        and `needs`.
 
     Raises
     ------
@@ -109,6 +110,7 @@ def advise(
     worst = value.min() if sign > 0 else value.max()
     wins = _wins(answers[answers["attack"].isin(names)], names, metric, correction, alpha)
     titles = {name: attacks.named(name).full_title for name in names}
+    seeds = sorted(map(int, answers.groupby(within, dropna=False)["seed"].nunique().unique()))
     found = []
     for name in names:
         mine = wins[wins["loser"] == name]
@@ -125,7 +127,7 @@ def advise(
                 "beaten_by": [titles[str(other)] for other in by.index],
                 "dominated_by": [titles[str(other)] for other in by.index if other not in back],
                 "never_beaten": mine.empty,
-                "seeds": answers["seed"].nunique(),
+                "seeds": seeds,
                 "queries": costs.queries(attacks.named(name)),
                 "needs": sorted(attacks.named(name).needs),
             }
@@ -154,7 +156,7 @@ def _wins(
 
 def sentence(advice: pd.DataFrame) -> str:
     """Tell the rows of :func:`advise` in one sentence."""
-    best, of = advice[advice["never_beaten"]], conflicts.of_models(int(advice["seeds"].min()))
+    best, of = advice[advice["never_beaten"]], conflicts.of_models(advice["seeds"].iloc[0])
     if len(best):
         # Who was run in fewer scenarios had fewer chances to be beaten.
         where = (

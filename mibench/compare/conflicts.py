@@ -7,7 +7,7 @@ differences are significant after correction for the number of comparisons.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -297,9 +297,12 @@ def power(judged: pd.DataFrame, alpha: float = 0.05, chance: float = 0.8) -> dic
     return {"possible": len(judged), "tested": len(tested), "found": found} | smallest
 
 
-def of_models(seeds: int) -> str:
-    """Return what a sure difference is about, as sentences and captions have it."""
-    return "of this trained model" if seeds == 1 else f"of {seeds} trained models"
+def of_models(seeds: Collection[int]) -> str:
+    """Return what sure differences are about, by each one's number of seeds, in words."""
+    few, most = min(seeds), max(seeds)
+    if most == 1:
+        return "of this trained model"
+    return f"of {few if few == most else f'{few} to {most}'} trained models"
 
 
 def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05) -> str:
@@ -308,7 +311,7 @@ def power_sentence(judged: pd.DataFrame, metric: str = "ma", alpha: float = 0.05
     # Each ratio of a metric lies between 0 and 1.
     tested = (
         f"{has['tested']:,} of {has['possible']:,} comparisons "
-        f"{of_models(int(judged['seeds'].min()))} could be tested, "
+        f"{of_models([*judged['seeds']])} could be tested, "
     )
     if not has["found"] and not has["least"] <= len(of.ratios):
         return f"{tested}none is significant; none, however large, would have been with 80% chance."
@@ -447,7 +450,7 @@ def sentence(conflict: Mapping[Any, Any], metric: str = "ma") -> str:
         for s in (one, two)
     )
     leads = [
-        f"by {conflict[c]:.3f} [{conflict[c + '_low']:.3f}, {conflict[c + '_high']:.3f}] "
+        f"by {conflict[c]:z.3f} [{conflict[c + '_low']:z.3f}, {conflict[c + '_high']:z.3f}] "
         f"{METRICS[metric].label}"
         for c in ("lead", "other_lead")
     ]

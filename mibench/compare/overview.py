@@ -36,8 +36,7 @@ def overview(results: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFram
     table, count = grouped.mean(), grouped.size()
     width = grouped.std().mul(t.ppf(0.975, np.maximum(count - 1, 1)) / np.sqrt(count), axis=0)
     for metric in SHOWN:
-        least = -1.0 if metric == "ma" else 0.0
-        table[f"{metric}_low"] = (table[metric] - width[metric]).clip(lower=least)
+        table[f"{metric}_low"] = (table[metric] - width[metric]).clip(METRICS[metric].least)
         table[f"{metric}_high"] = (table[metric] + width[metric]).clip(upper=1.0)
     keys = [*dict.fromkeys([*by, "scenario"])]
     runs = ok.groupby(keys, sort=False, dropna=False)[list(SHOWN)].count()
@@ -82,5 +81,5 @@ def in_words(table: pd.DataFrame, digits: int = 2) -> pd.DataFrame:
 def _said(value: float, low: float, high: float, digits: int) -> str:
     if np.isnan(value):
         return "–"
-    ends = "" if np.isnan(low) else f" [{low:.{digits}f}, {high:.{digits}f}]"
-    return f"{value:.{digits}f}{ends}"
+    ends = "" if np.isnan(low) else f" [{low:z.{digits}f}, {high:z.{digits}f}]"
+    return f"{value:z.{digits}f}{ends}"

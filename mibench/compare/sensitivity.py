@@ -40,9 +40,9 @@ def sensitivity(
     -------
     DataFrame
         One row per factor and attack: `question`, `factor`, `attack`, `title`; of each value of
-        `way` the columns `size_`, `error_` (standard error) and `sure_` with its name; `seeds`, of
-        the way with fewer; and `holds`: "under both", "under groups only", "under neither", "with
-        opposite signs", or "not measured under both". Factors of one level are left out.
+        `way` the columns `size_`, `error_` (standard error) and `sure_` with its name; `seeds`, how
+        many the scenarios have; and `holds`: "under both", "under groups only", "under neither",
+        "with opposite signs", or "not measured under both". Factors of one level are left out.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def sensitivity(
         raise MIBenchError("no factor has two levels among the results; run RQ1 to RQ4")
     found["sure"] = false_discovery_control(found["p"]) < alpha
     titles = dict(zip(rows["attack"], rows["title"], strict=True))
-    seeds = int(rows.groupby(way)["seed"].nunique().min())
+    seeds = sorted(map(int, rows.groupby([way, "scenario"])["seed"].nunique().unique()))
     named, values = ["factor", "attack"], ["size", "error", "sure"]
     wide = found.pivot(index=named, columns="way", values=values).infer_objects()
     wide.columns = wide.columns.map("{0[0]}_{0[1]}".format)
@@ -75,7 +75,8 @@ def sensitivity(
     questions = dict(zip(FACTORS, RESEARCH_QUESTIONS, strict=True))
     table.insert(0, "question", table["factor"].map(questions))
     table.insert(3, "title", table["attack"].map(titles))
-    return table.assign(seeds=seeds, holds=pd.DataFrame(signs).agg(_verdict, axis=1))
+    table["seeds"] = [seeds] * len(table)
+    return table.assign(holds=pd.DataFrame(signs).agg(_verdict, axis=1))
 
 
 def in_words(table: pd.DataFrame) -> list[str]:
@@ -88,7 +89,7 @@ def in_words(table: pd.DataFrame) -> list[str]:
         up = f"; of those under both {(size > 0).sum()} raise it" if len(size) else ""
         said.append(
             f"{question}, {str(factor).replace('_', ' ')}: sure effects on the MA of {len(rows)} "
-            f"attacks {of_models(int(rows['seeds'].min()))}, {listed}{up}."
+            f"attacks {of_models(rows['seeds'].iloc[0])}, {listed}{up}."
         )
     return said
 

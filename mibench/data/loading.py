@@ -19,6 +19,7 @@ from mibench.data.files import Files
 from mibench.data.splits import sizes_of
 from mibench.errors import MIBenchError
 from mibench.setting import Place
+from mibench.store import Store
 
 
 def load(
@@ -49,6 +50,7 @@ def load(
     """
     found = check_name(name, place)
     title, known = name_of(found, place), DATASETS.get(found)
+    cache = Store(place.cache_dir).directory
     first_rows: Mapping[str, int] = {}
     if known is not None and known.embedded is not None:
         parsed = known.embedded()
@@ -62,7 +64,7 @@ def load(
 
         source = [str(path.resolve()), column, files.stamp()]
         module = own.__name__ if known is None else known.module
-        parsed, made = parsed_once(place.cache_dir / "datasets", title, source, module, parse)
+        parsed, made = parsed_once(cache / "datasets", title, source, module, parse)
         if known is not None and sizes == "published":
             first_rows = known.first_rows
         if known is not None and first_rows and path.name not in known.forms:

@@ -19,8 +19,10 @@ _CHUNK = 5000
 def labelled_bits(files: Files, name: str) -> Parsed:
     """Read a table of a label, from 1 on, then bits a row."""
     [content] = files.contents([name])
-    table = _table(files, name, content)
-    return _checked(files, name, np.ascontiguousarray(table[:, 1:]), table[:, 0])
+    if (found := _by_width(content)) is None:
+        table = _table(files, name, content)
+        found = np.ascontiguousarray(table[:, 1:]), table[:, 0]
+    return _checked(files, name, *found)
 
 
 def bits_and_labels(files: Files, bits: str, labels: str) -> Parsed:
@@ -33,6 +35,31 @@ def bits_and_labels(files: Files, bits: str, labels: str) -> Parsed:
             f"the {len(values)} rows of {bits}; download it again"
         )
     return _checked(files, bits, values, classes[:, 0])
+
+
+def _by_width(content: bytes) -> tuple[NDArray[np.uint8], NDArray[Any]] | None:
+    """Return bits and labels of a table whose rows end in as many bits, None of any other.
+
+    Several times as fast as reading it as a table of any numbers.
+    """
+    letters = np.frombuffer(content, np.uint8)
+    ends = np.flatnonzero(letters == ord("\n"))
+    width = 2 * content[: content.find(b"\n")].count(b",") - 1
+    starts = np.append(0, ends[:-1] + 1) if len(ends) else ends
+    # A comma and a digit or more of the label before the bits.
+    if width < 1 or not content.endswith(b"\n") or (ends - starts).min() < width + 2:
+        return None
+    rows = np.lib.stride_tricks.sliding_window_view(letters, width + 1)
+    bits = np.empty((len(ends), (width + 1) // 2), np.uint8)
+    begin = ends - width - 1
+    for some in (slice(i, i + _CHUNK) for i in range(0, len(ends), _CHUNK)):
+        # Each comma with its digit is one number.
+        pairs = rows[begin[some]].view("<u2") - int.from_bytes(b",0", "little")
+        if np.bitwise_or.reduce(pairs, axis=None) not in (0, 0x100):
+            return None
+        bits[some] = pairs >> 8
+    labels = [content[a:b] for a, b in zip(starts, begin, strict=True)]
+    return (bits, np.array(labels, np.int64)) if all(map(bytes.isdigit, labels)) else None
 
 
 def _table(files: Files, name: str, content: bytes) -> NDArray[np.uint8]:

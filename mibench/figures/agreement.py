@@ -68,6 +68,7 @@ def upset(
     (corner, bars), (sizes, dots) = grid
     corner.remove()
     bars.bar(places, counts, color=SERIES[0])
+    bars.locator_params("y", integer=True)
     bars.tick_params(labelleft=True)
     bars.set(ylabel="members", xticks=[], xlim=(-0.6, len(places) - 0.4))
     for i, name in enumerate(names):
@@ -82,6 +83,7 @@ def upset(
     dots.set(xticks=[], xlim=(-0.6, len(places) - 0.4))
     dots.grid(False)
     sizes.set(xlabel="members found")
+    sizes.locator_params("x", integer=True)
     list_down(sizes, [titles[str(name)] for name in names])
     sizes.invert_xaxis()
     shares = agreement.coverage(hits)

@@ -16,6 +16,7 @@ from mibench.figures.style import (
     SMALLEST,
     WIDTHS,
     Picture,
+    begin,
     drawn,
     list_down,
     picture,
@@ -85,11 +86,12 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     axes.tick_params(labelsize=SMALLEST, length=0)
     figure.head(f"{setting}\nwhere the order of two attacks flips")
     kinds = found["type"].value_counts()
+    models = conflicts.of_models([*results.groupby("scenario")["seed"].nunique()])
     figure.caption = (
         f"For every two of {len(names)} attacks on {setting}, the number "
         f"of pairs of scenarios in which their order by {METRICS[look.metric].label} flips, "
-        f"both differences significant {conflicts.of_models(results['seed'].nunique())}: above the "
-        "diagonal pairs that differ in one factor "
+        f"both differences significant {models}: above the diagonal "
+        "pairs that differ in one factor "
         f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
         f"({kinds.get(2, 0)}). {counted(results)}."
     )
@@ -174,6 +176,8 @@ def two_views(
         side = "left" if place[0] < values[metric].mean() else "right"
         axes.annotate(title, place, (0, 4), textcoords="offset points", ha=side)
     axes.set(xlabel=by, ylabel=by_other)
+    begin(axes, "x", metric)
+    begin(axes, "y", other)
     figure.head(setting)
     figure.caption = (
         f"{len(values)} attacks by {by} and by {by_other} on the whole pool, nothing selected, of "

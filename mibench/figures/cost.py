@@ -10,7 +10,7 @@ import pandas as pd
 from mibench.attacks import costs, kind_of
 from mibench.compare.overview import SHOWN, gaps, overview
 from mibench.figures import rows
-from mibench.figures.style import Picture, attack_style, drawn, list_down, picture
+from mibench.figures.style import Picture, attack_style, begin, drawn, list_down, picture
 from mibench.look import PLAIN, Look
 from mibench.study.metrics import METRICS
 
@@ -48,13 +48,14 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
             if table.loc[name, f"unbeaten_{metric}"]:
                 axes.plot(found.mean(), place, "o", color="black", mfc="none", mew=0.6, ms=7)
         axes.margins(x=0.1)
+        begin(axes, "x", metric)
         axes.locator_params(axis="x", nbins=look.columns + 1, min_n_ticks=1)
         axes.set_xlabel(METRICS[metric].label.replace(" at ", "\nat "))
     list_down(figure.axes[0], [title.get(name, name) for name in names])
     for label, name in zip(figure.axes[0].get_yticklabels(), names, strict=True):
         label.set_fontweight("normal" if name in table.index else "bold")
     figure.head(f"{setting}\nwhat attacks find and what they cost")
-    figure.explain_colours()
+    figure.explain_colours(table.index)
     count = results.loc[results["status"] == "ok", "scenario"].nunique()
     figure.caption = (
         f"{', '.join(METRICS[m].label for m in shown)} of {len(table)} attacks on {setting}, "
@@ -71,7 +72,7 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
         f"{rows.counted(results)}.{rows.unreachable(results)} {' '.join(gaps(overview(results)))}"
     ).rstrip()
     figure.alt = "Highest mean MA: " + "; ".join(
-        f"{_band(band)}: {ma.max():.2f} ({title[str(ma.idxmax())]})" for band, ma in bands["ma"]
+        f"{_band(band)}: {ma.max():z.2f} ({title[str(ma.idxmax())]})" for band, ma in bands["ma"]
     )
     return figure
 

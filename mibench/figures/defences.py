@@ -71,7 +71,7 @@ def defences(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
         "accuracy on all its members and nonmembers."
     )
     figure.alt = " ".join(
-        f"{row['defence']}: {row['title']} finds most, MA {row['ma']:.3f}; accuracy on members "
+        f"{row['defence']}: {row['title']} finds most, MA {row['ma']:z.3f}; accuracy on members "
         f"{row['target_train_accuracy']:.3f}, on nonmembers {row['target_test_accuracy']:.3f}."
         for row in best.to_dict("records")
     )

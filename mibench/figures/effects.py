@@ -38,7 +38,7 @@ def effect_table(effects: pd.DataFrame, results: pd.DataFrame, *, look: Look = P
     wide = rows.pivot(index="title", columns="factor", values=["eta_squared", "size"])
     wide = wide.loc[[title for title in titles if title in wide.index]].astype(float)
     shares, sizes = wide["eta_squared"][order], wide["size"][order]
-    text = sizes.map(lambda size: "" if size != size else f"{size:+.2f}")
+    text = sizes.map(lambda size: "" if size != size else f"{size:+z.2f}")
     figure, axes = picture(look, 1.5 + 0.15 * len(shares))
     axes.grid(False)
     bar = {"label": f"share of the variance of {label}"}

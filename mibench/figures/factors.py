@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from mibench.errors import MIBenchError
-from mibench.figures.rows import counted
-from mibench.figures.style import WIDTHS, Picture, drawn, list_down, panels, series
+from mibench.figures.rows import by_setting, counted
+from mibench.figures.style import WIDTHS, Picture, begin, drawn, list_down, panels, series
 from mibench.look import PLAIN, Look
 from mibench.scenarios import DISTRIBUTIONS, level
 from mibench.study.metrics import METRICS
@@ -46,10 +46,12 @@ def by_factor(results: pd.DataFrame, metric: str, factor: str, *, look: Look = P
         order = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
         return means[order].rename(columns=lambda at: level(factor, at))
 
-    figure = _side_by_side(results, table, said, look)
+    ways = _ways(results)
+    figure = _side_by_side(results, table, said, metric, look)
+    figure.head(f"{said} by {named}: {ways}")
     figure.caption = (
-        f"{said} of each attack at each level of the {named}, the mean over scenarios that differ "
-        f"in it alone. {counted(results)}."
+        f"{said} of each attack ({ways}) at each level of the {named}, the mean over scenarios "
+        f"that differ in it alone. {counted(results)}."
     )
     return figure
 
@@ -66,16 +68,27 @@ def four_metrics(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
         means = rows.groupby("title", sort=False)[list(metrics)].mean()
         return means.rename(columns={m: METRICS[m].label for m in metrics})
 
-    figure = _side_by_side(results, table, "value", look)
+    ways = _ways(results)
+    figure = _side_by_side(results, table, "value", "fpr", look)
+    figure.head(ways)
     figure.caption = (
-        f"Precision, recall, F1 and FPR of each attack, means over all scenarios and "
+        f"Precision, recall, F1 and FPR of each attack ({ways}), means over all scenarios and "
         f"seeds of a dataset. {counted(results)}."
     )
     return figure
 
 
+def _ways(results: pd.DataFrame) -> str:
+    """Return the settings' names without the dataset, which stands above its panel."""
+    return "; ".join(dict.fromkeys(name.partition(", ")[2] for name, _ in by_setting(results)))
+
+
 def _side_by_side(
-    results: pd.DataFrame, table: Callable[[pd.DataFrame], pd.DataFrame], label: str, look: Look
+    results: pd.DataFrame,
+    table: Callable[[pd.DataFrame], pd.DataFrame],
+    label: str,
+    metric: str,
+    look: Look,
 ) -> Picture:
     """Draw a table of each dataset's results: its rows up the axis, its columns as marks."""
     ok = results[results["status"] == "ok"]
@@ -92,6 +105,7 @@ def _side_by_side(
             axes.plot(values[column], at, **series(i), ms=3, label=str(column))
         axes.set_title(dataset, loc="left")
         axes.set_xlabel(label)
+        begin(axes, "x", metric)
     list_down(grid[0], titles)
     if len({tuple(values) for values in tables.values()}) == 1:
         handles = grid[0].get_legend_handles_labels()
@@ -100,8 +114,8 @@ def _side_by_side(
         for axes in grid:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (each - 1)))
     figure.alt = " ".join(
-        f"{dataset}: by the mean of its marks {mean.idxmax()} is highest, {mean.max():.2f}, "
-        f"{mean.idxmin()} lowest, {mean.min():.2f}."
+        f"{dataset}: by the mean of its marks {mean.idxmax()} is highest, {mean.max():z.2f}, "
+        f"{mean.idxmin()} lowest, {mean.min():z.2f}."
         for dataset, values in tables.items()
         for mean in [values.mean(axis=1)]
     )

@@ -10,7 +10,7 @@ from mibench.attacks.base import named
 from mibench.compare.groups import DISTANCES, changes, rates
 from mibench.construction.groups import Groups
 from mibench.construction.target import Pool
-from mibench.figures.style import AREA, SERIES, Picture, attack_style, drawn, picture, series
+from mibench.figures.style import AREA, SERIES, Picture, attack_style, begin, drawn, picture, series
 from mibench.look import PLAIN, Look
 from mibench.scenarios import levels
 from mibench.study.metrics import METRICS
@@ -33,6 +33,7 @@ def pool_distances(pool: Pool, dataset: str, *, look: Look = PLAIN) -> Picture:
     if known:
         axes.plot(known, [1.03] * 9, "|", color=SERIES[0], label="published deciles", **on_top)
     axes.set(xlabel=f"distance of a {part}", ylabel=f"{part}s")
+    axes.locator_params("y", integer=True)
     figure.legend(loc="outside upper center", ncols=3)
     theirs = f" The published pool's median is {known[4]:.3g}." if known else ""
     figure.caption = (
@@ -58,7 +59,8 @@ def over_groups(
     counts = rate.round(1).value_counts().sort_index()
     figure, axes = picture(look, 2.4)
     axes.bar(counts.index, counts, width=0.08, color=attack_style(attack).colour)
-    axes.set(xlabel=f"{METRICS[metric].label} in a group", ylabel="groups")
+    axes.set(xlabel=f"{METRICS[metric].label} in a group", ylabel="groups", xlim=(-0.05, 1.05))
+    axes.locator_params("y", integer=True)
     figure.head(title)
     figure.caption = (
         f"In how many of {len(rate)} groups {title} has which {METRICS[metric].label}, to "
@@ -87,11 +89,12 @@ def against_differential(
     axes.scatter(at, rate, s=8, marker=mark.marker, color=mark.colour, alpha=0.6)
     figure.head(title)
     axes.set(xlabel="differential distance of a group", ylabel=f"{label} in a group")
+    begin(axes, "y", metric)
     figure.caption = (
         f"{label} of {title} in each of {len(rate)} groups against the group's "
-        f"differential distance; Spearman's rank correlation {correlation:.2f}."
+        f"differential distance; Spearman's rank correlation {correlation:z.2f}."
     )
-    figure.alt = f"Scatter of {len(rate)} groups, rank correlation {correlation:.2f}."
+    figure.alt = f"Scatter of {len(rate)} groups, rank correlation {correlation:z.2f}."
     return figure
 
 
@@ -116,7 +119,7 @@ def by_change(groups: pd.DataFrame, attack: str, *, look: Look = PLAIN) -> Pictu
         at = mean.index + 0.02 * i
         axes.vlines(at, ma.quantile(0.1), ma.quantile(0.9), color=SERIES[i], lw=0.8)
         axes.plot(at, mean, **series(i), ms=3, label=said)
-        words.append(f"{said} from {mean.iloc[0]:.2f} to {mean.iloc[-1]:.2f}")
+        words.append(f"{said} from {mean.iloc[0]:z.2f} to {mean.iloc[-1]:z.2f}")
     axes.set(xlabel="change, as a share of the groups' range", ylabel="change of MA")
     figure.legend(loc="outside lower center", ncols=2)
     figure.head(title)

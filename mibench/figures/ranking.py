@@ -164,7 +164,7 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
     axes.spines["left"].set_visible(False)
     axes.tick_params("y", length=0)
     figure.head(f"{setting}: {ranking.scenarios} scenarios")
-    figure.explain_colours()
+    figure.explain_colours(map(str, ranking.ranks.index))
     level = ranking.ranks <= ranking.ranks.iloc[0] + ranking.critical_difference
     repeated = (
         " Scenarios that differ in the withheld ratio alone have the same scores and count once."
@@ -172,6 +172,7 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
         else ""
     )
     p = "p < 0.001" if ranking.p < 0.001 else f"p = {ranking.p:.3f}"
+    models = of_models([*results.groupby("scenario")["seed"].nunique()])
     figure.caption = (
         f"Mean ranks of {len(best)} attacks by {METRICS[metric].label} on {setting}, over "
         f"{ranking.scenarios} scenarios in which all have a value. Friedman: chi-squared = "
@@ -179,7 +180,7 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
         f"{ranking.critical_difference:.2f} of each other do not differ at the 5% level, a bar "
         f"joins them.{repeated} The scenarios share {rows.shared_models(results)}, so their "
         "ranks are not independent, as both tests suppose: p and CD are too small, and differences "
-        f"are {of_models(results['seed'].nunique())}. {rows.counted(results)}."
+        f"are {models}. {rows.counted(results)}."
     )
     figure.alt = (
         "Attacks by mean rank, best first: "
@@ -242,10 +243,11 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     led = pd.Series(leads.sum(axis=1), names)
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)
+    models = of_models([*results.groupby("scenario")["seed"].nunique()])
     figure.caption = (
         f"{label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
         "a dot marks each scenario's best value (several where they tie). In "
-        f"{close} of {len(values)} scenarios {of_models(results['seed'].nunique())} some other "
+        f"{close} of {len(values)} scenarios {models} some other "
         f"attack's value lies within the leader's 95% interval. Attacks in the order of "
         f"their mean. {rows.counted(results)}.{rows.unreachable(results)}"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache
@@ -25,6 +25,7 @@ from mibench.attacks.base import parse
 from mibench.errors import MIBenchError
 from mibench.look import PLAIN, Look
 from mibench.store import replacing
+from mibench.study.metrics import METRICS
 
 # Okabe & Ito's palette, which people of every colour vision can tell apart: what an attacker needs.
 NEEDED = {
@@ -42,6 +43,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h", "*", "d", "8")
 LINES = ("-", "--", "-.", ":")
 # Inches: one column of a two-column page, and both.
 WIDTHS = {1: 3.5, 2: 7.16}
+# How lines of a grid look that an axis does not draw itself.
+GRID: dict[str, Any] = {"color": "0.9", "lw": 0.8, "zorder": 0}
 # Points; the smallest letters that printed pages allow.
 SMALLEST = 6
 # How heat maps part their cells and write in them; of shares, also how they colour them.
@@ -146,7 +149,7 @@ def style(look: Look = PLAIN) -> AbstractContextManager[None]:
         "axes.spines.right": False,
         "axes.grid": True,
         "axes.axisbelow": True,
-        "grid.color": "0.9",
+        "grid.color": GRID["color"],
         "legend.frameon": False,
         "figure.constrained_layout.use": True,
         "savefig.dpi": 300,
@@ -182,12 +185,14 @@ class Picture(Figure):
         if self.look.title:
             self.suptitle(text)
 
-    def explain_colours(self) -> None:
-        """Add the legend of what the colours of attacks mean."""
-        handles = [self.axes[0].plot([], [], "s", color=c, ms=4)[0] for c in NEEDED.values()]
+    def explain_colours(self, attacks: Iterable[str]) -> None:
+        """Add the legend of what the colours of these attacks mean."""
+        used = {attack_style(name).colour for name in attacks}
+        needs = [need for need, colour in NEEDED.items() if colour in used]
+        handles = [self.axes[0].plot([], [], "s", color=NEEDED[n], ms=4)[0] for n in needs]
         self.legend(
             handles,
-            NEEDED,
+            needs,
             loc="outside lower center",
             ncols=1 + self.look.columns,
             title="what an attacker needs",
@@ -261,6 +266,13 @@ def list_down(axes: Axes, names: Sequence[str]) -> None:
     """Name the places 0, 1, ... of the vertical axis, the first on top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def begin(axes: Axes, which: str, metric: str) -> None:
+    """Let the axis "x" or "y" begin where its metric does, with room for half a mark."""
+    least, (low, high) = METRICS[metric].least, getattr(axes, f"get_{which}lim")()
+    if low < least:
+        getattr(axes, f"set_{which}lim")(least - 0.03 * (high - least), high)
 
 
 def show(figure: Picture) -> None:

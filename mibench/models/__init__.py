@@ -104,6 +104,13 @@ def build(name: str, input_shape: tuple[int, ...], num_classes: int, **form: Any
     MIBenchError
         If `name` is not known or does not take such inputs.
     """
+    builder = taking(name, input_shape).builder
+    made: Builder = resolve_name(builder) if isinstance(builder, str) else builder
+    return made(input_shape, num_classes, **form)
+
+
+def taking(name: str, input_shape: tuple[int, ...]) -> Network:
+    """Return a network that takes such inputs; parameters and errors are those of :func:`build`."""
     network, images = MODELS[MODELS.find(name)], len(input_shape) == 3
     if not images and not network.takes_records:
         shape = " x ".join(map(str, input_shape))
@@ -116,6 +123,4 @@ def build(name: str, input_shape: tuple[int, ...], num_classes: int, **form: Any
             f"{name} takes images of {network.smallest} x {network.smallest} pixels and more, "
             f"but these have {input_shape[1]} x {input_shape[2]}; use MLP"
         )
-    builder = network.builder
-    made: Builder = resolve_name(builder) if isinstance(builder, str) else builder
-    return made(input_shape, num_classes, **form)
+    return network

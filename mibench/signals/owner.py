@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import Any
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from mibench import code, training
@@ -17,7 +17,10 @@ from mibench.data.base import Dataset
 from mibench.outputs import IntArray
 from mibench.signals import memguard
 from mibench.store import Arrays, NotMade, Store
-from mibench.training import Device, Recipe, Weights
+from mibench.training import Device, Recipe
+
+if TYPE_CHECKING:
+    from mibench.training import Weights
 
 FloatArray = NDArray[np.float32]
 # Samples that are queried at a time, so that their copies and answers fit the memory.
@@ -75,7 +78,7 @@ class Owner:
             "held_out": sha256(self.held_out) if self.recipe.patience else None,
             "taught_by": self.taught_by,
             "device": self.device.type,
-            "torch": torch.__version__,
+            "torch": version("torch"),
             "code": training.source(self.recipe),
         }
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import os
 import textwrap
 import time
 from collections.abc import Mapping
@@ -25,7 +24,7 @@ from mibench.errors import MIBenchError
 from mibench.outputs import BoolArray, IntArray, Labelled, Outputs
 from mibench.setting import Place, Setting
 from mibench.signals.own import Own, Train
-from mibench.store import Store, replacing
+from mibench.store import Store, check_folders, replacing
 from mibench.streams import Streams
 from mibench.study import epsilon, metrics, results, risk
 from mibench.study.given import Given, check, known
@@ -164,12 +163,13 @@ class AuditReport:
         found = metrics.tpr_at_fpr(
             best.inference.scores, best.is_member, risk.FPR, among=len(self.attacked)
         )
+        among = f", the best of {count} attacks" if (count := len(self.attacked)) > 1 else ""
         means = [words for need, words in _MEANS.items() if need in best.attack.needs]
         return (
             f"An attacker with {' and '.join(means) or 'nothing but its answers'} finds "
             f"{found.value:.1%} of this model's members at 1% false alarms (95% interval "
-            f"{found.low:.1%} to {found.high:.1%}; {best.attack.full_title}, the best of "
-            f"{len(self.attacked)} attacks; guessing finds 1%); {proven}"
+            f"{found.low:.1%} to {found.high:.1%}; {best.attack.full_title}{among}; guessing finds "
+            f"1%); {proven}"
         )
 
     @property
@@ -231,9 +231,7 @@ def check_out(path: str | Path, *endings: str) -> Path:
         raise MIBenchError(f"{path} does not end in {' or '.join(endings)}; choose such a name")
     if path.is_dir():
         raise MIBenchError(f"{path} is a folder; give the name of a file")
-    above = next(folder for folder in path.absolute().parents if folder.exists())
-    if not (above.is_dir() and os.access(above, os.W_OK)):
-        raise MIBenchError(f"{path} cannot be written, for {above} takes no files; choose another")
+    check_folders([path.parent])
     return path
 
 

@@ -346,6 +346,14 @@ def _cautions(target: Labelled, shadows: tuple[Labelled, ...]) -> Iterator[str]:
     members = target.is_member
     if said := check_numbering(outputs.logits[members], outputs.labels[members]):
         yield said
+    alone = np.setxor1d(outputs.labels[members], outputs.labels[~members])
+    if len(alone):
+        of = int(np.isin(outputs.labels, alone).sum())
+        more = f" and {len(alone) - 1} more" if alone[1:].size else ""
+        yield (
+            f"caution: class {alone[0]}{more}, {of:,} of {len(members):,} samples, has members "
+            "alone or nonmembers alone, so that the label itself gives membership away"
+        )
     sides = [("target_is_member", outputs.loss, target.is_member)]
     if shadow is not None:
         sides.append(("shadow_is_member", shadow.outputs.loss, shadow.is_member))

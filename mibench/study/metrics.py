@@ -55,6 +55,11 @@ class Metric:
         return 1 if self.fpr is None else math.ceil(round(1 / self.fpr, 6))
 
     @property
+    def least(self) -> float:
+        """The lowest value that the metric can have: -1 of MA, 0 of a rate."""
+        return float(sum(sign for sign, _, _ in self.ratios if sign < 0))
+
+    @property
     def absent(self) -> str:
         """Why a value is NaN, in words."""
         if self.fpr is not None:

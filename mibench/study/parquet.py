@@ -8,6 +8,7 @@ so that what only asks for files answers at once.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 from pathlib import Path
@@ -56,12 +57,19 @@ def belongs_to(file: str | Path) -> Path:
     return folder / said(file).get("notebook", file.name.removesuffix(".parquet"))
 
 
-def readable(output: str | Path) -> bool:
-    """Return whether both tables of `output` are there, complete, and as they were written."""
-    try:
-        return all(map(_as_written, (results_of(output), answers_of(output))))
-    except DAMAGED:
-        return False
+def wrong(output: str | Path) -> str:
+    """Return which table of `output` is not as it was written, and how; nothing where both are."""
+    for file in (results_of(output), answers_of(output)):
+        said = file.relative_to(Path(output).parent)
+        try:
+            sound = _as_written(file)
+        except FileNotFoundError:
+            return f"{said} is missing"
+        except DAMAGED:
+            sound = False
+        if not sound:
+            return f"{said} is damaged or of an older version"
+    return ""
 
 
 def files(folder: str | Path, dataset: str | None = None) -> list[Path]:
@@ -77,7 +85,8 @@ def origin(output: str | Path) -> dict[str, str]:
     if not path.exists():
         return {}
     columns = [c for c in ("data_sha256", "device") if c in pq.read_schema(path).names]
-    rows = pq.read_table(path, columns=columns, partitioning=None)
+    with pq.ParquetFile(path) as file:
+        rows = file.read(columns)
     return {
         c: ", ".join(sorted(map(str, rows[c].drop_null().unique().to_pylist()))) for c in columns
     }
@@ -95,10 +104,14 @@ def write(path: Path, content: pa.Table, told: dict[str, str]) -> None:
         )
 
 
-def _as_written(file: Path) -> bool:
-    content = pq.read_table(file, partitioning=None)
-    told = json.loads((content.schema.metadata or {}).get(_SAID, b"{}"))
-    return bool(told.get("sha256") == _digest(content))
+def _as_written(path: Path) -> bool:
+    # Arrow's shorter way loads pandas.
+    with pq.ParquetFile(path) as file:
+        content, beside = file.read(), dict(file.metadata.metadata)
+    # Readers differ in which copy of the metadata they take.
+    copy = pa.ipc.read_schema(pa.py_buffer(base64.b64decode(beside.pop(b"ARROW:schema"))))
+    same = copy.equals(content.schema, check_metadata=True) and copy.metadata == beside
+    return same and bool(json.loads(beside[_SAID])["sha256"] == _digest(content))
 
 
 def _digest(table: pa.Table) -> str:
@@ -107,14 +120,23 @@ def _digest(table: pa.Table) -> str:
     other = {k: v for k, v in (table.schema.metadata or {}).items() if k != _SAID}
     digest = hashlib.sha256(repr([table.num_rows, described, sorted(other.items())]).encode())
     for column in table.columns:
-        digest.update(column.is_valid().to_numpy().tobytes())
+        digest.update(_bytes(column.is_valid().combine_chunks()))
         values = column.drop_null().combine_chunks()
         if not pa.types.is_primitive(values.type):
             # Of texts, few of which differ, the different ones and which is where.
             digest.update(repr(values.unique().to_pylist()).encode())
             values = values.dictionary_encode().indices
-        digest.update(values.to_numpy(zero_copy_only=False).tobytes())
+        digest.update(_bytes(values))
     return digest.hexdigest()
+
+
+def _bytes(values: pa.Array) -> bytes:
+    # Arrow's own way to NumPy loads pandas.
+    whole = values.cast("uint8") if pa.types.is_boolean(values.type) else values
+    width, data = whole.type.bit_width // 8, whole.buffers()[1]
+    if data is None:  # nothing is there
+        return b""
+    return bytes(data.slice(whole.offset * width, len(whole) * width))
 
 
 def said(file: Path) -> dict[str, str]:

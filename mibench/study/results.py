@@ -10,7 +10,9 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -25,6 +27,7 @@ from mibench import __version__, scenarios
 from mibench.construction import described
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
+from mibench.store import check_folders, unwritable
 from mibench.study import parquet
 from mibench.study.metrics import METRICS
 
@@ -39,7 +42,8 @@ def save(output: str | Path, results: pd.DataFrame, answers: pd.DataFrame) -> No
     Parameters
     ----------
     output : path without ending
-        Of :func:`mibench.study.parquet.place`; its name is that of the notebook.
+        Of :func:`mibench.study.parquet.place`; its name is that of the notebook. :func:`load`
+        takes it, too.
     """
     output = Path(output)
     said = {"notebook": output.name}
@@ -68,16 +72,26 @@ def collect(folder: str | Path, dataset: str | None = None) -> list[Path]:
     list of Path
         The files of results, one per dataset; those of answers have the same place in ``answers``.
     """
-    folder = Path(folder)
-    by_dataset: dict[str, list[Path]] = {}
-    for file in parquet.files(folder, dataset):
-        by_dataset.setdefault(parquet.said(file).get("dataset", file.parent.name), []).append(file)
-    if not by_dataset:
+    return _collect(_sources(Path(folder), dataset), Path(folder))
+
+
+def _sources(folder: Path, dataset: str | None) -> dict[str, list[Path]]:
+    """Return the files of results below a folder, or the one of an `output`, by dataset."""
+    alone = [] if folder.is_dir() else [parquet.results_of(folder)]
+    found: dict[str, list[Path]] = {}
+    for file in parquet.files(folder, dataset) or filter(Path.is_file, alone):
+        found.setdefault(parquet.said(file).get("dataset", file.parent.name), []).append(file)
+    return found
+
+
+def _collect(sources: dict[str, list[Path]], into: Path) -> list[Path]:
+    if not sources:
         return []
-    with FileLock(folder / ".results.lock"):
-        made = [_collected(folder, name, of) for name, of in sorted(by_dataset.items())]
+    check_folders(into / kind for kind in parquet.TOGETHER)
+    with FileLock(into / ".results.lock"):
+        made = [_collected(into, name, of) for name, of in sorted(sources.items())]
         for kind in parquet.TOGETHER:
-            _align(sorted(folder.glob(f"{kind}/*/part.parquet")))
+            _align(sorted(into.glob(f"{kind}/*/part.parquet")))
     return [part for part in made if part]
 
 
@@ -85,7 +99,14 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
     """Read all scenarios' results and answers below a folder, of one dataset or of all.
 
     What several notebooks ran alike is kept once; see :func:`collect`. Rows of the whole pool,
-    which no factor describes, are left to :func:`load_pool`.
+    which no factor describes, are left to :func:`load_all`.
+
+    Parameters
+    ----------
+    folder : path
+        Of executed notebooks, or an `output` of :func:`save`, of which its tables are read. Where
+        it cannot be written, what is not gathered there is gathered elsewhere for the time.
+    dataset : str, optional
 
     Returns
     -------
@@ -97,25 +118,33 @@ def load(folder: str | Path, dataset: str | None = None) -> tuple[pd.DataFrame, 
     MIBenchError
         If there are none.
     """
-    found = collect(folder, dataset)
-    if not found:
+    return load_all(folder, dataset)[:2]
+
+
+def load_all(
+    folder: str | Path, dataset: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """Read what :func:`load` does, and the results on whole pools (`scenario: pool`) if any."""
+    folder = Path(folder)
+    sources = _sources(folder, dataset)
+    if not sources:
         what = f"of {dataset} " if dataset else ""
         raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
-    try:
-        results, answers = _read_parts(found)
-    except parquet.DAMAGED:
-        for kind in parquet.TOGETHER:
-            shutil.rmtree(Path(folder) / kind)
-        results, answers = _read_parts(collect(folder, dataset))
+    places = (folder, *(folder / kind for kind in parquet.TOGETHER))
+    blocked = not folder.is_dir() or any(map(unwritable, places))
+    with TemporaryDirectory() if blocked else nullcontext(folder) as made:
+        found = _current(folder, sources) if blocked else []
+        if not (found := found or _collect(sources, Path(made))):
+            raise MIBenchError(f"no table in {folder} can be read; run its parameter file again")
+        try:
+            results, answers = _read_parts(found)
+        except parquet.DAMAGED:
+            for kind in parquet.TOGETHER:
+                shutil.rmtree(Path(made) / kind, ignore_errors=True)
+            results, answers = _read_parts(_collect(sources, Path(made)))
     if (results["scenario"] == scenarios.POOL).all():
         raise MIBenchError(f"{folder} holds results on the whole pool alone; run scenarios as well")
-    return _selected(results), answers
-
-
-def load_pool(folder: str | Path, dataset: str | None = None) -> pd.DataFrame:
-    """Read the results on whole pools (`scenario: pool`) below a folder; possibly none."""
-    results = pd.concat(map(_with_dataset, collect(folder, dataset)), ignore_index=True)
-    return results[results["scenario"] == scenarios.POOL]
+    return _selected(results), answers, results[results["scenario"] == scenarios.POOL]
 
 
 def _selected(table: pd.DataFrame) -> pd.DataFrame:
@@ -152,28 +181,24 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
 
     None where all sources are damaged.
     """
-    target = folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
-    states = {
-        file: [_state(file), _state(parquet.answers_of(parquet.belongs_to(file)))]
-        for file in sources
-    }
-    if parquet.said(target) == _stamp(states) == parquet.said(_beside(target)):
+    target, states = _part(folder, dataset), _states(sources)
+    if _current(folder, {dataset: sources}):
         return target
     rows: list[pd.DataFrame] = []
     whole: list[Path] = []
+    left_out: list[str] = []
     for file in sorted(sources, key=lambda file: file.stat().st_mtime_ns):
-        if parquet.readable(parquet.belongs_to(file)):
-            rows.append(pd.read_parquet(file, partitioning=None).assign(file=len(whole)))
-            whole.append(file)
-        else:
+        if wrong := parquet.wrong(parquet.belongs_to(file)):
             # No stamp holds it, so that this is said every time.
             del states[file]
-    if damaged := [str(file) for file in sources if file not in states]:
-        more = f" and {len(damaged) - 1} more" if damaged[1:] else ""
+            left_out.append(f"{file.parent}/{wrong}")
+        else:
+            rows.append(pd.read_parquet(file, partitioning=None).assign(file=len(whole)))
+            whole.append(file)
+    if left_out:
+        more = f" with {len(left_out) - 1} more" if left_out[1:] else ""
         warnings.warn(
-            f"{damaged[0]}{more} or their answers are damaged or of an older version, and left "
-            "out; run the parameter file again",
-            stacklevel=4,
+            f"{min(left_out)}, and left out{more}; run the parameter file again", stacklevel=4
         )
     if not rows:
         return None
@@ -195,6 +220,25 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
     kept = results.drop(columns=["file", "dataset"], errors="ignore")
     parquet.write(target, pa.Table.from_pandas(kept, preserve_index=False), stamp)
     return target
+
+
+def _part(folder: Path, dataset: str) -> Path:
+    return folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
+
+
+def _current(folder: Path, sources: dict[str, list[Path]]) -> list[Path]:
+    """Return the files of datasets' results where all were made from what is there now."""
+    parts = [_part(folder, name) for name in sorted(sources)]
+    stamps = [_stamp(_states(of)) for _, of in sorted(sources.items())]
+    both = (parts, map(_beside, parts))
+    return parts if all([*map(parquet.said, files)] == stamps for files in both) else []
+
+
+def _states(sources: list[Path]) -> dict[Path, Any]:
+    return {
+        file: [_state(file), _state(parquet.answers_of(parquet.belongs_to(file)))]
+        for file in sources
+    }
 
 
 def _state(file: Path) -> list[str | int]:
@@ -397,7 +441,7 @@ def metrics_table(results: pd.DataFrame) -> pd.DataFrame:
     """Return every metric with its interval as text, attacks down and metrics across."""
     rows = {
         row["title"]: {
-            name: f"{row[name]:.3f} [{row[name + '_low']:.3f}, {row[name + '_high']:.3f}]"
+            name: f"{row[name]:z.3f} [{row[name + '_low']:z.3f}, {row[name + '_high']:z.3f}]"
             if row[name] == row[name]
             else metric.absent
             for name, metric in METRICS.items()

@@ -218,6 +218,7 @@ class Study:
         Parameters
         ----------
         chosen : iterable of Scenario or str
+            Each is run once.
         specs : attacks
             As :func:`mibench.attacks.parse` takes them.
 
@@ -235,7 +236,7 @@ class Study:
         asked = parse(specs)
         rows: list[dict[str, Any]] = []
         answers: list[tuple[dict[str, Any], Arrays]] = []
-        listed = [self.scenario(s) for s in chosen]
+        listed = list(dict.fromkeys(self.scenario(s) for s in chosen))
         # Known only where some attack has the reference models trained.
         difficulty = any("references" in attack.needs for attack in asked)
         for scenario in tqdm(listed, desc=f"{self.dataset.name} scenarios", leave=False):

@@ -1,7 +1,7 @@
 """Training: K models of one recipe, each on its own subset; and what they answer.
 
-Recipes and defences are listed without PyTorch, which is loaded when the first other name is asked
-for.
+Recipes, defences and devices are named without PyTorch, which is loaded when the first other name
+is asked for.
 """
 
 from __future__ import annotations
@@ -9,11 +9,19 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mibench.training.recipe import DEFENCES, Recipe, recipe, trained_as, without_defence
+from mibench.training.device import Device, find
+from mibench.training.recipe import (
+    DEFENCES,
+    Recipe,
+    check,
+    recipe,
+    source,
+    trained_as,
+    without_defence,
+)
 
 if TYPE_CHECKING:
-    from mibench.training.device import Device, find
-    from mibench.training.fitting import Weights, check, predict, source, together, train
+    from mibench.training.fitting import Weights, predict, together, train
     from mibench.training.parts import network
 
 __all__ = ["DEFENCES", "Device", "Recipe", "Weights", "check", "find", "network", "predict"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-
-import psutil
-import torch
-from torch import Tensor, nn
+from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from mibench.errors import MIBenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,25 @@ class Device:
     def free_memory(self) -> int:
         """Return the bytes that are free on the device."""
         if self.type == "cuda":
+            import torch
+
             return torch.cuda.mem_get_info()[0]
+        import psutil
+
         return int(psutil.virtual_memory().available)
 
     def laid_out(self, module: nn.Module) -> nn.Module:
         """Move a network to the device, in its memory format."""
+        import torch
+
         if self.channels_last:
             return module.to(self.type, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return module.to(self.type)
 
     def batch(self, inputs: Tensor) -> Tensor:
         """Return inputs on the device, in its memory format."""
+        import torch
+
         if self.channels_last and inputs.ndim == 4:
             return inputs.to(self.type, memory_format=torch.channels_last)
         return inputs.to(self.type)
@@ -62,13 +71,20 @@ def find(wanted: str = "auto") -> Device:
     """
     if wanted not in ("auto", "cpu", "cuda"):
         raise MIBenchError(f"unknown device {wanted!r}; use auto, cpu or cuda")
-    there = torch.cuda.is_available()
+    if wanted == "cpu":
+        return Device("cpu", channels_last=True)
+    # A build for CPUs says so, and PyTorch takes two seconds to load.
+    there = not version("torch").endswith("+cpu")
+    if there:
+        import torch
+
+        there = torch.cuda.is_available()
     if wanted == "cuda" and not there:
         raise MIBenchError(
             "there is no CUDA device that this PyTorch can use; install a CUDA build of PyTorch "
             "(see pytorch.org) or use device cpu"
         )
-    if wanted == "cpu" or not there:
+    if not there:
         return Device("cpu", channels_last=True)
     return Device("cuda", torch.cuda.is_bf16_supported(including_emulation=False), True)
 
@@ -76,6 +92,8 @@ def find(wanted: str = "auto") -> Device:
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
     """Let PyTorch use so many threads for a while."""
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -14,9 +14,7 @@ from torch import nn
 from torch.func import functional_call
 from tqdm.auto import tqdm
 
-from mibench.code import combined, digests
 from mibench.errors import MIBenchError
-from mibench.models import MODELS
 from mibench.training import single, stacked
 from mibench.training.device import Device, cpu_threads, find
 from mibench.training.memory import check_memory, enough_memory
@@ -25,20 +23,13 @@ from mibench.training.recipe import Recipe
 
 Weights = dict[str, NDArray[Any]]
 _CPU = find("cpu")
-# They say what a recipe holds, which the recipe itself tells, or look at memory.
-_TELL = ("mibench/training/recipe.py", "mibench/training/memory.py", "mibench/models/__init__.py")
-_ROOMS = ("mibench/training/", "mibench/models/")
 
 
-def check(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> None:
-    """Raise MIBenchError if a recipe's network cannot answer such inputs with logits."""
+def try_out(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> None:
+    """Raise MIBenchError if a network that is not of this package does not answer with logits."""
     try:
         with torch.device("meta"):
-            built = network(recipe, input_shape, num_classes)
-            # Those of this package do, and PyTorch's first pass on "meta" takes two seconds.
-            if MODELS[recipe.model].module.startswith("mibench."):
-                return
-            answered = built(torch.empty(2, *input_shape))
+            answered = network(recipe, input_shape, num_classes)(torch.empty(2, *input_shape))
         if answered.shape != (2, num_classes):
             raise ValueError(f"it answers {tuple(answered.shape)}, not {(2, num_classes)}")
     except MIBenchError:
@@ -64,16 +55,6 @@ def is_perceptron(network: nn.Module) -> bool:
     """Return whether a network is nothing but dense layers with rectifiers between them."""
     layers = [m for m in network.modules() if not isinstance(m, (nn.Sequential, nn.Flatten))]
     return all(isinstance(layer, nn.ReLU if i % 2 else nn.Linear) for i, layer in enumerate(layers))
-
-
-def source(recipe: Recipe) -> str:
-    """Return the digest of the files by which a recipe's weights and answers are made.
-
-    The file of its network is among them, those of other networks are not.
-    """
-    made = digests("mibench.training.fitting", MODELS[recipe.model].module)
-    files = [f for f in made if f.startswith(_ROOMS) or not f.startswith("mibench/")]
-    return combined({file: made[file] for file in files if file not in _TELL})
 
 
 def train(

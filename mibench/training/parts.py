@@ -11,8 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LRScheduler
 
 from mibench import models
-from mibench.errors import MIBenchError
-from mibench.training.recipe import Recipe
+from mibench.training.recipe import Recipe, check_inputs
 
 _OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
     "adam": (torch.optim.Adam, {}),
@@ -39,8 +38,7 @@ def network(made: Recipe, input_shape: tuple[int, ...], num_classes: int) -> nn.
     MIBenchError
         If the network does not take such inputs, or the recipe cannot be applied to them.
     """
-    if made.augmentation and len(input_shape) != 3:
-        raise MIBenchError("augmentation mirrors and shifts images; these are records")
+    check_inputs(made, input_shape)
     built = models.build(made.model, input_shape, num_classes)
     if made.dropout:
         _add_dropout(built, made.dropout)

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from importlib import import_module
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.dataclasses import dataclass
 
 from mibench.catalogue import Catalogue
+from mibench.code import combined, digests
 from mibench.errors import MIBenchError
-from mibench.models import MODELS
+from mibench.models import MODELS, taking
 from mibench.setting import Setting, told
+
+# They say what a recipe holds, which the recipe itself tells, or look at memory.
+_TELL = ("mibench/training/recipe.py", "mibench/training/memory.py", "mibench/models/__init__.py")
+_ROOMS = ("mibench/training/", "mibench/models/")
 
 
 @dataclass(frozen=True, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -124,6 +130,31 @@ def of_setting(setting: Setting) -> Recipe:
         If a name is unknown or a value of the recipe is wrong.
     """
     return recipe(setting.model, setting.epochs, setting.recipe, setting.defence)
+
+
+def check(made: Recipe, input_shape: tuple[int, ...], num_classes: int) -> None:
+    """Raise MIBenchError if a recipe's network cannot answer such inputs with logits."""
+    check_inputs(made, input_shape)
+    # PyTorch, which takes seconds to load, is needed only to try a network that is not known.
+    if made.dp_noise or not MODELS[made.model].module.startswith("mibench."):
+        import_module("mibench.training.fitting").try_out(made, input_shape, num_classes)
+
+
+def check_inputs(made: Recipe, input_shape: tuple[int, ...]) -> None:
+    """Raise MIBenchError if a recipe's network or augmentation does not take such inputs."""
+    if made.augmentation and len(input_shape) != 3:
+        raise MIBenchError("augmentation mirrors and shifts images; these are records")
+    taking(made.model, input_shape)
+
+
+def source(made: Recipe) -> str:
+    """Return the digest of the files by which a recipe's weights and answers are made.
+
+    The file of its network is among them, those of other networks are not.
+    """
+    found = digests("mibench.training.fitting", MODELS[made.model].module)
+    files = [f for f in found if f.startswith(_ROOMS) or not f.startswith("mibench/")]
+    return combined({file: found[file] for file in files if file not in _TELL})
 
 
 def trained_as(made: Recipe) -> Recipe:

@@ -28,9 +28,10 @@ class Estimate:
 
     def __str__(self) -> str:
         """Return it in words; the time is that of one worker."""
+        jobs = f"{self.unknown} job{'' if self.unknown == 1 else 's'}"
         if not self.seconds and self.unknown:
-            return f"nothing like these {self.unknown} has been measured yet: no estimate"
-        rest = f", without {self.unknown} unlike anything measured yet" if self.unknown else ""
+            return f"nothing like {jobs} has been measured yet: no estimate"
+        rest = f", without {jobs} unlike anything measured yet" if self.unknown else ""
         size = f"{self.bytes / 1e6:.0f} MB" if self.bytes < 1e9 else f"{self.bytes / 1e9:.1f} GB"
         return f"about {in_words(self.seconds)} of work and {size} on disk{rest}"
 

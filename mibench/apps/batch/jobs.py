@@ -110,6 +110,8 @@ def is_held(lock: Path) -> bool:
         FileLock(lock).acquire(blocking=False).lock.release()
     except Timeout:
         return True
+    except OSError:  # of a folder that cannot be written
+        return False
     return False
 
 

@@ -193,13 +193,15 @@ class Task:
         return plain
 
     def stale(self) -> list[str]:
-        """Return what has changed since the notebook was executed; empty where nothing has."""
+        """Return in words what is not as the notebook's execution left it; empty if all is."""
         made = read_metadata(self.output)
-        changed = code.changed(made.get("made_from", {}), self.made_from())
+        changed = [
+            f"{c} changed" for c in code.changed(made.get("made_from", {}), self.made_from())
+        ]
         if self.data and made.get("data_sha256", self.data) != self.data:
-            changed.append("the dataset")
-        if "output" in self.parameters and not parquet.readable(self.output.with_suffix("")):
-            changed.append("its table")
+            changed.append("the dataset changed")
+        if "output" in self.parameters and (wrong := parquet.wrong(self.output.with_suffix(""))):
+            changed.append(wrong)
         return changed
 
     def is_done(self) -> bool:

@@ -13,10 +13,12 @@ from mibench import scenarios
 from mibench.apps.batch import notebooks, parameters
 from mibench.apps.batch.notebooks import Task
 from mibench.attacks.base import parse
+from mibench.catalogue import meant
 from mibench.data import loading
 from mibench.data.base import DATASETS
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
+from mibench.store import Store
 from mibench.study import parquet
 from mibench.training.recipe import of_setting
 
@@ -55,7 +57,11 @@ def plan(file: str | Path, given: Mapping[str, Any] | None = None) -> list[Task]
     batch = _Batch(str(file), Path(file).absolute().parent.parent, asked, given)
     tasks = [task for entry in asked.notebooks for task in batch.tasks(entry)]
     if unused := batch.stated.keys() - batch.taken - {*_PLACES}:
-        raise MIBenchError(f"{file}: no notebook takes the default {', '.join(sorted(unused))}")
+        hint = meant(min(unused), batch.taken).strip()
+        named = ", ".join(sorted(unused))
+        raise MIBenchError(
+            f"{file}: no notebook takes the default {named}; {hint or 'leave it out'}"
+        )
     counted = Counter(str(f).lower() for task in tasks for f in task.files)
     for task in tasks:
         if any(counted[str(f).lower()] > 1 for f in task.files):
@@ -71,6 +77,8 @@ class _Batch:
 
     def __init__(self, file: str, root: Path, asked: parameters.File, given: dict[str, Any]):
         self.file, self.root, self.asked, self.given = file, root, asked, given
+        for seed in (s for i, s in enumerate(asked.seeds) if s in asked.seeds[:i]):
+            raise MIBenchError(f"{file}: seed {seed} is listed twice; leave one out")
         self.taken: set[str] = set()
         self.stated = asked.defaults | given
         self.place = self._place(self.stated)
@@ -86,9 +94,10 @@ class _Batch:
         entry, seeds = parameters.Entry.read(said, where), self.asked.seeds
         path = self.root / "notebooks" / f"{entry.notebook}.ipynb"
         if not path.is_file():
-            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.ipynb")))
+            known = sorted(p.stem for p in path.parent.glob("*.ipynb"))
             raise MIBenchError(
-                f"{self.file}: there is no notebook {path}; known: {known or 'none'}"
+                f"{self.file}: there is no notebook {path}; {meant(entry.notebook, known)}known: "
+                f"{', '.join(known) or 'none'}"
             )
         declared = notebooks.read(path).declared
         takes = [name for name in declared if name not in _TOLD]
@@ -108,19 +117,31 @@ class _Batch:
                 raise MIBenchError(f"{where}: {k} is set by the batch itself; leave it out")
             if k not in takes:
                 raise MIBenchError(
-                    f"{where} takes no parameter {k!r}; it takes {', '.join(takes) or 'none'}"
+                    f"{where} takes no parameter {k!r}; {meant(k, takes)}it takes "
+                    f"{', '.join(takes) or 'none'}"
                 )
         self.taken |= {*takes}
-        names = sorted(grid)
+        names, made = sorted(grid), set[Path]()
         for values in product(*(grid[name] for name in names)):
             varied = dict(zip(names, values, strict=True))
             stated = {k: v for k, v in (self.stated | own | self.given).items() if k in takes}
-            stem = "-".join([entry.name or entry.notebook, *(_said(varied[k]) for k in grid)])
-            yield self._task(where, path, declared, stated | varied, stem)
+            name = [entry.name or entry.notebook, *grid]
+            task = self._task(where, path, declared, stated | varied, name)
+            if task.output in made:
+                at = ", ".join(f"{k} {_said(varied[k])}" for k in grid)
+                raise MIBenchError(f"{where}: {at} is listed twice; leave one out")
+            made.add(task.output)
+            yield task
 
     def _task(
-        self, where: str, path: Path, declared: dict[str, Any], stated: dict[str, Any], stem: str
+        self,
+        where: str,
+        path: Path,
+        declared: dict[str, Any],
+        stated: dict[str, Any],
+        name: list[str],
     ) -> Task:
+        """Return one execution; its name is followed by the values that are stated for some."""
         folder, told = self.root / "executed", dict[str, Any]()
         place, setting = self._place(self.stated | stated), None
         flat = {k: v for k, v in stated.items() if k in declared}
@@ -139,12 +160,14 @@ class _Batch:
             dataset = loading.name_of(setting.dataset, place)
             for k in ("scenario", "base"):
                 if has.get(k) not in (None, ...):
-                    _located(where, scenarios.find, str(has[k]), dataset)
+                    one = _located(where, scenarios.find, str(has[k]), dataset)
+                    flat |= {k: one.id} if k in flat else {}
             found = _located(where, parse, has.get("attacks", "all"))
             attacks = tuple(attack.label for attack in found)
         elif reads is not None and isinstance(has.get("dataset"), str):
             # Results say of a user's own dataset how it is called, not where it lies.
             told["dataset"] = dataset = _located(where, loading.name_of, has["dataset"], place)
+        stem = "-".join([name[0], *(_said((stated | flat)[k]) for k in name[1:])])
         output = parquet.place(folder, dataset or "all", stem)
         places = {"output": output, "figures": self.root / "figures", "results": folder}
         told |= {k: str(at) for k, at in places.items() if _is_told(declared, k)}
@@ -157,6 +180,7 @@ class _Batch:
         place = Place.read({**fields, "plugins": self.asked.plugins}, self.file)
         if place.data_dir is not None and not place.data_dir.is_dir():
             raise MIBenchError(f"{self.file}: data_dir {place.data_dir} is no folder")
+        Store(place.cache_dir)  # which says if it is no folder
         return place
 
     def _check(self, fields: Mapping[str, Any], where: str = "") -> Setting:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -61,7 +61,18 @@ class Threads:
         raise AssertionError
 
 
-def run(tasks: list[Task], workers: Workers) -> Iterator[Outcome]:
+# The names of tasks that are done, and the trainings that the others need.
+Seen = tuple[set[str], list[Training]]
+
+
+def look(tasks: list[Task]) -> Seen:
+    """Return what is done and needed; of tasks that read results nobody knows before they run."""
+    done = {task.name for task in tasks if task.reads is None and task.is_done()}
+    wanted = trainings(task for task in tasks if task.name not in done)
+    return done, [training for training in wanted if not training.is_done()]
+
+
+def run(tasks: list[Task], workers: Workers, seen: Seen | None = None) -> Iterator[Outcome]:
     """Execute tasks, and what they need trained, and yield the outcomes as they come.
 
     What must be trained is a job of its own, done once however many notebooks need it, ahead
@@ -72,8 +83,7 @@ def run(tasks: list[Task], workers: Workers) -> Iterator[Outcome]:
     DiskFull
         If there is no space left; what runs is abandoned.
     """
-    done = {task.name for task in tasks if task.reads is None and task.is_done()}
-    wanted, needed = [], needed_by(task for task in tasks if task.name not in done)
+    wanted, (done, needed) = [], seen or look(tasks)
     for i, task in enumerate(tasks):
         if task.name in done:
             yield task.skipped()
@@ -129,11 +139,6 @@ def _threads(at_once: int) -> int:
     return max(1, cpu_count() // at_once)
 
 
-def needed_by(tasks: Iterable[Task]) -> list[Training]:
-    """Return the trainings that must be done for tasks that are not."""
-    return [training for training in trainings(tasks) if not training.is_done()]
-
-
 class Report:
     """A table of what became of every job of a batch, kept on disk from the first moment on.
 
@@ -141,18 +146,17 @@ class Report:
     ----------
     file : path
         The parameter file; the report is ``executed/<its name>-report.csv``.
-    tasks : list of Task
+    jobs : list of Job
     """
 
-    def __init__(self, file: Path, tasks: list[Task]):
+    def __init__(self, file: Path, jobs: list[Job]):
         file = file.absolute()
         self.path = file.parent.parent / "executed" / f"{file.stem}-report.csv"
         self.outcomes: list[Outcome] = []
         empty = {"state": "waiting", "seconds": None, "tries": 0, "error": ""}
-        self.jobs: list[Job] = [*needed_by(t for t in tasks if not t.is_done()), *tasks]
         self.rows: dict[str, dict[str, Any]] = {
             job.name: {"job": job.name, "kind": job.alike[0][0], **empty, "output": _output(job)}
-            for job in self.jobs
+            for job in jobs
         }
 
     def add(self, outcome: Outcome) -> None:

@@ -63,8 +63,11 @@ def _notebooks(path: Path) -> Iterator[Path]:
         listed = sorted(path.rglob("[!.]*.ipynb"))
     found = [p for p in listed if p.exists() and parquet.results_of(p.with_suffix("")).exists()]
     if not found:
+        there = any(p.exists() for p in (path, *listed))
+        lacks = "holds no results to verify" if there else "is not there"
         raise MIBenchError(
-            f"{path} is no executed notebook with its results; give one of executed/DATASET/"
+            f"{path} {lacks}; give an executed notebook that has its table beside it, of "
+            "executed/DATASET/"
         )
     yield from found
 
@@ -73,6 +76,8 @@ def _verify(notebook: Path, data_dir: Path | None, retrain: bool) -> Verdict:
     made = read_metadata(notebook)
     if made.get("status") != "completed":
         raise MIBenchError(f"{notebook} was not completed by a batch; run its parameter file again")
+    if not (beside := parquet.answers_of(notebook.with_suffix(""))).exists():
+        raise MIBenchError(f"{beside} is missing; run its parameter file again")
     parameters = dict(nbformat.read(notebook, as_version=4).metadata.papermill.parameters)
     kernels.use_forked_kernels(made["threads"], map(Path, made["plugins"]))
     with tempfile.TemporaryDirectory(dir=kernels.private_folder()) as folder:

@@ -87,7 +87,7 @@ def advise_attack(
     shown = [("attack", "beaten in", f"mean {metric}", "worst", "queries", "most often by")]
     for row in table.to_dict("records"):
         beaten, by = f"{row['beaten']} of {row['scenarios']}", (row["beaten_by"] or ["nobody"])[0]
-        values = f"{row['mean']:.3f}", f"{row['worst']:.3f}", f"{row['queries']}"
+        values = f"{row['mean']:z.3f}", f"{row['worst']:z.3f}", f"{row['queries']}"
         shown.append((row["title"], beaten, *values, by))
     echo_table(shown, "<>>>>")
 

@@ -42,6 +42,8 @@ class _Commands(click.Group):
         except click.ClickException as error:
             said = error.format_message().rstrip(".")
             said = f"{said[:1].lower()}{said[1:]}"
+            if isinstance(error, click.MissingParameter) and error.ctx:
+                said += f"; {error.ctx.command_path} --help says what it is"
         except MIBenchError as error:
             said = str(error)
         except OSError as error:

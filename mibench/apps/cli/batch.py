@@ -72,8 +72,8 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     """
     from mibench.apps.batch import running
     from mibench.apps.batch.jobs import DiskFull
-    from mibench.store import Store
-    from mibench.study import results
+    from mibench.store import Store, check_folders
+    from mibench.study import parquet, results
 
     tasks = _plan(**named)
     for cache in {task.place.cache_dir for task in tasks}:
@@ -81,11 +81,17 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     if dry_run:
         _echo_states(tasks, look=True)
         return
-    report = running.Report(named["parameters"], tasks)
-    progress = _Progress(report.jobs, tasks, workers)
+    figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
+    executed, own = tasks[0].output.parents[1], dict.fromkeys(t.output.parent for t in tasks)
+    together = [executed / kind for kind in parquet.TOGETHER]
+    check_folders([executed, *together, *own, *map(Path, figures)])
+    seen = running.look(tasks)
+    jobs: list[Job] = [*seen[1], *tasks]
+    report = running.Report(named["parameters"], jobs)
+    progress = _Progress(jobs, tasks, workers)
     try:
         with _workers(workers, scheduler, progress) as pool:
-            for outcome in running.run(tasks, pool):
+            for outcome in running.run(tasks, pool, seen):
                 report.add(outcome)
                 progress.end(outcome)
         results.collect(report.path.parent)
@@ -104,8 +110,9 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     for outcome in failed:
         click.echo(f"failed: {outcome.name}\n        {outcome.error}", err=True)
     click.echo(f"report: {report.path}")
-    for figures in sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters}):
-        click.echo(f"figures are in {figures}")
+    for folder in figures:
+        if any(Path(folder).glob("*")):
+            click.echo(f"figures are in {folder}")
     if failed:
         sys.exit(1)
 
@@ -216,7 +223,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     for task, state in notebooks:
         changed = task.stale() if state == "stale" else []
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
-        why = f"  {', '.join(changed[:3])}{more} changed" if changed else ""
+        why = f"  {', '.join(changed[:3])}{more}" if changed else ""
         click.echo(f"{state:8}{task.name}{why}")
     states += notebooks
     counts = Counter(state for _, state in states)

@@ -27,11 +27,13 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> No
     import matplotlib.pyplot as plt
 
     from mibench import figures
+    from mibench.store import check_folders
     from mibench.study import results
 
+    check_folders([out])
     plt.switch_backend("agg")
-    table, answers = results.load(folder, dataset)
-    pools = figures.of_pools(results.load_pool(folder, dataset), look=look)
+    table, answers, whole = results.load_all(folder, dataset)
+    pools = figures.of_pools(whole, look=look)
     drawn = 0
     for name, figure in chain(figures.all_figures(table, answers, look=look), pools):
         figures.save(figure, out / name)
@@ -66,15 +68,17 @@ def write_report(folder: Path, out: Path, site: Path | None, dataset: str | None
     import matplotlib.pyplot as plt
 
     from mibench.apps import report
+    from mibench.store import check_folders
     from mibench.study import results
 
+    check_folders([site or out.parent])
     if site is not None:
         from mibench.apps.site import write
 
         click.echo(f"the site is {write(results.load(folder, dataset)[0], site)}")
         return
     plt.switch_backend("agg")
-    report.write(*results.load(folder, dataset), results.load_pool(folder, dataset), out)
+    report.write(*results.load_all(folder, dataset), out)
     click.echo(f"the report is {out}")
 
 

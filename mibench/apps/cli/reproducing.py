@@ -35,7 +35,7 @@ def reproduce_published(file: Path, dataset: str, as_json: bool) -> None:
     )
     columns = ["recall", "fpr", "ma", "auc", "printed", "counted"]
     table = made.overview.reset_index("title").set_index("title")[columns]
-    numbers = table.map("{:.3f}".format).replace("nan", "-")
+    numbers = table.map("{:z.3f}".format).replace("nan", "-")
     head = ("attack", "recall", "FPR", "MA", "AUC", "MA, printed", "counted")
     echo_table([head, *numbers.itertuples()], "<>>>>>")
     click.echo()
