@@ -291,18 +291,19 @@ def test_models_that_differ_give_few_false_alarms() -> None:
     quarter of the tables.
     """
     rng = np.random.default_rng(0)
-    alarms = by_sampling_alone = 0
-    for _ in range(60):
-        tables = []
+    tables = []
+    for i in range(60):
         for seed in range(3):
             rates = {n: (np.clip(0.6 + rng.normal(0, 0.17), 0, 1), 0.3) for n in ("gap", "rmia")}
             answers = simulated(rng, [*rates], ["ES01", "ES02"], 150, rates, 0)
-            tables.append(answers.assign(seed=seed))
-        compared = conflicts.differences(pd.concat(tables), replicates=1)
-        alarms += conflicts.significant(compared)["significant"].any()
-        z = compared["effect"].abs() * np.sqrt(3 * 300)
-        alone = conflicts.significant(compared.assign(p=2 * norm.sf(z)))
-        by_sampling_alone += alone["significant"].any()
+            tables.append(answers.assign(seed=seed, model=f"simulation {i}"))
+    compared = conflicts.differences(pd.concat(tables), replicates=1)
+    z = compared["effect"].abs() * np.sqrt(3 * 300)
+    alarms, by_sampling_alone = (
+        judged.loc[judged["significant"], "model"].nunique()
+        for judged in (corrected(compared), corrected(compared.assign(p=2 * norm.sf(z))))
+    )
+    assert compared["model"].nunique() == 60
     assert alarms <= binom.ppf(0.99, 60, 0.05) and by_sampling_alone > 10
 
 
