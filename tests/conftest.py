@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +17,16 @@ import pytest
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 from joblib import cpu_count
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # Where several processes test at once, each has a core; set before PyTorch is imported.
 if parallel := "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What one process has compiled the many others read, even where Python is told not to keep it.
+if os.environ.pop("PYTHONDONTWRITEBYTECODE", None):
+    sys.dont_write_bytecode = False
 
 # A job in the background ignores interrupts, and so would all programs that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -64,18 +71,33 @@ def study(dataset: str, cache_dir: Path, data_dir: Path | None = None, **setting
     )
 
 
+# In one process: their kernels are forks of one server, whose imports take as long as many tests.
+FORKING = ("test_conflicts", "test_batch", "test_notebooks", "test_cli", "test_cluster")
+
 # Begun first, the longest before the others, so that at the end no process works on one alone.
 LONG = (
-    *("test_cluster", "test_conflicts", "test_audit", "test_widgets", "test_browser", "test_batch"),
-    *("test_further_attacks", "test_cli", "test_report", "test_audit_model", "test_training"),
+    *(*FORKING, "test_widgets", "test_browser", "test_audit"),
+    *("test_further_attacks", "test_report", "test_audit_model", "test_training"),
     *("test_figures", "test_construction", "test_wheel", "test_models", "test_published"),
     *("test_groups", "test_properties", "test_signals"),
 )
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two processes more than there are cores: many tests wait for programs that they start."""
-    return cpu_count() + 2
+    """One process more than there are cores: some tests wait for programs that they start."""
+    return cpu_count() + 1
+
+
+class Together(LoadFileScheduling):
+    """A file's tests go to one process, and those of all :data:`FORKING` files."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = super()._split_scope(nodeid)
+        return "forking" if Path(file).stem in FORKING else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Together:
+    return Together(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

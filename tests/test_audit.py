@@ -4,13 +4,11 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
-from nbclient import NotebookClient
 from scipy.special import softmax
 from sklearn.metrics import roc_auc_score
 
@@ -388,19 +386,6 @@ def test_rows_have_the_keys_of_an_experiments(digits: Study, natural: AuditRepor
     assert set(natural.table.columns) - further < set(row.columns)
     assert {"code", "seed", "references", "shadows", "target_test_accuracy"} <= set(natural.table)
     assert not {c for c in of_scenarios if c.startswith(tuple(metrics.METRICS))}
-
-
-@pytest.mark.usefixtures("forked_kernels")
-def test_the_notebook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MIBENCH_CACHE", str(tmp_path / "cache"))
-    path = Path(__file__).parents[1] / "notebooks" / "audit.ipynb"
-    book = nbformat.read(path, as_version=4)
-    NotebookClient(book, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    outputs = [o for cell in book.cells if cell.cell_type == "code" for o in cell.outputs]
-    assert any("image/png" in o.get("data", {}) for o in outputs)
-    shown = [str(o.get("data", {}).get("text/html")) for o in outputs]
-    assert sum(html.startswith("<p>An attacker with ") for html in shown) == 2
-    assert any("Loss-Threshold" in html for html in shown)
 
 
 def test_an_unknown_ending_is_refused_before_any_work(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
         ("notebooks: [", "not valid YAML"),
         ("notebooks: []", "no list 'notebooks'"),
         ("notebooks: [[writes]]", "names no notebook"),
-        ("[" * 10_000, "nested too deeply"),
+        ("[" * 1_000, "nested too deeply"),
         ("notebooks: [writes]\ndefaults: {datset: x}", "default datset; did you mean dataset"),
         ("notebooks: [writes]\nseed: [1]", "no setting 'seed'; did you mean seeds"),
         ("notebooks: [wrote]", "wrote.ipynb; did you mean writes"),

@@ -110,7 +110,7 @@ def test_the_explorer_in_a_browser(page: Page, lab: str, cache_dir: Path, tmp_pa
 # Notes every 15 ms what stands on the page, where it differs from what stood there before.
 _WATCH = """() => {
   window.seen = [];
-  const text = (root, what) => root.querySelector(what)?.innerText ?? "";
+  const text = (root, what) => root.querySelector(what)?.textContent ?? "";
   const lit = (part) => {
     let share = 1;
     for (let node = part; node instanceof Element; node = node.parentElement)
@@ -127,7 +127,7 @@ _WATCH = """() => {
       parts: parts.map((part) => ({
         lit: lit(part),
         named: text(part, ".mibench-note").split(": threshold")[0],
-        numbers: [...part.querySelectorAll("td[data-metric]")].map((cell) => cell.innerText),
+        numbers: [...part.querySelectorAll("td[data-metric]")].map((cell) => cell.textContent),
       })),
     };
     if (JSON.stringify(now) !== JSON.stringify(window.seen.at(-1))) window.seen.push(now);

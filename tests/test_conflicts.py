@@ -102,7 +102,8 @@ def test_exactly_the_constructed_flips_are_found() -> None:
         half=600,
         where=GRID,
     )
-    found = conflicts.find(conflicts.significant(conflicts.differences(answers)))
+    # No word of the bootstrap's, whose intervals are not looked at.
+    found = conflicts.find(conflicts.significant(conflicts.differences(answers, replicates=1)))
     wanted = set()
     for a, b in product(GRID, GRID):
         others = sum(getattr(a, f) != getattr(b, f) for f in scenarios.FACTORS[::2]) + (
@@ -127,19 +128,26 @@ def test_exactly_the_constructed_flips_are_found() -> None:
     )
 
 
+def corrected(tables: pd.DataFrame, correction: str = "holm") -> pd.DataFrame:
+    """Return what :func:`conflicts.significant` says of each table, which a model's name tells."""
+    each = tables.groupby("model", sort=False)
+    return pd.concat([conflicts.significant(table, correction) for _, table in each])
+
+
 def test_noise_gives_a_false_alarm_in_at_most_5_percent_of_200_simulated_tables() -> None:
     rng = np.random.default_rng(0)
     names, where = ["gap", "rmia", "ppv", "shapley"], [s.id for s in GRID[:8]]
-    alarms = different = 0
-    for _ in range(200):
+    tables = []
+    for i in range(200):
         withheld = rng.choice([0.0, 0.1, 0.4])
         rate = rng.choice([0.5, 0.8, 0.97]), rng.choice([0.02, 0.3, 0.5])
         answers = simulated(rng, names, where, 150, dict.fromkeys(names, rate), withheld)
-        judged = conflicts.significant(conflicts.differences(answers, replicates=1))
-        alarms += len(conflicts.find(judged)) > 0
-        different += judged["significant"].any()
-    assert alarms <= 10
+        tables.append(answers.assign(model=f"simulation {i}"))
+    judged = corrected(conflicts.differences(pd.concat(tables), replicates=1))
+    assert judged["model"].nunique() == 200
+    assert conflicts.find(judged)["model"].nunique() <= 10
     # A single false difference is an alarm only for half a conflict; Holm bounds its chance too.
+    different = judged.loc[judged["significant"], "model"].nunique()
     assert different <= binom.ppf(0.99, 200, 0.05)
 
 
@@ -148,19 +156,19 @@ def test_many_true_differences_let_no_false_conflict_through() -> None:
     rng = np.random.default_rng(1)
     where = [s.id for s in GRID[:40]]
     true = np.where(np.arange(40) < 30, 5.0, 0.0)
-    alarms = by_difference = 0
-    for _ in range(200):
+    tables = []
+    for i in range(200):
         z = true + rng.standard_normal(40)
-        judged = conflicts.significant(
-            pd.DataFrame(
-                {"dataset": "digits", "attack": "gap", "other": "rmia", "scenario": where}
-                | {"difference": z, "low": z - 2, "high": z + 2, "p": 2 * norm.sf(np.abs(z))}
-                | {"seeds": 1, "steady": True}
-            ),
-            "bh",
-        )
-        alarms += len(conflicts.find(judged, "bh")) > 0
-        by_difference += len(conflicts.find(judged, "holm")) > 0
+        table = {"dataset": "digits", "model": i, "attack": "gap", "other": "rmia"}
+        table |= {"scenario": where, "difference": z, "low": z - 2, "high": z + 2}
+        table |= {"p": 2 * norm.sf(np.abs(z)), "seeds": 1, "steady": True}
+        tables.append(pd.DataFrame(table))
+    judged = corrected(pd.concat(tables), "bh")
+    by_difference = conflicts.find(judged, "holm")["model"].nunique()
+    # Without one that passes as a difference there is none that passes as a conflict.
+    passed = judged[judged["difference"] < 0].groupby("model")["significant"].any()
+    some = judged[judged["model"].isin(passed.index[passed])]
+    alarms = sum(len(conflicts.find(table, "bh")) > 0 for _, table in some.groupby("model"))
     assert alarms <= binom.ppf(0.99, 200, 0.05) < by_difference
 
 
@@ -283,18 +291,19 @@ def test_models_that_differ_give_few_false_alarms() -> None:
     quarter of the tables.
     """
     rng = np.random.default_rng(0)
-    alarms = by_sampling_alone = 0
-    for _ in range(60):
-        tables = []
+    tables = []
+    for i in range(60):
         for seed in range(3):
             rates = {n: (np.clip(0.6 + rng.normal(0, 0.17), 0, 1), 0.3) for n in ("gap", "rmia")}
             answers = simulated(rng, [*rates], ["ES01", "ES02"], 150, rates, 0)
-            tables.append(answers.assign(seed=seed))
-        compared = conflicts.differences(pd.concat(tables), replicates=1)
-        alarms += conflicts.significant(compared)["significant"].any()
-        z = compared["effect"].abs() * np.sqrt(3 * 300)
-        alone = conflicts.significant(compared.assign(p=2 * norm.sf(z)))
-        by_sampling_alone += alone["significant"].any()
+            tables.append(answers.assign(seed=seed, model=f"simulation {i}"))
+    compared = conflicts.differences(pd.concat(tables), replicates=1)
+    z = compared["effect"].abs() * np.sqrt(3 * 300)
+    alarms, by_sampling_alone = (
+        judged.loc[judged["significant"], "model"].nunique()
+        for judged in (corrected(compared), corrected(compared.assign(p=2 * norm.sf(z))))
+    )
+    assert compared["model"].nunique() == 60
     assert alarms <= binom.ppf(0.99, 60, 0.05) and by_sampling_alone > 10
 
 
@@ -428,7 +437,6 @@ def executed(shared_data: Path, cache_dir: Path, tmp_path_factory: pytest.TempPa
     return folder
 
 
-@pytest.mark.usefixtures("forked_kernels")
 @pytest.mark.usefixtures("forked_kernels")
 def test_five_statements_of_the_notebook_follow_from_the_raw_rows(
     executed: Path, tmp_path: Path

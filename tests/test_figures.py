@@ -46,6 +46,9 @@ def table(digits: Study) -> pd.DataFrame:
 
 def texts(figure: Figure) -> list[tuple[Text, Bbox]]:
     """Return what is written on a figure and can be seen, and where."""
+    for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis)):
+        if not axis.get_label_text():  # as where figures are written
+            axis.set_label_coords(0, 0)
     figure.draw_without_rendering()
     hidden = {t for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for t in beyond(axis)}
     written = [
@@ -285,9 +288,9 @@ def drawn(whole: pd.DataFrame, study: Study, look: Look) -> Iterator[figures.Pic
     yield figures.conflict_matrix(found[found["attack"] == "gap"].head(3), whole, look=look)
     datasets = whole["dataset"].unique()
     several = pd.concat([whole, *(whole.assign(dataset=f"{datasets[0]} {i}") for i in range(2))])
-    for rows in (whole, several):
-        yield figures.by_factor(rows, "ma", "withheld_ratio", look=look)
-        yield figures.four_metrics(rows, look=look)
+    # Of one dataset they are among all figures.
+    yield figures.by_factor(several, "ma", "withheld_ratio", look=look)
+    yield figures.four_metrics(several, look=look)
     defended = [whole.query("scenario == 'ES01'").assign(defence=f"defence {i}") for i in range(7)]
     extra = {"target_train_accuracy": 1.0, "target_test_accuracy": 0.5, "seed": 0}
     yield figures.defences(pd.concat(defended).assign(**extra), look=look)
@@ -300,7 +303,7 @@ def drawn(whole: pd.DataFrame, study: Study, look: Look) -> Iterator[figures.Pic
     for _, figure in figures.all_figures(whole, pd.DataFrame(), look=look):
         yield figure
     few = whole[whole["scenario"].isin(["ES01", "ES02"])]
-    for draw in (figures.heat_map, figures.critical_difference, figures.accuracy_against_cost):
+    for draw in (figures.heat_map, figures.critical_difference):
         yield draw(few, look=look)
     # Values near zero have long numbers at their ticks.
     small = few[[*METRICS]] / 50 - 0.01

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import click
-import nbformat
 import numpy as np
-import papermill
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -33,8 +31,6 @@ from mibench.figures import attack_style
 from mibench.figures.scenario import ScoreAxis
 from mibench.setting import Place, Setting
 from mibench.study.study import Study
-
-ROOT = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -372,27 +368,6 @@ def test_every_attack_can_be_shown(digits: Study, cache_dir: Path) -> None:
         assert panel.result.attack.label == name and panel.own.disabled
         panel.slider.value = 0
         assert panel.counts["TP"] + panel.counts["FN"] == panel.result.is_member.sum()
-
-
-@pytest.mark.usefixtures("forked_kernels")
-def test_under_papermill_the_first_state_is_a_picture(cache_dir: Path, tmp_path: Path) -> None:
-    """And is waited for while models are trained, here with few epochs."""
-    output = tmp_path / "explore.ipynb"
-    setting = {"dataset": "noisy_digits", "epochs": 5}
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "explore.ipynb",
-        output,
-        {"setting": setting, "place": {"cache_dir": str(cache_dir)}},
-        progress_bar=False,
-        kernel_name="python3",
-    )
-    cell = nbformat.read(output, as_version=4).cells[-1]
-    [shown] = [o for o in cell.outputs if o.output_type == "execute_result"]
-    assert "noisy_digits_Normal + 0.500 + 0.000 + 10%" in shown.data["text/plain"]
-    html = shown.data["text/html"]
-    assert 'data-metric="precision"' in html
-    pictures = re.findall(r'class="picture".*?alt="([^"]+)" src="([^"]+)"', html)
-    assert len(pictures) == 7 and all(len(source) > 5_000 for _, source in pictures)
 
 
 def test_a_users_own_data_are_shown(tmp_path: Path) -> None:

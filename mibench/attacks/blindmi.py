@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from mibench.attacks.base import Attack, Count, Inference, Knowledge, Rate, register
-from mibench.construction.kernels import blindmi_features, gaussians
+from mibench.construction.kernels import blindmi_features, gaussians, gaussians_within
 from mibench.outputs import BoolArray, FloatArray, IntArray, Outputs
 
 
@@ -184,8 +184,8 @@ def moves_by_round(features: FloatArray, fixed: FloatArray) -> tuple[BoolArray, 
     gain : float array, (n,)
         MMD^2 with the sample in T minus MMD^2 with it in G.
     """
-    kernel, to_g = gaussians(features, features), gaussians(features, fixed).sum(axis=1)
-    own, within_g, n_g = kernel.diagonal(), float(gaussians(fixed, fixed).sum()), len(fixed)
+    kernel, to_g = gaussians_within(features), gaussians(features, fixed).sum(axis=1)
+    own, within_g, n_g = kernel.diagonal(), float(gaussians_within(fixed).sum()), len(fixed)
     in_t = np.ones(len(features), dtype=bool)
     while True:
         to_t, n_t = kernel[:, in_t].sum(axis=1), int(in_t.sum())
@@ -236,7 +236,7 @@ def differential_moves(
     gain : float array, (n,)
         MMD^2 with the sample in T minus MMD^2 with it in G, all others as they end.
     """
-    kernel = gaussians(features, features)
+    kernel = gaussians_within(features)
     in_g = in_g.copy()
     to_t = kernel[:, ~in_g].sum(axis=1)
     fixed = gaussians(features, generated).sum(axis=1)

@@ -76,6 +76,15 @@ def gaussians(a: FloatArray, b: FloatArray) -> FloatArray:
     return np.concatenate([*map(nineteen_gaussians, squares)])
 
 
+def gaussians_within(points: FloatArray) -> FloatArray:
+    """Return :func:`gaussians` between one or more samples (n, d) and themselves, (n, n)."""
+    squares = scipy.spatial.distance.pdist(points, "sqeuclidean")
+    # Each pair once, which halves the exponentials.
+    kernel = scipy.spatial.distance.squareform(nineteen_gaussians(squares))
+    np.fill_diagonal(kernel, len(VARIANCES))
+    return kernel
+
+
 def median_distance(points: FloatArray, rng: np.random.Generator) -> float:
     """Return the median distance between points (n, d), of at most 1,000 of them."""
     some = points[rng.permutation(len(points))[:1000]]

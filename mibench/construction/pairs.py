@@ -224,23 +224,28 @@ class Pairs(Pool):
         lows = np.maximum(lows, centres - _MOST_CANDIDATES // 2)
         highs = np.minimum(highs, centres + _MOST_CANDIDATES // 2)
         weights = np.broadcast_to(weight, wanted.shape)
-        taken = np.zeros(len(self._features), dtype=bool)
+        pulls = {weight: weight * self._pull for weight in np.unique(weights).tolist()}
+        # Infinite for a sample that is taken, so that adding it is all that keeps it out.
+        held = np.zeros(len(self._features))
         chosen = np.empty(len(wanted), dtype=np.int64)
-        for i in order:
-            low, high, reach = lows[i], highs[i], max(int(highs[i] - lows[i]), 8)
+        each = (lows.tolist(), highs.tolist(), wanted.tolist(), weights.tolist())
+        asked = [*zip(*each, strict=True)]
+        for i in order.tolist():
+            low, high, distance, own = asked[i]
+            reach = max(high - low, 8)
             while True:
                 members, nonmembers = self._members[low:high], self._nonmembers[low:high]
-                busy = taken[members] | taken[nonmembers]
-                if not busy.all():
+                cost = np.abs(self.distances[low:high] - distance)
+                cost /= window
+                cost -= pulls[own][low:high]
+                cost += held[members]
+                cost += held[nonmembers]
+                if low < high and cost[best := int(cost.argmin())] < np.inf:
                     break
                 low, high = max(low - reach, 0), min(high + reach, len(self.distances))
                 reach *= 2
-            cost = np.abs(self.distances[low:high] - wanted[i]) / window
-            cost -= weights[i] * self._pull[low:high]
-            cost[busy] = np.inf
-            best = int(cost.argmin())
             chosen[i] = low + best
-            taken[members[best]] = taken[nonmembers[best]] = True
+            held[members[best]] = held[nonmembers[best]] = np.inf
         return chosen
 
 

@@ -12,6 +12,9 @@ from importlib import import_module
 import ipykernel.kernelapp  # noqa: F401
 import pandas.io.formats.style  # noqa: F401
 
+# Which the first optimizer of each process imports, for two seconds.
+import torch._dynamo  # noqa: F401
+
 import mibench.figures
 import mibench.study.study  # noqa: F401
 from mibench.attacks.base import parse
