@@ -15,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import mibench
+from mibench.attacks import ATTACKS
 
 ROOT = Path(__file__).parents[1]
 CONDA_NAMES = {"torch": "pytorch"}
@@ -99,6 +100,14 @@ def test_notebooks_are_kept_without_outputs() -> None:
         if cell.get("outputs") or cell.get("execution_count") is not None
     }
     assert run == set(), "run nbstripout --keep-id on them"
+
+
+def test_the_gallery_is_of_all_attacks_that_there_are() -> None:
+    """`make gallery` writes it, and its six panels are the first picture of the README."""
+    of = f"of {len(ATTACKS)} attacks"
+    pages = (ROOT / "docs" / "gallery").glob("*.md")
+    assert all(of in page.read_text() for page in pages if page.name != "index.md")
+    assert f"MA {of} at four withheld ratios](docs/pictures" in (ROOT / "README.md").read_text()
 
 
 def test_the_reference_names_modules_that_exist() -> None:
