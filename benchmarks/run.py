@@ -475,10 +475,6 @@ def drawing(seeds: int = 3) -> str:
     )
 
 
-def _judged(answers: pd.DataFrame) -> None:
-    conflicts.find(conflicts.significant(conflicts.differences(answers, "ma")))
-
-
 def _drawn(rows: pd.DataFrame, answers: pd.DataFrame) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, figure in all_figures(rows, answers):
