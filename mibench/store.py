@@ -67,6 +67,10 @@ def unwritable(folder: Path) -> str:
 def check_folders(folders: Iterable[Path]) -> None:
     """Raise MIBenchError for the first folder in which nothing can be written; none is made."""
     for folder in folders:
+        if file := next((path for path in (folder, *folder.parents) if path.is_file()), None):
+            raise MIBenchError(
+                f"{file} is a file where a folder belongs; remove it or choose another folder"
+            )
         if cause := unwritable(folder):
             raise MIBenchError(
                 f"{folder} cannot be written ({cause}); mend it or choose another folder"

@@ -151,16 +151,18 @@ def test_a_cache_that_is_a_file_is_refused_at_once_and_in_one_way(
     assert not (tmp_path / "executed").exists()
 
 
-@pytest.mark.parametrize("place", ["executed", "executed/results", "executed/digits"])
+@pytest.mark.parametrize(
+    "place", ["executed", "executed/results", "executed/digits", "executed/digits/answers"]
+)
 def test_a_batch_that_cannot_be_written_is_refused_at_once(tmp_path: Path, place: str) -> None:
     tmp_path.joinpath("notebooks").symlink_to(Path(__file__).parents[1] / "notebooks")
     tmp_path.joinpath("parameters").mkdir()
-    tmp_path.joinpath(place).parent.mkdir(exist_ok=True)
+    tmp_path.joinpath(place).parent.mkdir(parents=True, exist_ok=True)
     tmp_path.joinpath(place).write_text("no folder")
     file = tmp_path / "parameters" / "p.yaml"
     file.write_text(f"defaults: {{cache_dir: {tmp_path / 'cache'}}}\nnotebooks: [scenario]")
     code, out, err = mibench("run", str(file))
-    assert code == 2 and f"{place} cannot be written (" in err and "Not a directory" in err
+    assert code == 2 and f"{place} is a file where a folder belongs; remove it" in err
     assert out == "" and not (tmp_path / "cache").exists()
 
 

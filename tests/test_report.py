@@ -237,7 +237,7 @@ def test_what_cannot_be_written_is_one_sentence_at_once(command: str, tmp_path: 
     (tmp_path / "file").write_text("")
     target = tmp_path / "file" / "r.html"
     code, out, err = mibench(command, "--results", str(tmp_path), "--out", str(target))
-    assert code == 2 and "cannot be written (" in err and "file: Not a directory)" in err
+    assert code == 2 and f"{tmp_path / 'file'} is a file where a folder belongs;" in err
     assert len(err.strip().splitlines()) == 1 and not out
 
 

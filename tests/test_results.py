@@ -72,7 +72,7 @@ def test_a_damaged_table_is_left_out_and_said(tmp_path: Path) -> None:
     assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
     shutil.rmtree(tmp_path / "answers")
     (tmp_path / "answers").write_text("")
-    with pytest.raises(MIBenchError, match=r"answers cannot be written \(.*: Not a directory\)"):
+    with pytest.raises(MIBenchError, match="answers is a file where a folder belongs; remove it"):
         results.collect(tmp_path)
     assert sorted(results.load(tmp_path)[0]["seed"]) == [0, 1]
 

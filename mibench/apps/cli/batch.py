@@ -83,8 +83,8 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
         return
     figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
     executed, own = tasks[0].output.parents[1], dict.fromkeys(t.output.parent for t in tasks)
-    together = [executed / kind for kind in parquet.TOGETHER]
-    check_folders([executed, *together, *own, *map(Path, figures)])
+    together = [folder / kind for folder in (executed, *own) for kind in parquet.TOGETHER]
+    check_folders([executed, *own, *together, *map(Path, figures)])
     seen = running.look(tasks)
     jobs: list[Job] = [*seen[1], *tasks]
     report = running.Report(named["parameters"], jobs)
