@@ -16,7 +16,7 @@ from sklearn.metrics import roc_auc_score
 from mibench import scenarios
 from mibench.apps.batch import notebooks
 from mibench.apps.cli import main
-from mibench.attacks.base import parse
+from mibench.attacks.base import ATTACKS, parse
 from mibench.compare import published
 from mibench.study import parquet, results
 from mibench.study.metrics import METRICS
@@ -282,6 +282,26 @@ def test_a_table_says_which_attacks_have_no_rows(digits: Study, tmp_path: Path) 
     results.save(parquet.place(tmp_path, "digits", "some"), table, answers)
     code, out, err = mibench("table", "--results", str(tmp_path), "--attacks", "gap,rmia,base")
     assert code == 0 and "Gap attack" in out and err == "without results: rmia, base\n"
+
+
+def test_results_of_a_plugins_attack_are_named_by_it(
+    digits: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ATTACKS, "_things", dict(ATTACKS))
+    table, answers = digits.run(["ES01"], ["gap"])
+    table["attack"], table["title"] = "mine", "My attack"
+    results.save(parquet.place(tmp_path, "digits", "some"), table, answers)
+    plugin = tmp_path / "mine.py"
+    plugin.write_text(
+        "from mibench.attacks import register\nfrom mibench.attacks.label_only import Gap\n"
+        "@register\nclass Mine(Gap):\n    name, title = 'mine', 'My attack'\n"
+    )
+    asked = ("--results", str(tmp_path), "--attacks", "mine")
+    for command in ("table", "figures"):
+        code, out, err = mibench(command, *asked)
+        assert code == 2 and "unknown attack 'mine'" in err and not out
+    code, out, err = mibench("table", *asked, "--plugin", str(plugin))
+    assert code == 0 and "My attack" in out and not err
 
 
 def test_a_table_in_every_format(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import click
 
 from mibench.apps.cli.base import PATH, dataset_option, echo_wrapped, main, many, results_option
-from mibench.apps.cli.settings import look_options
+from mibench.apps.cli.settings import look_options, place_options
 from mibench.look import Look
+from mibench.setting import Place
 
 
 @main.command("figures")
@@ -17,7 +18,10 @@ from mibench.look import Look
 @click.option("--out", default="figures", type=PATH, help="Folder.")
 @dataset_option
 @look_options
-def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look) -> None:
+@place_options("plugins")
+def draw_figures(
+    folder: Path, out: Path, dataset: str | None, look: Look, place: Place
+) -> None:
     """Draw every figure that the results fill.
 
     Each has its caption and alternative text in a text file beside it. Equal results make equal
@@ -90,7 +94,10 @@ _FORMATS = click.Choice(["markdown", "latex", "csv", "json"])
 @dataset_option
 @click.option("--attacks", default="all", help="As of mibench figures.")
 @click.option("--format", "kind", default="markdown", type=_FORMATS)
-def write_table(folder: Path, dataset: str | None, attacks: str, kind: str) -> None:
+@place_options("plugins")
+def write_table(
+    folder: Path, dataset: str | None, attacks: str, kind: str, place: Place
+) -> None:
     """Print MA, AUC and TPR at 1% FPR of every attack.
 
     The highest MA first.
