@@ -239,6 +239,9 @@ def test_ours_beside_theirs() -> None:
         published.beside(pd.concat([ours(0), ours(0).assign(model="VGG16")]))
     with pytest.raises(MIBenchError, match="no results that the published record has too"):
         published.beside(ours(0).assign(dataset="digits"))
+    alone = ours(0).query("dataset == 'Location30'").assign(attack="gap")
+    with pytest.raises(MIBenchError, match="no attack .* run one of class_modified_entropy$"):
+        published.beside(alone)
 
 
 def test_noise_lowers_the_correlation() -> None:

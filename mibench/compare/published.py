@@ -106,6 +106,11 @@ def beside(results: pd.DataFrame) -> pd.DataFrame:
     long = own.melt(var_name="metric", value_name="ours", ignore_index=False).reset_index()
     both = theirs().merge(long, on=["dataset", "scenario", "attack", "metric"])
     if both.empty:
+        if others := {*theirs().merge(rows[["dataset", "scenario"]])["attack"]}:
+            raise MIBenchError(
+                f"the published record has no attack of these results in these scenarios; run one "
+                f"of {', '.join(sorted(others))}"
+            )
         known = ", ".join(theirs()["dataset"].unique())
         raise MIBenchError(
             f"no results that the published record has too; run scenarios of {known}"
