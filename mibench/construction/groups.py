@@ -181,10 +181,11 @@ def _cut(is_member: BoolArray, rng: np.random.Generator, size: int) -> tuple[Int
     halves = [rng.permutation(np.flatnonzero(is_member == side)) for side in (True, False)]
     made = min(map(len, halves)) // size
     if made < _FEWEST_GROUPS:
+        fewer = f"a group of {_SMALLEST_GROUP}, or " if size > _SMALLEST_GROUP else ""
         raise MIBenchError(
             f"{len(halves[0])} members and {len(halves[1])} nonmembers make {made} groups of "
             f"{size} and {size}, too few to choose from; at least {_FEWEST_GROUPS * size} of each "
-            f"are needed (or a size of group below {size}, {_SMALLEST_GROUP} at least)"
+            f"are needed, or {fewer}construction pairs"
         )
     members, nonmembers = (half[: made * size].reshape(made, size) for half in halves)
     return members, nonmembers
