@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "mibench"
 STREET = (
-    *("errors", "streams", "code", "catalogue", "store", "outputs", "setting"),
+    *("errors", "progress", "streams", "code", "catalogue", "store", "outputs", "setting"),
     *("data", "scenarios", "models", "training", "adapters", "signals", "construction"),
     *("attacks", "study", "compare", "look", "figures", "apps"),
 )

@@ -11,9 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from mibench import code
+from mibench import code, progress
 from mibench.adapters.base import ADAPTERS, Adapter, derives, version_of
 from mibench.errors import MIBenchError
 from mibench.outputs import FloatArray, IntArray
@@ -81,7 +80,7 @@ def _trained(
         for part in made.modules():
             _reset(part)
     x, y = _tensor(made, inputs).to(device.type), torch.from_numpy(labels).to(device.type)
-    bar = tqdm(total=recipe.epochs * len(y), desc="training", unit="sample", leave=False, delay=1)
+    bar = progress.bar(total=recipe.epochs * len(y), desc="training", unit="sample", delay=1)
     with bar:
         asked = _Answering(made.train())
         weights = single.fit(recipe, asked, x, y, torch.arange(len(y)), seed, device, bar)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from mibench import progress
 from mibench.errors import MIBenchError
 
 if TYPE_CHECKING:
@@ -68,7 +69,6 @@ def _session() -> requests.Session:
 
 def _continue(url: str, part: Path) -> None:
     import requests
-    from tqdm.auto import tqdm
 
     have = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={have}-"} if have else {}
@@ -85,8 +85,8 @@ def _continue(url: str, part: Path) -> None:
         total = int(answer.headers.get("Content-Length", 0)) + have
         with (
             part.open("ab" if resumed else "wb") as file,
-            tqdm(
-                total=total, initial=have, unit="B", unit_scale=True, desc=part.stem, leave=False
+            progress.bar(
+                total=total, initial=have, unit="B", unit_scale=True, desc=part.stem
             ) as bar,
         ):
             for chunk in answer.iter_content(1 << 16):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mibench import progress
 from mibench.data.base import Parsed, unit_pixels
 from mibench.data.files import Files
 from mibench.errors import MIBenchError
@@ -64,7 +65,6 @@ def read_images(
         Width and height that all are given (bilinear).
     """
     from PIL import Image
-    from tqdm.auto import tqdm
 
     left_out: Counter[str] = Counter()
 
@@ -82,8 +82,8 @@ def read_images(
 
     pixels: dict[str, NDArray[np.uint8]] = {}
     held = 0
-    for name, content in tqdm(
-        files.read(taken), f"reading {files.path.name}", unit="image", leave=False
+    for name, content in progress.bar(
+        files.read(taken), f"reading {files.path.name}", unit="image"
     ):
         image = _opened(files, name, content, published)
         if size is not None and image.size != size:

@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
 import mibench.adapters  # noqa: F401 - registers them
-from mibench import code
+from mibench import code, progress
 from mibench.adapters.base import ADAPTERS, adapter_of
 from mibench.data.base import checksum
 from mibench.errors import MIBenchError
@@ -228,7 +227,7 @@ class Own:
         for kind in kinds:
             count = COPIES[kind]
             copies = makers[kind](unit, self.space.kind, count, self.streams(owner + kind))
-            bar = tqdm(copies, f"asking {kind} copies", count, leave=False, delay=1)
+            bar = progress.bar(copies, f"asking {kind} copies", count, delay=1)
             answers = [self._answer(model, self.space.back(copy)) for copy in bar]
             found[f"{owner}{kind}_predicted"] = np.stack([a.argmax(axis=1) for a in answers])
             with np.errstate(invalid="ignore"):  # of a model that diverged
@@ -242,7 +241,7 @@ class Own:
             return {}
         stacks: dict[str, list[NDArray[Any]]] = defaultdict(list)
         jobs = [*self._shadows(), *self._references(), *self._distilled(), *self._students(stacks)]
-        for job in tqdm(jobs, "models trained beside", unit="model", leave=False):
+        for job in progress.bar(jobs, "models trained beside", unit="model"):
             for name, array in job().items():
                 stacks[name].append(array)
         made = {name: np.stack(arrays) for name, arrays in stacks.items()}

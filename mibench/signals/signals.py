@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 import scipy
 from numpy.typing import NDArray
-from tqdm.auto import tqdm
 
-from mibench import code, training
+from mibench import code, progress, training
 from mibench.data.base import Dataset
 from mibench.data.splits import split
 from mibench.outputs import BoolArray, Copies, IntArray, Labelled, Outputs, cross_entropy
@@ -338,7 +337,7 @@ class Signals:
             loss = np.empty((len(owner.seeds), COPIES[kind], len(pool)), np.float32)
             predicted, first = np.empty(loss.shape, np.int16), 0
             what = f"querying {owner.name} on {kind} copies"
-            bar = tqdm(total=loss.size, desc=what, unit="query", leave=False, delay=1)
+            bar = progress.bar(total=loss.size, desc=what, unit="query", delay=1)
             for weights in owner.weights():
                 for start in range(0, len(pool), AT_ONCE):
                     part = slice(start, start + AT_ONCE)

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from tqdm.auto import tqdm
 
-from mibench import code
+from mibench import code, progress
 from mibench.attacks.base import Attack, Inference, Specs, parse
 from mibench.data.npz import read_npz
 from mibench.errors import MIBenchError
@@ -387,7 +386,7 @@ def _run(given: Given, seed: int, specs: Specs) -> AuditReport:
     given = replace(given, target=Labelled(Outputs(shuffled.logits, shuffled.labels), truth[order]))
     attacked, left_out = [], {}
     # Shown where it takes longer than a second.
-    for attack in tqdm(attacks, desc="attacks", unit="attack", leave=False, delay=1):
+    for attack in progress.bar(attacks, desc="attacks", unit="attack", delay=1):
         if lacking := given.lacking(attack):
             left_out[attack.label] = lacking
             continue

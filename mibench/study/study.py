@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from tqdm.auto import tqdm
 
-from mibench import code, scenarios, training
+from mibench import code, progress, scenarios, training
 from mibench.attacks.base import Attack, Inference, Knowledge, Specs, parse
 from mibench.construction.described import DESCRIBED, difficulty_auc
 from mibench.construction.pool import pool
@@ -239,7 +238,7 @@ class Study:
         listed = list(dict.fromkeys(self.scenario(s) for s in chosen))
         # Known only where some attack has the reference models trained.
         difficulty = any("references" in attack.needs for attack in asked)
-        for scenario in tqdm(listed, desc=f"{self.dataset.name} scenarios", leave=False):
+        for scenario in progress.bar(listed, desc=f"{self.dataset.name} scenarios"):
             self.latest = []
             try:
                 target = self.construct(scenario)

@@ -12,8 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 from torch.func import functional_call
-from tqdm.auto import tqdm
 
+from mibench import progress
 from mibench.errors import MIBenchError
 from mibench.training import single, stacked
 from mibench.training.device import Device, cpu_threads, find
@@ -113,7 +113,7 @@ def train(
             networks.append(network(recipe, shape, num_classes))
     x, y, members = (torch.from_numpy(given) for given in (inputs, targets, subsets))
     total, k = recipe.epochs * subsets.size, len(seeds)
-    bar = tqdm(total=total, desc=describe, unit="sample", leave=False)
+    bar = progress.bar(total=total, desc=describe, unit="sample")
     with enough_memory(recipe, device), bar:
         x, y = x.to(device.type), y.to(device.type)
         if stack:

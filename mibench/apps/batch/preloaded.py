@@ -8,12 +8,14 @@ import gc
 import os
 from importlib import import_module
 
-# Before tqdm, which shows no bars as a kernel's where none was loaded.
 import ipykernel.kernelapp  # noqa: F401
 import pandas.io.formats.style  # noqa: F401
 
 # Which the first optimizer of each process imports, for two seconds.
 import torch._dynamo  # noqa: F401
+
+# After the kernel, without which it shows no bars as a notebook's.
+import tqdm.auto  # noqa: F401
 
 import mibench.figures
 import mibench.study.study  # noqa: F401

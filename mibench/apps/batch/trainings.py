@@ -120,7 +120,8 @@ class Training:
     def _once(self, work: Callable[[], str], threads: int) -> tuple[str, bool]:
         from mibench.apps.batch import kernels
 
-        given = (threads, dict(os.environ))
+        # Beside the batch's own bar there is no place for another.
+        given = (threads, {**os.environ, "TQDM_DISABLE": "1"})
         try:
             with ProcessPoolExecutor(1, kernels.context(), kernels.begin_fork, given) as pool:
                 return pool.submit(work).result(), False

@@ -19,9 +19,7 @@ from mibench.setting import Place
 @dataset_option
 @look_options
 @place_options("plugins")
-def draw_figures(
-    folder: Path, out: Path, dataset: str | None, look: Look, place: Place
-) -> None:
+def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look, place: Place) -> None:
     """Draw every figure that the results fill.
 
     Each has its caption and alternative text in a text file beside it. Equal results make equal
@@ -95,9 +93,7 @@ _FORMATS = click.Choice(["markdown", "latex", "csv", "json"])
 @click.option("--attacks", default="all", help="As of mibench figures.")
 @click.option("--format", "kind", default="markdown", type=_FORMATS)
 @place_options("plugins")
-def write_table(
-    folder: Path, dataset: str | None, attacks: str, kind: str, place: Place
-) -> None:
+def write_table(folder: Path, dataset: str | None, attacks: str, kind: str, place: Place) -> None:
     """Print MA, AUC and TPR at 1% FPR of every attack.
 
     The highest MA first.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -55,8 +54,6 @@ def lab(folder: Path, allow_root: bool) -> None:
         from jupyterlab.labapp import LabApp
     except ModuleNotFoundError:
         raise MIBenchError("the explorer needs JupyterLab: pip install 'mibench[lab]'") from None
-    # The notebooks' progress bars go to their pages, not to this command's log.
-    os.environ.pop("TQDM_DISABLE", None)
     # As a page of its own rather than a file to open, so that the address it says leads there, too.
     root = f"--ServerApp.root_dir={_begun(folder) / 'notebooks'}"
     as_root = ["--allow-root"] if allow_root else []
