@@ -240,7 +240,7 @@ def test_ours_beside_theirs() -> None:
     with pytest.raises(MIBenchError, match="no results that the published record has too"):
         published.beside(ours(0).assign(dataset="digits"))
     alone = ours(0).query("dataset == 'Location30'").assign(attack="gap")
-    with pytest.raises(MIBenchError, match="no attack .* run one of class_modified_entropy$"):
+    with pytest.raises(MIBenchError, match=r"no attack .* run one of class_modified_entropy$"):
         published.beside(alone)
 
 
