@@ -270,6 +270,7 @@ def test_a_truncated_executed_notebook_runs_again(project: Path) -> None:
     execute(task)
     task.output.write_text(task.output.read_text()[:100])
     assert not task.is_done()
+    assert task.state() == "stale" and task.stale() == ["writes.ipynb cannot be read"]
 
 
 def test_stale_results_go_with_their_notebook_only(project: Path) -> None:

@@ -194,7 +194,8 @@ class Task:
 
     def stale(self) -> list[str]:
         """Return in words what is not as the notebook's execution left it; empty if all is."""
-        made = read_metadata(self.output)
+        if not (made := read_metadata(self.output)):
+            return [f"{self.output.name} cannot be read"]
         changed = [
             f"{c} changed" for c in code.changed(made.get("made_from", {}), self.made_from())
         ]
@@ -212,10 +213,11 @@ class Task:
         """Return "done", "failed", "running", "stale" or "waiting"."""
         if jobs.is_held(self._lock):
             return "running"
-        made = read_metadata(self.output).get("status")
-        if made == "completed":
-            return "stale" if self.stale() else "done"
-        return "failed" if made == "failed" else "waiting"
+        if not self.output.exists():
+            return "waiting"
+        if read_metadata(self.output).get("status") == "failed":
+            return "failed"
+        return "stale" if self.stale() else "done"
 
     def skipped(self) -> Outcome:
         """Return the outcome of a task that was done before."""
