@@ -406,7 +406,7 @@ def check_values(name: str, values: ArrayLike, shape: Shape) -> FloatArray:
     if array.size == 0:
         raise MIBenchError(f"{name} is empty")
     if not (finite := np.isfinite(array)).all():
-        raise MIBenchError(f"{name} holds {(~finite).sum()} values that are NaN or infinite")
+        raise MIBenchError(f"{name} holds NaN or infinity ({(~finite).sum()} of {array.size})")
     return array
 
 

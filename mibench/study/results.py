@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from filelock import FileLock
 
 from mibench import __version__, scenarios
+from mibench.catalogue import meant
 from mibench.construction import described
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
@@ -129,7 +130,8 @@ def load_all(
     sources = _sources(folder, dataset)
     if not sources:
         what = f"of {dataset} " if dataset else ""
-        raise MIBenchError(f"no results {what}in {folder}; run mibench run PARAMETERS.yaml first")
+        hint = meant(dataset, _sources(folder, None))
+        raise MIBenchError(f"no results {what}in {folder}; {hint}run mibench run PARAMETERS.yaml first")
     places = (folder, *(folder / kind for kind in parquet.TOGETHER))
     blocked = not folder.is_dir() or any(map(unwritable, places))
     with TemporaryDirectory() if blocked else nullcontext(folder) as made:
