@@ -159,7 +159,10 @@ def test_no_attack_sees_the_targets_membership(monkeypatch: pytest.MonkeyPatch) 
 
 
 BROKEN = [
-    ({"target_probs": np.full((60, 5), np.nan)}, r"target_probs holds NaN or infinity \(300 of 300\)"),
+    (
+        {"target_probs": np.full((60, 5), np.nan)},
+        r"target_probs holds NaN or infinity \(300 of 300\)",
+    ),
     ({"target_probs": np.ones((60, 5))}, "are not probabilities: row 0 sums to 5"),
     ({"target_probs": np.tile([1.5, -0.5, 0, 0, 0], (60, 1))}, "smallest value is -0.5"),
     ({"target_labels": np.full(60, 5)}, "whole numbers from 0 to 4"),

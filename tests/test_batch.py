@@ -110,6 +110,11 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
         ("notebooks: [writes]\ntime_limit: true", "time_limit is True"),
         ("notebooks: [writes]\ndefaults: {attacks: 3}", "attacks is 3; give 'all' or a list"),
         ("notebooks: [writes]\ndefaults: {attacks: [gp]}", "unknown attack 'gp'"),
+        ("notebooks: [writes]\ndefaults: {attacks: [gap, all, gap]}", "gap is listed twice"),
+        (
+            "notebooks: [writes]\ndefaults: {attacks: [{name: rmia, gamma: [1, 1]}]}",
+            r"rmia\[gamma=1\] is listed twice; leave one out",
+        ),
         ("notebooks: [writes]\ndefaults: {references: many}", "references is 'many'"),
         ("notebooks: [writes]\ndefaults: {model: VGG99}", "unknown model 'VGG99'"),
         (

@@ -199,7 +199,7 @@ Specs = str | Iterable[str | Mapping[str, Any] | Attack]
 
 
 def parse(specs: Specs) -> list[Attack]:
-    """Return the attacks that are asked for, each once.
+    """Return the attacks that are asked for; one that is in several groups once.
 
     Parameters
     ----------
@@ -212,18 +212,24 @@ def parse(specs: Specs) -> list[Attack]:
     Raises
     ------
     MIBenchError
-        If an attack is unknown or has no such parameter, or a value is not what it must be.
+        If an attack is unknown, is listed twice or has no such parameter, or a value is not what
+        it must be.
     """
     if isinstance(specs, str):
         specs = [said for said in re.split(r",(?![^\[]*\])", specs) if said.strip()]
     if isinstance(specs, Mapping) or not isinstance(specs, Iterable):
         raise MIBenchError(f"attacks is {specs!r}; give 'all' or a list of names")
     found: dict[str, Attack] = {}
+    listed: set[str] = set()
     for spec in specs:
         if isinstance(spec, str) and spec in GROUPS:
             attacks = [kind() for kind in ATTACKS.values() if GROUPS[spec](kind)]
         else:
             attacks = [spec] if isinstance(spec, Attack) else _parsed(spec)
+            for attack in attacks:
+                if attack.label in listed:
+                    raise MIBenchError(f"attack {attack.label} is listed twice; leave one out")
+                listed.add(attack.label)
         found |= {attack.label: attack for attack in attacks}
     if not found:
         raise MIBenchError("attacks is an empty list; give 'all' or a list of names")

@@ -131,7 +131,9 @@ def load_all(
     if not sources:
         what = f"of {dataset} " if dataset else ""
         hint = meant(dataset, _sources(folder, None))
-        raise MIBenchError(f"no results {what}in {folder}; {hint}run mibench run PARAMETERS.yaml first")
+        raise MIBenchError(
+            f"no results {what}in {folder}; {hint}run mibench run PARAMETERS.yaml first"
+        )
     places = (folder, *(folder / kind for kind in parquet.TOGETHER))
     blocked = not folder.is_dir() or any(map(unwritable, places))
     with TemporaryDirectory() if blocked else nullcontext(folder) as made:
