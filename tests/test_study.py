@@ -165,7 +165,7 @@ def test_tables_survive_the_disk_and_repeated_rows_are_kept_once(
     assert len(given) == len(answers)
     with pytest.raises(MIBenchError, match="no results of CIFAR10"):
         results.load(tmp_path, "CIFAR10")
-    with pytest.raises(MIBenchError, match="no results of digist in .* did you mean digits?"):
+    with pytest.raises(MIBenchError, match=r"no results of digist in .* did you mean digits\?"):
         results.load(tmp_path, "digist")
 
 
