@@ -64,7 +64,7 @@ def over_groups(
     axes.locator_params("y", integer=True)
     figure.head(title)
     figure.caption = (
-        f"In how many of {len(rate)} groups of {only_setting(answers, 'to draw')} {title} has "
+        f"{title} on {only_setting(answers, 'to draw')}: in how many of {len(rate)} groups it has "
         f"which {METRICS[metric].label}, to tenths, of groups that stand in several scenarios the "
         f"mean; {answers['scenario'].nunique()} scenarios, "
         f"seed {', '.join(map(str, sorted(answers['seed'].unique())))}."
