@@ -284,6 +284,22 @@ def test_seeds_are_the_unit_and_each_must_agree() -> None:
     assert not judged["significant"].any() and not judged["steady"].any()
 
 
+def test_two_attacks_are_compared_over_the_seeds_that_both_have() -> None:
+    rates = {"gap": (0.8, 0.1), "rmia": (0.5, 0.1), "label_only": (0.6, 0.2)}
+    first, other = (
+        constructed({name: lambda s, r=rate: r for name, rate in rates.items()}, seed=seed)
+        for seed in range(2)
+    )
+    told = ["scenario", "attack", "other", "difference", "error", "p", "seeds", "steady"]
+    compared = conflicts.differences(pd.concat([first, other.query("attack != 'label_only'")]))
+    both = conflicts.differences(pd.concat([first, other]).query("attack != 'label_only'"))
+    one = conflicts.differences(first).query("attack == 'label_only' or other == 'label_only'")
+    expected = pd.concat([both, one])[told].sort_values(told[:3], ignore_index=True)
+    found = compared[told].sort_values(told[:3], ignore_index=True)
+    pd.testing.assert_frame_equal(found, expected)
+    assert set(found["seeds"]) == {1, 2} and len(found) == 3 * found["scenario"].nunique()
+
+
 def test_models_that_differ_give_few_false_alarms() -> None:
     """Equal attacks whose variance between models is ten times the sampling variance.
 

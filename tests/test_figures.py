@@ -273,7 +273,14 @@ def drawn(whole: pd.DataFrame, study: Study, look: Look) -> Iterator[figures.Pic
     yield figures.against_differential(answers, study.pool, "gap", look=look)
     yield figures.by_change(groups.measured(answers, study.pool, "gap"), "gap", look=look)
     yield figures.class_thresholds(judged[0], study.dataset.labels[target.samples], look=look)
-    yield figures.two_views(whole[whole["scenario"] == "ES01"].assign(scenario="pool"), look=look)
+    pool = whole[whole["scenario"] == "ES01"].assign(scenario="pool")
+    yield figures.two_views(pool, look=look)
+    # Two that lead side by side, one by each metric.
+    ahead = {m: np.linspace(*ends, len(pool)) for m, ends in (("ma", (0.9, 0)), ("auc", (0.89, 0)))}
+    ahead["auc"][1] = 0.9
+    ahead["ma"][1] = 0.89
+    ahead |= {"tpr_at_fpr_0.1": ahead["auc"], "tpr_at_fpr_0.1_low": 0, "tpr_at_fpr_0.1_high": 1}
+    yield figures.two_views(pool.assign(**ahead), look=look)
     hits = pd.DataFrame(np.random.default_rng(0).random((99, 6)) < 0.5, columns=[*ATTACKS][:6])
     titles = {name: ATTACKS[name].title for name in hits}
     for draw_hits in (upset, jaccard_map):

@@ -51,7 +51,8 @@ def differences(
 
     All of that is about this trained model. Of several seeds, the models are the sample: D is the
     mean over seeds, and the test a t-test of the seeds' differences with seeds - 1 degrees of
-    freedom, which is valid however much models differ. By luck few seeds can agree closer than
+    freedom, which is valid however much models differ. Two attacks are compared over the seeds that
+    both have. By luck few seeds can agree closer than
     their samples allow, so that the p-value is the larger of this test's and of the one above
     for the mean; interval and standard error, too, are the wider of both. `steady` tells whether
     every seed has the sign.
@@ -92,17 +93,23 @@ def differences(
     grouped = numbered.groupby(by, sort=False, dropna=False)
     for key, rows in grouped[["seed", "attack", "sample", "is_member", "answer"]]:
         where = dict(zip(by, key, strict=True))
-        seeds = [
-            _matrix(part, {**where, "seed": seed}) for seed, part in rows.groupby("seed", sort=True)
-        ]
-        # Attacks that some seed lacks cannot be compared over seeds.
-        shared = sorted(set.intersection(*(set(names) for names, _, _ in seeds)))
-        runs = [
-            _compared(answer[np.isin(names, shared)], is_member, metric, replicates, rng)
-            for names, answer, is_member in seeds
-        ]
-        places.append(where)
-        tables.append(_pooled(np.array(shared, dtype=object), runs))
+        runs = {
+            seed: _matrix(part, {**where, "seed": seed})
+            for seed, part in rows.groupby("seed", sort=True)
+        }
+        had = {n: frozenset(s for s in runs if n in runs[s][0]) for n in rows["attack"].unique()}
+        # Of two attacks the seeds that both have, which for most are all.
+        for some in dict.fromkeys(a & b for a in had.values() for b in had.values() if a & b):
+            names = sorted(name for name, own in had.items() if some <= own)
+            compared = [
+                _compared(answer[np.isin(order, names)], is_member, metric, replicates, rng)
+                for seed, (order, answer, is_member) in runs.items()
+                if seed in some
+            ]
+            table = _pooled(np.array(names, dtype=object), compared)
+            own = [had[a] & had[b] == some for a, b in combinations(names, 2)]
+            places.append(where)
+            tables.append({name: values[own] for name, values in table.items()})
     lengths = [len(table["attack"]) for table in tables]
     found = pd.DataFrame(places).loc[np.repeat(np.arange(len(places)), lengths)]
     found = found.reset_index(drop=True).assign(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -171,10 +173,15 @@ def two_views(
     by, by_other = METRICS[metric].label, METRICS[other].label
     figure, axes = picture(look, 3.0)
     axes.plot(values[metric], values[other], **series(0), ms=3)
-    for title in dict.fromkeys((lead["leader"], lead["other_leader"])):
-        place = tuple(values.loc[title])
+    leading = values.loc[[*dict.fromkeys((lead["leader"], lead["other_leader"]))]]
+    leading = leading.sort_values(other, kind="stable")
+    close = np.ptp(leading[other]) < 0.15 * np.ptp(values[other])
+    for title, *place in leading.itertuples():
         side = "left" if place[0] < values[metric].mean() else "right"
-        axes.annotate(title, place, (0, 4), textcoords="offset points", ha=side)
+        # The lower of two that would be written over each other is named below.
+        below = close and len(leading) > 1 and title == leading.index[0]
+        up: dict[str, Any] = {"xytext": (0, -4 if below else 4), "va": "top" if below else "bottom"}
+        axes.annotate(title, tuple(place), textcoords="offset points", ha=side, **up)
     axes.set(xlabel=by, ylabel=by_other)
     begin(axes, "x", metric)
     begin(axes, "y", other)

@@ -37,7 +37,7 @@ def by_factor(results: pd.DataFrame, metric: str, factor: str, *, look: Look = P
     Raises
     ------
     MIBenchError
-        If a dataset has no scenarios that differ in the factor alone.
+        If no dataset has scenarios that differ in the factor alone.
     """
     said, named = METRICS[metric].label, factor.replace("_", " ")
 
@@ -92,10 +92,15 @@ def _side_by_side(
 ) -> Picture:
     """Draw a table of each dataset's results: its rows up the axis, its columns as marks."""
     ok = results[results["status"] == "ok"]
-    if ok.empty:
-        raise MIBenchError("there are no results to draw")
-    tables = {str(name): table(rows) for name, rows in ok.groupby("dataset", sort=False)}
-    titles = list(dict.fromkeys(ok["title"]))
+    tables, lacking = {}, MIBenchError("there are no results to draw")
+    for name, rows in ok.groupby("dataset", sort=False):
+        try:
+            tables[str(name)] = table(rows)
+        except MIBenchError as error:  # others may have what this dataset lacks
+            lacking = error
+    if not tables:
+        raise lacking
+    titles = [t for t in dict.fromkeys(ok["title"]) if any(t in v.index for v in tables.values())]
     abreast, each = int((WIDTHS[look.columns] - 1.2) / _PANEL), 1.5 + 0.15 * len(titles)
     figure, grid = panels(look, len(tables), abreast, each, sharey=True)
     for axes, (dataset, values) in zip(grid, tables.items(), strict=True):

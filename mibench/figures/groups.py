@@ -10,6 +10,7 @@ from mibench.attacks.base import named
 from mibench.compare.groups import DISTANCES, changes, rates
 from mibench.construction.groups import Groups
 from mibench.construction.target import Pool
+from mibench.figures.rows import only_setting
 from mibench.figures.style import AREA, SERIES, Picture, attack_style, begin, drawn, picture, series
 from mibench.look import PLAIN, Look
 from mibench.scenarios import levels
@@ -63,9 +64,10 @@ def over_groups(
     axes.locator_params("y", integer=True)
     figure.head(title)
     figure.caption = (
-        f"In how many of {len(rate)} groups {title} has which {METRICS[metric].label}, to "
-        "tenths, of groups that stand in several scenarios the mean; "
-        f"{answers['scenario'].nunique()} scenarios."
+        f"{title} on {only_setting(answers, 'to draw')}: in how many of {len(rate)} groups it has "
+        f"which {METRICS[metric].label}, to tenths, of groups that stand in several scenarios the "
+        f"mean; {answers['scenario'].nunique()} scenarios, "
+        f"seed {', '.join(map(str, sorted(answers['seed'].unique())))}."
     )
     figure.alt = f"Bars; the mean is {rate.mean():.2f}, the most frequent {counts.idxmax():.2f}."
     return figure

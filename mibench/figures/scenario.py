@@ -113,7 +113,7 @@ def scores(*results: Judged, look: Look = PLAIN) -> Picture:
     figure.caption = (
         f"Scores of {', '.join(r.attack.full_title for r in results)}: {is_member.sum()} members, "
         f"{(~is_member).sum()} nonmembers; what lies beyond an end is in the outermost bin. "
-        f"{ranked} one bin would hold more than half."
+        f"{ranked} one bin would hold more than half of {ScoreAxis.bins} or more distinct ones."
     )
     figure.alt = "Histograms of scores. " + " ".join(in_words(result) for result in results)
     return figure
