@@ -43,6 +43,8 @@ def by_factor(results: pd.DataFrame, metric: str, factor: str, *, look: Look = P
 
     def table(rows: pd.DataFrame) -> pd.DataFrame:
         means = within(rows, factor, metric, ["title"]).drop(columns="cells")
+        if len(means.columns) < 2:
+            raise MIBenchError(f"all scenarios have the same {named}; run more")
         order = [d for d in DISTRIBUTIONS if d in means] or sorted(means.columns)
         return means[order].rename(columns=lambda at: level(factor, at))
 

@@ -415,7 +415,7 @@ def within(
     Raises
     ------
     MIBenchError
-        If there is one level alone, or no cell has every level.
+        If no cell has every level.
     """
     rows = _selected(results[results["status"] == "ok"])
     named = [c for c in identity(rows) if c != "scenario"]
@@ -425,7 +425,7 @@ def within(
         columns=factor,
         values=metric,
     ).dropna()
-    if cells.empty or len(cells.columns) < 2:
+    if cells.empty:
         raise MIBenchError(
             f"nothing differs in {factor.replace('_', ' ')} alone at all of its levels; run more "
             "scenarios"
