@@ -137,7 +137,8 @@ def load_all(
     places = (folder, *(folder / kind for kind in parquet.TOGETHER))
     blocked = not folder.is_dir() or any(map(unwritable, places))
     with TemporaryDirectory() if blocked else nullcontext(folder) as made:
-        found = _current(folder, sources) if blocked else []
+        states = {name: _states(of) for name, of in sources.items()} if blocked else {}
+        found = _current(folder, states) if blocked else []
         if not (found := found or _collect(sources, Path(made))):
             raise MIBenchError(f"no table in {folder} can be read; run its parameter file again")
         try:
@@ -186,7 +187,7 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
     None where all sources are damaged.
     """
     target, states = _part(folder, dataset), _states(sources)
-    if _current(folder, {dataset: sources}):
+    if _current(folder, {dataset: states}):
         return target
     rows: list[pd.DataFrame] = []
     whole: list[Path] = []
@@ -230,10 +231,10 @@ def _part(folder: Path, dataset: str) -> Path:
     return folder / "results" / f"dataset={quote(dataset, safe='')}" / "part.parquet"
 
 
-def _current(folder: Path, sources: dict[str, list[Path]]) -> list[Path]:
+def _current(folder: Path, states: dict[str, dict[Path, Any]]) -> list[Path]:
     """Return the files of datasets' results where all were made from what is there now."""
-    parts = [_part(folder, name) for name in sorted(sources)]
-    stamps = [_stamp(_states(of)) for _, of in sorted(sources.items())]
+    parts = [_part(folder, name) for name in sorted(states)]
+    stamps = [_stamp(of) for _, of in sorted(states.items())]
     both = (parts, map(_beside, parts))
     return parts if all([*map(parquet.said, files)] == stamps for files in both) else []
 
