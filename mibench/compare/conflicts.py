@@ -52,10 +52,9 @@ def differences(
     All of that is about this trained model. Of several seeds, the models are the sample: D is the
     mean over seeds, and the test a t-test of the seeds' differences with seeds - 1 degrees of
     freedom, which is valid however much models differ. Two attacks are compared over the seeds that
-    both have. By luck few seeds can agree closer than
-    their samples allow, so that the p-value is the larger of this test's and of the one above
-    for the mean; interval and standard error, too, are the wider of both. `steady` tells whether
-    every seed has the sign.
+    both have. By luck few seeds can agree closer than their samples allow, so that the p-value is
+    the larger of this test's and of the one above for the mean; interval and standard error, too,
+    are the wider of both. `steady` tells whether every seed has the sign.
 
     Parameters
     ----------
@@ -80,8 +79,8 @@ def differences(
     Raises
     ------
     MIBenchError
-        If the metric is unknown, no scenario has two attacks, or attacks of one scenario did not
-        answer about the same samples.
+        If the metric is unknown, no two attacks share a scenario and a seed, or attacks of one
+        scenario did not answer about the same samples.
     """
     check_metric(metric)
     if answers.empty:
@@ -116,7 +115,9 @@ def differences(
         **{name: np.concatenate([table[name] for table in tables]) for name in tables[0]}
     )
     if found.empty:
-        raise MIBenchError("no scenario was attacked by two attacks; a comparison needs two")
+        raise MIBenchError(
+            "no two attacks were run in one scenario with one seed; a comparison needs two"
+        )
     return found
 
 
