@@ -12,7 +12,7 @@ from matplotlib.colors import LogNorm
 from mibench import attacks
 from mibench.compare import conflicts
 from mibench.errors import MIBenchError
-from mibench.figures.rows import counted, only_setting
+from mibench.figures.rows import counted, only_setting, over_models
 from mibench.figures.style import (
     CELLS,
     SMALLEST,
@@ -88,11 +88,10 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     axes.tick_params(labelsize=SMALLEST, length=0)
     figure.head(f"{setting}\nwhere the order of two attacks flips")
     kinds = found["type"].value_counts()
-    models = conflicts.of_models([*results.groupby("scenario")["seed"].nunique()])
     figure.caption = (
         f"For every two of {len(names)} attacks on {setting}, the number "
         f"of pairs of scenarios in which their order by {METRICS[look.metric].label} flips, "
-        f"both differences significant {models}: above the diagonal "
+        f"both differences significant {over_models(results)}: above the diagonal "
         "pairs that differ in one factor "
         f"({kinds.get(1, 0)} in all), below it pairs that differ in two "
         f"({kinds.get(2, 0)}). {counted(results)}."

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from scipy.stats import friedmanchisquare, studentized_range
 
-from mibench.compare.conflicts import of_models
 from mibench.errors import MIBenchError
 from mibench.figures import rows
 from mibench.figures.style import WIDTHS, Picture, attack_style, drawn, list_down, picture
@@ -172,7 +171,6 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
         else ""
     )
     p = "p < 0.001" if ranking.p < 0.001 else f"p = {ranking.p:.3f}"
-    models = of_models([*results.groupby("scenario")["seed"].nunique()])
     figure.caption = (
         f"Mean ranks of {len(best)} attacks by {METRICS[metric].label} on {setting}, over "
         f"{ranking.scenarios} scenarios in which all have a value. Friedman: chi-squared = "
@@ -180,7 +178,7 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
         f"{ranking.critical_difference:.2f} of each other do not differ at the 5% level, a bar "
         f"joins them.{repeated} The scenarios share {rows.shared_models(results)}, so their "
         "ranks are not independent, as both tests suppose: p and CD are too small, and differences "
-        f"are {models}. {rows.counted(results)}."
+        f"are {rows.over_models(results)}. {rows.counted(results)}."
     )
     figure.alt = (
         "Attacks by mean rank, best first: "
@@ -243,11 +241,10 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     led = pd.Series(leads.sum(axis=1), names)
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)
-    models = of_models([*results.groupby("scenario")["seed"].nunique()])
     figure.caption = (
         f"{label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
         "a dot marks each scenario's best value (several where they tie). In "
-        f"{close} of {len(values)} scenarios {models} some other "
+        f"{close} of {len(values)} scenarios {rows.over_models(results)} some other "
         f"attack's value lies within the leader's 95% interval. Attacks in the order of "
         f"their mean. {rows.counted(results)}.{rows.unreachable(results)}"
     )

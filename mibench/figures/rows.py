@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
+from mibench.compare.conflicts import of_models
 from mibench.errors import MIBenchError
 from mibench.study.results import setting_of
 
@@ -61,6 +62,11 @@ def shared_models(results: pd.DataFrame) -> str:
     if (seeds := results["seed"].nunique()) == 1:
         return "one target model and its samples"
     return f"{seeds} target models, one per seed, and their samples"
+
+
+def over_models(results: pd.DataFrame) -> str:
+    """Return of how many trained models sure differences are, as part of a caption."""
+    return of_models([*results.groupby("scenario")["seed"].nunique()])
 
 
 def unreachable(results: pd.DataFrame) -> str:
