@@ -60,15 +60,15 @@ def belongs_to(file: str | Path) -> Path:
 def wrong(output: str | Path) -> str:
     """Return which table of `output` is not as it was written, and how; nothing where both are."""
     for file in (results_of(output), answers_of(output)):
-        said = file.relative_to(Path(output).parent)
+        named = file.relative_to(Path(output).parent)
         try:
             sound = _as_written(file)
         except FileNotFoundError:
-            return f"{said} is missing"
+            return f"{named} is missing"
         except DAMAGED:
             sound = False
         if not sound:
-            return f"{said} is damaged or of an older version"
+            return f"{named} is damaged or of an older version"
     return ""
 
 
