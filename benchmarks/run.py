@@ -23,10 +23,12 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import redirect_stderr, redirect_stdout
 from functools import partial
+from itertools import product
 from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import dask
 import matplotlib.pyplot as plt
@@ -60,7 +62,18 @@ from mibench.scenarios import catalogue
 from mibench.setting import Place
 from mibench.store import replacing
 from mibench.study import metrics, parquet, results
-from mibench.training import Device, Recipe, find, recipe, train
+from mibench.training import (
+    Device,
+    Recipe,
+    answering,
+    find,
+    predict,
+    recipe,
+    recorded,
+    stacked,
+    train,
+)
+from mibench.training.work import work_of
 
 
 def compare(fast: Callable[[], Any], plain: Callable[[], Any], runs: int) -> tuple[Any, Any, str]:
@@ -538,33 +551,107 @@ def _in_this_process(shell: InteractiveShell, task: Task) -> None:
 
 
 def networks() -> str:
-    """Training on 32 x 32 images: every mix of channels-last and mixed precision, images/s."""
+    """Training on 32 x 32 images: every mix of channels-last and mixed precision, images/s.
+
+    On CUDA also what recorded steps and stacks gain, the share of the peak, and queries.
+    """
     device = find("auto")
-    name, size, batch = (
-        ("ResNet50", 10_000, 128) if device.type == "cuda" else ("StandDNN", 640, 64)
-    )
+    on_cuda = device.type == "cuda"
+    name, size, batch = ("ResNet50", 10_000, 128) if on_cuda else ("StandDNN", 640, 64)
     rng = np.random.default_rng(0)
     images = rng.random((size, 3, 32, 32), dtype=np.float32)
     labels, everybody = rng.integers(0, 10, size), np.arange(size)[None]
+    made = recipe(name, 2 if on_cuda else 1, {"batch_size": batch})
+    trained = made.epochs * size
+
+    def fitting(form: Device) -> Callable[[], Any]:
+        return partial(train, made, images, labels, everybody, 10, [0], device=form)
+
+    forms: dict[str, Callable[[], Any]] = {}
+    if on_cuda:
+        plain = "mixed precision, channels-last, not recorded"
+        forms[plain] = partial(_unrecorded, fitting(device))
+    for mixed, last in product((False, True), repeat=2):
+        precision, layout = "mixed" if mixed else "single", "last" if last else "first"
+        form = Device(device.type, mixed, last)
+        forms[f"{precision} precision, channels-{layout}"] = fitting(form)
     lines = [f"{name} on {_device_name(device.type)}, batches of {batch}"]
-    forms = [Device(device.type, mixed, last) for mixed in (False, True) for last in (False, True)]
-    made = recipe(name, 1, {"batch_size": batch})
-    times: dict[Device, list[float]] = {form: [] for form in forms}
-    for run in range(4):
-        for form in forms:
-            fitting = partial(train, made, images, labels, everybody, 10, [0], device=form)
-            _, seconds = _timed(fitting)
-            if run:  # the first warms up
-                times[form].append(seconds)
-    plain = median(times[forms[0]])
-    for form in forms:
-        seconds = median(times[form])
-        precision = "mixed precision" if form.mixed_precision else "single precision"
-        layout = "channels-last" if form.channels_last else "channels-first"
+    lines += _rates(forms, trained, "images")
+    if on_cuda:
+        step = work_of(1, 1, made, images.shape[1:], 10, device).flops
+        operations, seconds = _peak_rate()
+        rate = trained / median(_timed(fitting(device))[1] for _ in range(3))
+        share = rate * step * seconds / operations
         lines.append(
-            f"{precision}, {layout}: {size / seconds:.0f} images/s, {plain / seconds:.2f} times"
+            f"{rate * step / 1e12:.0f} TFLOP/s, {share:.0%} of those of a bfloat16 product of "
+            "8192 x 8192 matrices"
         )
+        lines += _small_ones(device, images[:2048], labels[:2048])
     return "\n    ".join(lines)
+
+
+def _small_ones(device: Device, images: Any, labels: Any) -> list[str]:
+    """Stacks of small networks and queries on CUDA."""
+    lines, size = [], len(images)
+    made, subsets = recipe("StandDNN", 3), np.tile(np.arange(size), (16, 1))
+    stack = partial(train, made, images, labels, subsets, 10, range(16), device=device)
+
+    def alone() -> None:
+        with patch.object(stacked, "_PLAIN", ()):
+            stack()
+
+    forms: dict[str, Callable[[], Any]] = {
+        "16 StandDNN one after another, not recorded": partial(_unrecorded, alone),
+        "16 StandDNN one after another": alone,
+        "16 StandDNN in a stack": stack,
+    }
+    lines += _rates(forms, made.epochs * subsets.size, "images")
+    records = np.random.default_rng(0).random((size, 446), dtype=np.float32)
+    made, subsets = recipe("MLP", 20), np.tile(np.arange(size), (64, 1))
+    stack = partial(train, made, records, labels, subsets, 10, range(64), device=device)
+    plain = "64 MLP in a stack, not recorded"
+    forms = {plain: partial(_unrecorded, stack), "64 MLP in a stack": stack}
+    lines += _rates(forms, made.epochs * subsets.size, "records")
+    deep = recipe("ResNet50", 1)
+    weights = train(deep, images, labels, np.arange(size)[None], 10, [0], device=device)
+    answer = answering(deep, weights, images.shape[1:], 10, device)
+    asked = {
+        "queries of ResNet50, built for each": lambda: predict(deep, weights, images, 10, device),
+        "queries of ResNet50": lambda: answer(images),
+    }
+    return lines + _rates(asked, size, "images")
+
+
+def _unrecorded(function: Callable[[], Any]) -> None:
+    with patch.object(recorded, "FIRST", sys.maxsize):
+        function()
+
+
+def _rates(forms: dict[str, Callable[[], Any]], count: int, what: str) -> list[str]:
+    """Return a line for each function: its rate, beside that of the first."""
+    times: dict[str, list[float]] = {name: [] for name in forms}
+    for run in range(3):
+        for name, function in forms.items():
+            seconds = _timed(function)[1]
+            if run:  # the first warms up
+                times[name].append(seconds)
+    found = {name: count / median(seconds) for name, seconds in times.items()}
+    first = next(iter(found.values()))
+    return [f"{name}: {rate:,.0f} {what}/s ({rate / first:.2f})" for name, rate in found.items()]
+
+
+def _peak_rate() -> tuple[float, float]:
+    """Return the operations of a large product in bfloat16 on CUDA, and its seconds."""
+    size, runs = 8192, 20
+    one, other = (torch.randn(size, size, device="cuda", dtype=torch.bfloat16) for _ in "ab")
+
+    def products() -> None:
+        for _ in range(runs):
+            one @ other
+        torch.cuda.synchronize()
+
+    products()
+    return 2.0 * size**3 * runs, _timed(products)[1]
 
 
 def _device_name(kind: str) -> str:
@@ -606,7 +693,8 @@ def tables(folder: Path = _MEASURED) -> str:
 def _machine() -> str:
     info = Path("/proc/cpuinfo")
     named = re.search(r"model name\s*: (.+)", info.read_text() if info.exists() else "")
-    return f"{named[1] if named else platform.machine()}, {os.cpu_count()} cores"
+    device = f"{_device_name('cuda')}, " if find("auto").type == "cuda" else ""
+    return f"{device}{named[1] if named else platform.machine()}, {os.cpu_count()} cores"
 
 
 _ALL = (training, references, growth, whole, blindmi, shapley, batch, starts, networks)

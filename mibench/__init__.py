@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 # OpenMP reads it once, when PyTorch or another library loads it: threads that wait spin by default,
 # and then take the core of a busy process beside them, whose end they wait for.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Whether there is a CUDA device is asked in the process that kernels are forked from; asked of CUDA
+# itself, no fork could use it.
+os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
 
 __version__ = "0.2.0"
 __all__ = [

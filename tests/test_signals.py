@@ -171,9 +171,9 @@ def test_augmented_queries_are_answers_of_each_model_on_the_same_copies(
     for owner, losses in ((made.target, seen.loss[None]), (made.references, seen.reference_loss)):
         assert losses is not None
         [weights] = owner.weights()
+        answer = owner.answering(weights)
         for i, copy in enumerate(copies):
-            answers = owner.answer(weights, [copy])
-            np.testing.assert_allclose(losses[:, i], cross_entropy(answers, labels), rtol=1e-4)
+            np.testing.assert_allclose(losses[:, i], cross_entropy(answer(copy), labels), rtol=1e-4)
     with pytest.raises(MIBenchError, match="records have none"):
         next(perturbations.augmented_copies(np.zeros((2, 3)), "binary", 17, rng))
 

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from mibench import models, training
 from mibench.errors import MIBenchError
 from mibench.signals import memguard
-from mibench.training import Recipe, fitting, predict, recipe, single, stacked, train, work
+from mibench.training import Recipe, predict, recipe, single, stacked, train, work
 from mibench.training.device import Device
 from mibench.training.memory import check_memory
 
@@ -57,10 +57,10 @@ def test_a_stack_equals_models_trained_alone(changes: dict[str, Any]) -> None:
 
 
 def test_what_a_perceptron_is() -> None:
-    assert fitting.is_perceptron(models.build("MLP", (3, 8, 8), 2))
-    assert fitting.is_perceptron(models.build("StandDNN", (20,), 2))
-    assert not fitting.is_perceptron(models.build("StandDNN", (1, 8, 8), 2))
-    assert not fitting.is_perceptron(nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)))
+    assert stacked.is_perceptron(models.build("MLP", (3, 8, 8), 2))
+    assert stacked.is_perceptron(models.build("StandDNN", (20,), 2))
+    assert not stacked.is_perceptron(models.build("StandDNN", (1, 8, 8), 2))
+    assert not stacked.is_perceptron(nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)))
 
 
 def test_many_deep_perceptrons_learn_from_a_teacher_as_each_would_alone() -> None:
@@ -69,11 +69,38 @@ def test_many_deep_perceptrons_learn_from_a_teacher_as_each_would_alone() -> Non
     records = X.reshape(len(X), -1)
     posteriors = np.random.default_rng(0).dirichlet(np.full(10, 0.2), len(X)).astype(np.float32)
     subsets = np.stack([np.random.default_rng(k).permutation(120)[:60] for k in range(35)])
-    assert training.together(made, records.shape[1:], 10) == stacked.AT_ONCE < 31
+    assert training.together(made, records.shape[1:], 10, Device("cpu")) == stacked.AT_ONCE < 31
     stack = train(made, records, posteriors, subsets, 10, range(35))
     for k in (0, 31, 32, 34):
         for name, value in trained_alone(made, records, posteriors, subsets[k], k).items():
             np.testing.assert_allclose(stack[name][k], value, atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"batch_size": 25},
+        {"optimizer": "sgd", "schedule": "cosine", "label_smoothing": 0.2},
+        {"optimizer": "adamw", "weight_decay": 0.1},
+    ],
+)
+def test_convolutional_networks_in_a_stack_learn_as_each_would_alone(
+    changes: dict[str, Any],
+) -> None:
+    """As on CUDA, where `train` stacks them; on a CPU it does not."""
+    made = recipe("StandDNN", 2, changes)
+    assert training.together(made, X.shape[1:], 10, Device("cpu")) == 1
+    assert training.together(made, X.shape[1:], 10, Device("cuda")) == stacked.AT_ONCE
+    assert training.together(recipe("VGG16", 2), X.shape[1:], 10, Device("cuda")) == 1
+    networks = []
+    for seed in (3, 4):
+        torch.manual_seed(seed)
+        networks.append(training.network(made, X.shape[1:], 10))
+    given = map(torch.from_numpy, (X, Y, SUBSETS))
+    stack = stacked.fit(made, networks, *given, [3, 4], Device("cpu"), tqdm(disable=True))
+    for k, seed in enumerate((3, 4)):
+        for name, value in trained_alone(made, X, Y, SUBSETS[k], seed).items():
+            np.testing.assert_allclose(stack[name][k].detach(), value, atol=2e-5)
 
 
 @pytest.mark.parametrize("model", ["MLP", "StandDNN"])

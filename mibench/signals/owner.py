@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -20,7 +20,7 @@ from mibench.store import Arrays, NotMade, Store
 from mibench.training import Device, Recipe
 
 if TYPE_CHECKING:
-    from mibench.training import Weights
+    from mibench.training import Answering, Weights
 
 FloatArray = NDArray[np.float32]
 # Samples that are queried at a time, so that their copies and answers fit the memory.
@@ -97,13 +97,11 @@ class Owner:
 
             def make() -> Arrays:
                 starts = range(0, len(self.samples), AT_ONCE)
-                answers = [
-                    self.answer(
-                        weights,
-                        (self.dataset.take(self.samples[i : i + AT_ONCE]) for i in starts),
-                    )
-                    for weights in self.weights()
-                ]
+                answers = []
+                for weights in self.weights():
+                    answer = self.answering(weights)
+                    parts = (self.dataset.take(self.samples[i : i + AT_ONCE]) for i in starts)
+                    answers.append(np.concatenate([answer(part) for part in parts], axis=1))
                 return {"logits": np.concatenate(answers)}
 
             key = {**self.answers_key, "samples": sha256(self.samples)}
@@ -112,22 +110,20 @@ class Owner:
         place[self.samples] = np.arange(len(self.samples))
         return self._logits[:, place[samples]]
 
-    def answer(self, weights: Weights, parts: Iterable[FloatArray]) -> FloatArray:
-        """Return what models of these weights answer on inputs given in parts, (k, n, C)."""
-        classes = self.dataset.num_classes
-        logits = np.concatenate(
-            [training.predict(self.recipe, weights, part, classes, self.device) for part in parts],
-            axis=1,
-        )
-        if self.recipe.output_noise:
-            return memguard.noised(logits, self.recipe.output_noise, self.noise_seed)
-        return logits
+    def answering(self, weights: Weights) -> Answering:
+        """Return what gives the answers (k, n, C) of models of these weights to inputs."""
+        shape, classes = self.dataset.inputs.shape[1:], self.dataset.num_classes
+        answer = training.answering(self.recipe, weights, shape, classes, self.device)
+        noise = self.recipe.output_noise
+        if not noise:
+            return answer
+        return lambda inputs: memguard.noised(answer(inputs), noise, self.noise_seed)
 
     @cached_property
     def parts(self) -> list[slice]:
         """The models that are trained, and kept, together."""
         shape, classes = self.dataset.inputs.shape[1:], self.dataset.num_classes
-        size = training.together(self.recipe, shape, classes)
+        size = training.together(self.recipe, shape, classes, self.device)
         return [slice(k, k + size) for k in range(0, len(self.seeds), size)]
 
     def weights(self) -> Iterator[Weights]:

@@ -9,6 +9,7 @@ import scipy
 from numpy.typing import NDArray
 
 from mibench.errors import MIBenchError
+from mibench.training.device import Draws
 
 Inputs = NDArray[np.float32]
 
@@ -22,41 +23,40 @@ IMAGE_NOISE = 0.1
 REAL_NOISE = 0.1
 
 
-def perturbed_copies(
-    inputs: Inputs, kind: str, count: int, rng: np.random.Generator
-) -> Iterator[Inputs]:
+def perturbed_copies(inputs: Inputs, kind: str, count: int, rng: Draws) -> Iterator[Inputs]:
     """Yield `count` copies of every sample that keep its meaning.
 
     Images are mirrored and shifted by up to one pixel in eight (the augmentations of
     Choquette-Choo et al. 2021, section 3.4) with Gaussian noise; records have their bits
     flipped at random (section 3.3); real records are given Gaussian noise.
     """
+    if kind != "image":
+        for _ in range(count):
+            yield (
+                _flip_bits(inputs, BIT_FLIP_RATE, rng)
+                if kind == "binary"
+                else _blurred(inputs, rng)
+            )
+        return
+    height, width = inputs.shape[-2:]
+    reach = max(1, width // 8)
+    around = [(0, 0), (0, 0), (reach, reach), (reach, reach)]
+    wide = np.pad(inputs, around, "edge")
     for i in range(count):
-        if kind == "binary":
-            yield _flip_bits(inputs, BIT_FLIP_RATE, rng)
-            continue
-        if kind == "real":
-            yield _blurred(inputs, rng)
-            continue
-        reach = max(1, inputs.shape[-1] // 8)
-        shift = rng.integers(-reach, reach + 1, 2)
-        copy = scipy.ndimage.shift(inputs, (0, 0, *shift), order=0, mode="nearest")
+        up, left = reach - rng.integers(-reach, reach + 1, 2)
+        copy = wide[..., up : up + height, left : left + width]
         copy = copy[..., ::-1] if i % 2 else copy
         noise = IMAGE_NOISE * rng.standard_normal(copy.shape)
         yield np.clip(copy + noise, 0, 1).astype(np.float32)
 
 
-def noisy_copies(
-    inputs: Inputs, kind: str, count: int, rng: np.random.Generator
-) -> Iterator[Inputs]:
+def noisy_copies(inputs: Inputs, kind: str, count: int, rng: Draws) -> Iterator[Inputs]:
     """Yield `count` copies under Gaussian noise (Jayaraman et al. 2021, section 4.2)."""
     for _ in range(count):
         yield inputs + NOISE[kind] * rng.standard_normal(inputs.shape).astype(np.float32)
 
 
-def augmented_copies(
-    inputs: Inputs, kind: str, count: int, rng: np.random.Generator
-) -> Iterator[Inputs]:
+def augmented_copies(inputs: Inputs, kind: str, count: int, rng: Draws) -> Iterator[Inputs]:
     """Yield `count` mirrored and shifted copies of every image, all others than itself.
 
     Of 18 queries a sample (Carlini et al. 2022, section VI-D) these are the 17 beside its own: it
@@ -110,11 +110,11 @@ def random_points(inputs: Inputs, kind: str, count: int, rng: np.random.Generato
     return points.astype(np.float32)
 
 
-def _flip_bits(inputs: Inputs, rate: float, rng: np.random.Generator) -> Inputs:
+def _flip_bits(inputs: Inputs, rate: float, rng: Draws) -> Inputs:
     return np.abs(inputs - (rng.random(inputs.shape) < rate)).astype(np.float32)
 
 
-def _blurred(inputs: Inputs, rng: np.random.Generator) -> Inputs:
+def _blurred(inputs: Inputs, rng: Draws) -> Inputs:
     noise = REAL_NOISE * rng.standard_normal(inputs.shape)
     return np.clip(inputs + noise, 0, 1).astype(np.float32)
 

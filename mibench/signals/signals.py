@@ -315,7 +315,7 @@ class Signals:
     def _queried(self, kind: str, inputs: Any) -> FloatArray:
         def make() -> Arrays:
             [weights] = self.target.weights()
-            return {"logits": self.target.answer(weights, [inputs()])[0]}
+            return {"logits": self.target.answering(weights)(inputs())[0]}
 
         key = self._asked(self.target, kind, self.roles["auxiliary"])
         return self.store.get("queries", key, make)["logits"]
@@ -339,11 +339,12 @@ class Signals:
             what = f"querying {owner.name} on {kind} copies"
             bar = progress.bar(total=loss.size, desc=what, unit="query", delay=1)
             for weights in owner.weights():
+                answer = owner.answering(weights)
                 for start in range(0, len(pool), AT_ONCE):
                     part = slice(start, start + AT_ONCE)
                     inputs, labels = self.dataset.take(pool[part]), self.dataset.labels[pool[part]]
                     for i, copy in enumerate(self._perturb(kind, inputs, start)):
-                        logits = owner.answer(weights, [copy])
+                        logits = answer(copy)
                         models = slice(first, first + len(logits))
                         loss[models, i, part] = cross_entropy(logits, labels)
                         predicted[models, i, part] = logits.argmax(axis=2)
@@ -359,7 +360,8 @@ class Signals:
 
     def _perturb(self, kind: str, inputs: FloatArray, start: int) -> Iterator[FloatArray]:
         made = perturbations.MAKERS[kind]
-        return made(inputs, self.dataset.kind, COPIES[kind], self.streams(kind, start))
+        draws = self.device.draws(self.streams(kind, start))
+        return made(inputs, self.dataset.kind, COPIES[kind], draws)
 
 
 def _place(pool: IntArray, samples: IntArray) -> IntArray:

@@ -21,10 +21,11 @@ from mibench.training.recipe import (
 )
 
 if TYPE_CHECKING:
-    from mibench.training.fitting import Weights, predict, together, train
+    from mibench.training.fitting import Answering, Weights, answering, predict, together, train
     from mibench.training.parts import network
 
 __all__ = ["DEFENCES", "Device", "Recipe", "Weights", "check", "find", "network", "predict"]
+__all__ += ["Answering", "answering"]
 __all__ += ["recipe", "source", "together", "train", "trained_as", "without_defence"]
 
 

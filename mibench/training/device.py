@@ -6,12 +6,47 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mibench.errors import MIBenchError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+
+class Draws(Protocol):
+    """What copies of inputs are drawn by; NumPy's generators are such."""
+
+    def standard_normal(self, size: tuple[int, ...], /) -> NDArray[np.floating[Any]]: ...  # noqa: D102
+
+    def random(self, size: tuple[int, ...], /) -> NDArray[np.floating[Any]]: ...  # noqa: D102
+
+    def integers(self, low: int, high: int, size: int, /) -> NDArray[np.int64]: ...  # noqa: D102
+
+
+class _Drawn:
+    """A generator that draws large arrays on a device, in single precision."""
+
+    def __init__(self, rng: np.random.Generator, device: str):
+        import torch
+
+        self._on_device = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+        self.integers = rng.integers
+
+    def standard_normal(self, size: tuple[int, ...], /) -> NDArray[np.float32]:
+        import torch
+
+        place: Any = {"generator": self._on_device, "device": self._on_device.device}
+        return torch.randn(size, **place).cpu().numpy()
+
+    def random(self, size: tuple[int, ...], /) -> NDArray[np.float32]:
+        import torch
+
+        place: Any = {"generator": self._on_device, "device": self._on_device.device}
+        return torch.rand(size, **place).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -40,6 +75,10 @@ class Device:
         import psutil
 
         return int(psutil.virtual_memory().available)
+
+    def draws(self, rng: np.random.Generator) -> Draws:
+        """Return what draws large arrays on the device: on the CPU `rng` itself."""
+        return _Drawn(rng, self.type) if self.type == "cuda" else rng
 
     def laid_out(self, module: nn.Module) -> nn.Module:
         """Move a network to the device, in its memory format."""

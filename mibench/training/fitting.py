@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 from torch.func import functional_call
 
 from mibench import progress
@@ -20,8 +19,10 @@ from mibench.training.device import Device, cpu_threads, find
 from mibench.training.memory import check_memory, enough_memory
 from mibench.training.parts import network
 from mibench.training.recipe import Recipe
+from mibench.training.recorded import own_stream
 
 Weights = dict[str, NDArray[Any]]
+Answering = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 _CPU = find("cpu")
 
 
@@ -39,22 +40,16 @@ def try_out(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> N
         raise MIBenchError(f"{given}: {type(error).__name__}: {error}") from error
 
 
-def stacks(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> bool:
+def stacks(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int, device: Device) -> bool:
     """Return whether models of this recipe are trained several at once, not one by one."""
     alone = recipe.patience is not None or recipe.augmentation or recipe.dp_noise
     with torch.device("meta"):
-        return not alone and is_perceptron(network(recipe, input_shape, num_classes))
+        return not alone and stacked.stacks(network(recipe, input_shape, num_classes), device)
 
 
-def together(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> int:
-    """Return how many models of this recipe are trained as one piece of work."""
-    return stacked.AT_ONCE if stacks(recipe, input_shape, num_classes) else 1
-
-
-def is_perceptron(network: nn.Module) -> bool:
-    """Return whether a network is nothing but dense layers with rectifiers between them."""
-    layers = [m for m in network.modules() if not isinstance(m, (nn.Sequential, nn.Flatten))]
-    return all(isinstance(layer, nn.ReLU if i % 2 else nn.Linear) for i, layer in enumerate(layers))
+def together(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int, device: Device) -> int:
+    """Return how many models of this recipe are trained as one piece of work on a device."""
+    return stacked.AT_ONCE if stacks(recipe, input_shape, num_classes, device) else 1
 
 
 def train(
@@ -99,7 +94,7 @@ def train(
     MIBenchError
         If the network does not take such inputs or the device lacks memory.
     """
-    shape, stack = inputs.shape[1:], stacks(recipe, inputs.shape[1:], num_classes)
+    shape, stack = inputs.shape[1:], stacks(recipe, inputs.shape[1:], num_classes, device)
     held = inputs.nbytes if device.type == "cuda" else 0
     batch = replace(recipe, batch_size=min(recipe.batch_size, max(2, subsets.shape[1])))
     check_memory(batch, shape, num_classes, device, held, len(seeds) if stack else 1)
@@ -114,13 +109,14 @@ def train(
     x, y, members = (torch.from_numpy(given) for given in (inputs, targets, subsets))
     total, k = recipe.epochs * subsets.size, len(seeds)
     bar = progress.bar(total=total, desc=describe, unit="sample")
-    with enough_memory(recipe, device), bar:
+    with enough_memory(recipe, device), bar, own_stream(device):
         x, y = x.to(device.type), y.to(device.type)
         if stack:
             size = stacked.AT_ONCE if device.type == "cpu" else k
             parts = [slice(first, first + size) for first in range(0, k, size)]
-            given = [(networks[p], x.flatten(1), y, members[p], seeds[p]) for p in parts]
-            states = [stacked.fit(recipe, *part, bar) for part in given]
+            read = x.flatten(1) if stacked.is_perceptron(networks[0]) else x
+            given = [(networks[p], read, y, members[p], seeds[p]) for p in parts]
+            states = [stacked.fit(recipe, *part, device, bar) for part in given]
         else:
             files = [checkpoint and checkpoint.with_suffix(f".{i}.pt") for i in range(k)]
             each = zip(networks, members, seeds, files, strict=True)
@@ -132,6 +128,43 @@ def train(
     return {name: join([s[name].cpu().numpy() for s in states]) for name in states[0]}
 
 
+def answering(
+    recipe: Recipe,
+    weights: Weights,
+    input_shape: tuple[int, ...],
+    num_classes: int,
+    device: Device = _CPU,
+) -> Answering:
+    """Return what K stacked models answer: from inputs (n, ...) their logits, (K, n, C).
+
+    Logits are in single precision; where the network has convolutions, CUDA rounds what they read
+    to TF32.
+    """
+    base = device.laid_out(network(recipe, input_shape, num_classes)).eval()
+    # A copy: single numbers, such as batch normalisation's counts, are no arrays.
+    models = [
+        {n: torch.tensor(v[k], device=device.type) for n, v in weights.items()}
+        for k in range(len(next(iter(weights.values()))))
+    ]
+    # On a CPU few images at once, whose hidden units fit its cache.
+    size = 8192 if len(input_shape) == 1 else 64 if device.type == "cpu" else 1024
+
+    def answer(inputs: NDArray[np.float32]) -> NDArray[np.float32]:
+        # Rounded as in training, however many threads are free: others learn from these answers.
+        with torch.no_grad(), cpu_threads(recipe.threads):
+            chunks = torch.from_numpy(inputs).to(device.type).split(size)
+            # Strict, lest a network of another form answer with its initial weights.
+            logits = [
+                torch.cat(
+                    [functional_call(base, one, (device.batch(c),), strict=True) for c in chunks]
+                )
+                for one in models
+            ]
+            return torch.stack(logits).cpu().numpy()
+
+    return answer
+
+
 def predict(
     recipe: Recipe,
     weights: Weights,
@@ -140,19 +173,4 @@ def predict(
     device: Device = _CPU,
 ) -> NDArray[np.float32]:
     """Return the logits of K stacked models on n inputs, (K, n, C), in single precision."""
-    base = device.laid_out(network(recipe, inputs.shape[1:], num_classes)).eval()
-    # On a CPU few images at once, whose hidden units fit its cache.
-    size = 8192 if inputs.ndim == 2 else 64 if device.type == "cpu" else 256
-    logits = []
-    # Rounded as in training, however many threads are free: others learn from these answers.
-    with torch.no_grad(), cpu_threads(recipe.threads):
-        for k in range(len(next(iter(weights.values())))):
-            # A copy: single numbers, such as batch normalisation's counts, are no arrays.
-            one = {n: torch.tensor(v[k], device=device.type) for n, v in weights.items()}
-            # Strict, lest a network of another form answer with its initial weights.
-            answers = [
-                functional_call(base, one, (device.batch(chunk),), strict=True).cpu()
-                for chunk in torch.from_numpy(inputs).split(size)
-            ]
-            logits.append(torch.cat(answers))
-    return torch.stack(logits).numpy()
+    return answering(recipe, weights, inputs.shape[1:], num_classes, device)(inputs)

@@ -22,9 +22,14 @@ _OPTIMIZERS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
 
 def optimizer(made: Recipe, parameters: Iterable[Tensor]) -> tuple[Optimizer, LRScheduler]:
     """Return a recipe's optimizer of some parameters and its schedule, stepped each epoch."""
-    kind, settings = _OPTIMIZERS[made.optimizer]
+    given, (kind, settings) = list(parameters), _OPTIMIZERS[made.optimizer]
     settings = {"weight_decay": made.weight_decay, "fused": True, **settings}
-    found = kind(parameters, lr=made.learning_rate, **settings)  # type: ignore[call-arg]
+    rate: float | Tensor = made.learning_rate
+    if given[0].is_cuda:
+        # A graph of the step reads where the rate lies; a number would stay what it was.
+        rate = torch.tensor(rate, device=given[0].device)
+        settings |= {} if made.optimizer == "sgd" else {"capturable": True}
+    found = kind(given, lr=rate, **settings)  # type: ignore[call-arg]
     if made.schedule == "cosine":
         return found, CosineAnnealingLR(found, made.epochs)
     return found, ConstantLR(found, 1.0)

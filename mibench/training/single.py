@@ -20,6 +20,7 @@ from mibench.store import replacing
 from mibench.training.device import Device, cpu_threads
 from mibench.training.parts import optimizer
 from mibench.training.recipe import Recipe
+from mibench.training.recorded import recorded
 
 State = dict[str, Tensor]
 # Between two checkpoints: one of every epoch would be hundreds of gigabytes.
@@ -48,13 +49,13 @@ def fit(
     """
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), cpu_threads(recipe.threads):
-        run = _Run(recipe, network, seed, device)
+        run = _Run(recipe, network, seed, device, x, y)
         if checkpoint is not None and checkpoint.exists():
             run.resume(checkpoint)
         bar.update(run.epoch * len(subset))
         saved = monotonic()
         while not run.finished:
-            loss = run.pass_over(x, y, subset, bar)
+            loss = run.pass_over(subset, bar)
             run.close_epoch(validation)
             if checkpoint and not run.finished and monotonic() - saved >= SECONDS:
                 run.save(checkpoint)
@@ -68,11 +69,21 @@ def fit(
 class _Run:
     """A training as it stands after some epochs."""
 
-    def __init__(self, recipe: Recipe, network: nn.Module, seed: int, device: Device):
+    def __init__(
+        self,
+        recipe: Recipe,
+        network: nn.Module,
+        seed: int,
+        device: Device,
+        x: Tensor,
+        y: Tensor,
+    ):
         torch.manual_seed(seed)
         self._random: Any = torch.cuda if device.type == "cuda" else torch
-        self.recipe, self.seed, self.device = recipe, seed, device
+        self.recipe, self.seed, self.device, self.x, self.y = recipe, seed, device, x, y
         self.order = torch.Generator().manual_seed(seed)
+        # What is drawn within a step is drawn on the device.
+        self.draws = self.order if device.type == "cpu" else None
         self.network = self.called = device.laid_out(network)
         self.optimizer: Optimizer
         self.schedule: LRScheduler
@@ -80,8 +91,9 @@ class _Run:
         if recipe.dp_noise:
             from mibench.training import private
 
-            noise = self.order if device.type == "cpu" else None
-            self.called, self.optimizer = private.wrap(recipe, network, self.optimizer, noise)
+            self.called, self.optimizer = private.wrap(recipe, network, self.optimizer, self.draws)
+        # Batches of DP-SGD have a size of their own each.
+        self._made = self._step if recipe.dp_noise else recorded(self._step, device)
         self.epoch = 0
         self.best: State | None = None
         self.best_loss, self.waited = float("inf"), 0
@@ -92,35 +104,39 @@ class _Run:
         stopped = patience is not None and self.waited >= patience
         return stopped or self.epoch >= self.recipe.epochs
 
-    def pass_over(self, x: Tensor, y: Tensor, subset: Tensor, bar: Any) -> float:
+    def pass_over(self, subset: Tensor, bar: Any) -> float:
         """Train one epoch and return its mean loss."""
         self.called.train()
-        loss_sum, seen = torch.zeros((), device=x.device), 0
-        mixed = torch.autocast(x.device.type, torch.bfloat16, enabled=self.device.mixed_precision)
-        for batch in self._batches(len(subset)):
-            index = subset[batch].to(x.device)
-            inputs = self.device.batch(x[index])
-            if self.recipe.augmentation:
-                inputs = _augment(inputs, self.order)
-            with mixed:
-                loss = cross_entropy(
-                    self.called(inputs), y[index], label_smoothing=self.recipe.label_smoothing
-                )
-            self.optimizer.zero_grad()
-            loss.backward()
-            self.optimizer.step()
-            loss_sum += loss.detach() * len(index)
+        loss_sum, seen = torch.zeros((), device=self.x.device), 0
+        for index in self._batches(subset):
+            loss_sum += self._made(index) * len(index)
             seen += len(index)
             bar.update(len(index))
         return float(loss_sum) / seen
 
-    def _batches(self, size: int) -> Iterable[Tensor]:
-        most = self.recipe.batch_size
+    def _step(self, index: Tensor) -> Tensor:
+        """Make the step of one batch and return its mean loss before."""
+        recipe, inputs = self.recipe, self.device.batch(self.x[index])
+        if recipe.augmentation:
+            inputs = _augment(inputs, self.draws)
+        kind, mixed = self.x.device.type, self.device.mixed_precision
+        with torch.autocast(kind, torch.bfloat16, enabled=mixed):
+            logits = self.called(inputs)
+            loss = cross_entropy(logits, self.y[index], label_smoothing=recipe.label_smoothing)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss.detach()
+
+    def _batches(self, subset: Tensor) -> Iterable[Tensor]:
+        """Return the indices of an epoch's batches, on the device."""
+        most, size, place = self.recipe.batch_size, len(subset), self.x.device
         if self.recipe.dp_noise:
             # Drawn one by one, since the noise of the steps between comes from the same stream.
             draws = (torch.rand(size, generator=self.order) for _ in range(-(-size // most)))
-            return ((drawn < most / size).nonzero()[:, 0] for drawn in draws)
-        batches = list(torch.randperm(size, generator=self.order).split(most))
+            return (subset[drawn < most / size].to(place) for drawn in draws)
+        order = torch.randperm(size, generator=self.order)
+        batches = list(subset[order].to(place).split(most))
         if len(batches[-1]) == 1 and len(batches) > 1:
             # Batch normalisation has no deviation over one sample.
             batches[-2:] = [torch.cat(batches[-2:])]
@@ -176,18 +192,22 @@ class _Run:
     def _set(self, state: dict[str, Any]) -> None:
         for name in _PARTS:
             getattr(self, name).load_state_dict(state[name])
+        for group in self.optimizer.param_groups:
+            if isinstance(group["lr"], Tensor):
+                group["lr"] = group["lr"].to(self.x.device)
         for name in _NUMBERS:
             setattr(self, name, state[name])
         self.order.set_state(state["order"])
         self._random.set_rng_state(state["random"])
 
 
-def _augment(images: Tensor, generator: torch.Generator) -> Tensor:
+def _augment(images: Tensor, generator: torch.Generator | None) -> Tensor:
     """Mirror half of the images and shift each by up to one pixel in eight."""
     count, _, height, width = images.shape
+    drawn: Any = {"generator": generator, "device": images.device}
     reach = max(1, height // 8)
-    mirrored = (torch.rand(count, generator=generator) < 0.5).to(images.device)
+    mirrored = torch.rand(count, **drawn) < 0.5
     images = torch.where(mirrored[:, None, None, None], images.flip(3), images)
     windows = nn.functional.pad(images, [reach] * 4).unfold(2, height, 1).unfold(3, width, 1)
-    down, across = torch.randint(2 * reach + 1, (2, count), generator=generator).to(images.device)
+    down, across = torch.randint(2 * reach + 1, (2, count), **drawn)
     return windows[torch.arange(count, device=images.device), :, down, across]

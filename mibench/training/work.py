@@ -66,7 +66,7 @@ def _one(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> tupl
 @cache
 def _speed(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int, device: Device) -> float:
     """Return how many samples a second are trained on, measured on drawn ones."""
-    models, rng = together(recipe, input_shape, num_classes), np.random.default_rng(0)
+    models, rng = together(recipe, input_shape, num_classes, device), np.random.default_rng(0)
     one, count, runs = replace(recipe, epochs=1, patience=None), min(64, recipe.batch_size), 0
     while True:
         inputs = rng.random((count, *input_shape), dtype=np.float32)
