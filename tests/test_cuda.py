@@ -40,7 +40,7 @@ def largest_difference(some: training.Weights, others: training.Weights) -> floa
         recipe("StandDNN", 12, SGD),
         recipe("StandDNN", 12, {**SGD, "optimizer": "adamw", "label_smoothing": 0.1}),
         recipe("StandDNN", 12, {**SGD, "augmentation": True, "dropout": 0.3}),
-        recipe("DenseNet121", 8, {**SGD, "batch_size": 30}),
+        recipe("VGG16", 5, {**SGD, "batch_size": 30}),
         recipe("MLP", 12, SGD),
         recipe("MLP", 12, {"batch_size": 32}),
     ],
@@ -126,11 +126,12 @@ def test_lack_of_memory_on_the_device_is_told() -> None:
 def test_mixed_precision_learns_as_single_does(augmentation: bool) -> None:
     """In stacks, and one network alone."""
     made = recipe("StandDNN", 80, {"batch_size": 32, "augmentation": augmentation})
-    for mixed in (False, True):
-        device = Device("cuda", mixed, True)
+    right = []
+    for device in (Device("cpu"), SINGLE, Device("cuda", True, True)):
         weights = train(made, X, Y, SUBSETS[:1], 10, [1], device=device)
         answers = predict(made, weights, X, 10, device)[0].argmax(axis=1)
-        assert (answers[SUBSETS[0]] == Y[SUBSETS[0]]).mean() > 0.95
+        right.append((answers[SUBSETS[0]] == Y[SUBSETS[0]]).mean())
+    assert min(right) > right[0] - 0.1 > 0.6
 
 
 def test_noise_is_drawn_on_the_device_alike_each_time() -> None:
@@ -156,8 +157,7 @@ def test_forks_of_the_preloaded_process_use_the_device() -> None:
     code = """
 import os, torch
 import mibench.apps.batch.preloaded
-from mibench.training import find
-assert find().type == "cuda"
+assert torch.cuda.is_available()
 child = os.fork()
 if not child:
     os._exit(0 if float(torch.ones(3, device="cuda").sum()) == 3 else 1)

@@ -101,7 +101,7 @@ def _vmapped(
             parameter.grad = gradient.contiguous()
         return loss.detach()
 
-    return parameters, named, set_gradients
+    return parameters, {n: p.detach() for n, p in named.items()}, set_gradients
 
 
 def _perceptrons(
