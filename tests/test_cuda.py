@@ -122,16 +122,14 @@ def test_lack_of_memory_on_the_device_is_told() -> None:
         train(made, inputs, np.zeros(8, np.int64), subsets, 10, range(64), device=SINGLE)
 
 
-@pytest.mark.parametrize("augmentation", [False, True])
-def test_mixed_precision_learns_as_single_does(augmentation: bool) -> None:
-    """In stacks, and one network alone."""
-    made = recipe("StandDNN", 80, {"batch_size": 32, "augmentation": augmentation})
-    right = []
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_mixed_precision_learns_as_single_does(dropout: float) -> None:
+    """In stacks, and with dropout one network alone."""
+    made = recipe("StandDNN", 80, {"batch_size": 32, "dropout": dropout})
     for device in (Device("cpu"), SINGLE, Device("cuda", True, True)):
         weights = train(made, X, Y, SUBSETS[:1], 10, [1], device=device)
         answers = predict(made, weights, X, 10, device)[0].argmax(axis=1)
-        right.append((answers[SUBSETS[0]] == Y[SUBSETS[0]]).mean())
-    assert min(right) > right[0] - 0.1 > 0.6
+        assert (answers[SUBSETS[0]] == Y[SUBSETS[0]]).mean() > 0.95
 
 
 def test_noise_is_drawn_on_the_device_alike_each_time() -> None:
@@ -146,7 +144,13 @@ def test_noise_is_drawn_on_the_device_alike_each_time() -> None:
 
 
 def test_a_study_runs_on_the_device(tmp_path: Path) -> None:
-    given: Any = {"sizes": TINY, "epochs": 20, "references": 6, "distilled": 2}
+    given: Any = {
+        "sizes": TINY,
+        "construction": "pairs",
+        "epochs": 20,
+        "references": 6,
+        "distilled": 2,
+    }
     made = study("digits", tmp_path, model="StandDNN", device="cuda", **given)
     table, _ = made.run(["ES01"], "all")
     assert set(table["device"]) == {"cuda"} and len(table) > 25

@@ -1,3 +1,4 @@
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +118,7 @@ def test_weights_do_not_hang_on_how_many_threads_are_free(model: str) -> None:
 
 
 def test_the_work_of_a_training_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "_SECONDS", 0.0)
+    monkeypatch.setattr(work, "_SECONDS", 0.01)
     made, device = recipe("MLP", 3), training.find("cpu")
     found = work.work_of(3, 1000, made, (20,), 10, device)
     first, last = (m for m in models.build("MLP", (20,), 10).modules() if isinstance(m, nn.Linear))
@@ -126,9 +127,17 @@ def test_the_work_of_a_training_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
     assert found.flops == 1000 * 2 * products
     parameters = sum(p.numel() for p in (*first.parameters(), *last.parameters()))
     assert found.bytes == 3 * 4 * parameters and found.seconds > 0
-    assert work.work_of(3, 2000, made, (20,), 10, device).seconds == pytest.approx(
-        2 * found.seconds
-    )
+    start, speed = work._pace(made, (20,), 10, device)
+    assert found.seconds == pytest.approx(3 * start + 1000 / speed) and start < 1
+
+
+def test_the_pace_is_that_of_a_long_training() -> None:
+    made, device = recipe("StandDNN", 40), training.find("cpu")
+    start, speed = work._pace(made, X.shape[1:], 10, device)
+    began = time.perf_counter()
+    train(made, X[:128], Y[:128], np.arange(128)[None], 10, [0])
+    taken = time.perf_counter() - began
+    assert 0.3 * taken < start + 40 * 128 / speed < 3 * taken
 
 
 class Killed(BaseException):

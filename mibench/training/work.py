@@ -14,6 +14,7 @@ from mibench.training.device import Device
 from mibench.training.fitting import together, train
 from mibench.training.parts import network
 from mibench.training.recipe import Recipe
+from mibench.training.recorded import FIRST
 
 # So long is measured, at least.
 _SECONDS = 0.5
@@ -48,8 +49,8 @@ def work_of(
 ) -> Work:
     """Return the work of training models on so many samples in all, counted once an epoch."""
     step, size = _one(recipe, input_shape, num_classes)
-    seconds = samples / _speed(recipe, input_shape, num_classes, device)
-    return Work(samples * step, seconds, models * size)
+    start, speed = _pace(recipe, input_shape, num_classes, device)
+    return Work(samples * step, models * start + samples / speed, models * size)
 
 
 @cache
@@ -64,17 +65,30 @@ def _one(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> tupl
 
 
 @cache
-def _speed(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int, device: Device) -> float:
-    """Return how many samples a second are trained on, measured on drawn ones."""
+def _pace(
+    recipe: Recipe, input_shape: tuple[int, ...], num_classes: int, device: Device
+) -> tuple[float, float]:
+    """Return the seconds that it takes to begin with a model, and how many samples follow a second.
+
+    Measured on drawn samples, whose number is that of one step.
+    """
     models, rng = together(recipe, input_shape, num_classes, device), np.random.default_rng(0)
-    one, count, runs = replace(recipe, epochs=1, patience=None), min(64, recipe.batch_size), 0
-    while True:
-        inputs = rng.random((count, *input_shape), dtype=np.float32)
-        labels, everyone = np.arange(count) % num_classes, np.tile(np.arange(count), (models, 1))
-        began = time.perf_counter()
+    count = recipe.batch_size if device.type == "cuda" else min(64, recipe.batch_size)
+    inputs = rng.random((count, *input_shape), dtype=np.float32)
+    labels, everyone = np.arange(count) % num_classes, np.tile(np.arange(count), (models, 1))
+
+    def seconds_of(steps: int) -> float:
+        one, began = replace(recipe, epochs=steps, patience=None), time.perf_counter()
         train(one, inputs, labels, everyone, num_classes, range(models), device=device)
-        seconds, runs = time.perf_counter() - began, runs + 1
-        # The first run warms up.
-        if runs > 1 and seconds > _SECONDS:
-            return everyone.size / seconds
-        count *= 1 if seconds > _SECONDS else 4
+        return time.perf_counter() - began
+
+    # The first steps on CUDA are slower, and one that is recorded still more.
+    few, steps = (FIRST + 1, 16) if device.type == "cuda" else (1, 1)
+    short = seconds_of(few)
+    if short < 1:  # what the first one loads counts beside quick steps
+        short = seconds_of(few)
+    # What is measured is a difference, so it has to be large beside what is not.
+    while (difference := seconds_of(few + steps) - short) < _SECONDS:
+        steps *= 4
+    step = difference / steps
+    return max(0.0, short - few * step) / models, everyone.size / step
