@@ -15,7 +15,7 @@ from mibench import training
 from mibench.errors import MIBenchError
 from mibench.training import predict, recipe, recorded, single, train
 from mibench.training.device import Device
-from tests.conftest import TINY, study
+from tests.conftest import study
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA device")
 
@@ -144,13 +144,7 @@ def test_noise_is_drawn_on_the_device_alike_each_time() -> None:
 
 
 def test_a_study_runs_on_the_device(tmp_path: Path) -> None:
-    given: Any = {
-        "sizes": TINY,
-        "construction": "pairs",
-        "epochs": 20,
-        "references": 6,
-        "distilled": 2,
-    }
+    given: Any = {"epochs": 20, "references": 6, "distilled": 2}
     made = study("digits", tmp_path, model="StandDNN", device="cuda", **given)
     table, _ = made.run(["ES01"], "all")
     assert set(table["device"]) == {"cuda"} and len(table) > 25
