@@ -77,7 +77,7 @@ def test_dropout_and_augmentation_are_drawn_anew_in_every_recorded_step() -> Non
     torch.manual_seed(1)
     network = training.network(made, X.shape[1:], 10)
     with recorded.own_stream(device):
-        run = single._Run(made, network, 1, device, x, y)
+        run = single._Run(made, network, 1, device, x, y, alike=True)
         run.called.train()
         for _ in range(12):
             losses.append(float(run._made(subset)))

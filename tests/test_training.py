@@ -63,6 +63,13 @@ def test_what_a_perceptron_is() -> None:
     assert not stacked.is_perceptron(models.build("StandDNN", (1, 8, 8), 2))
     assert not stacked.is_perceptron(nn.Sequential(nn.Linear(2, 2), nn.Tanh(), nn.Linear(2, 2)))
 
+    class Own(nn.Sequential):
+        """What its `forward` does cannot be told from its layers."""
+
+    layers = nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2)
+    assert stacked.is_perceptron(nn.Sequential(*layers))
+    assert not stacked.stacks(Own(*layers), Device("cuda"))
+
 
 def test_many_deep_perceptrons_learn_from_a_teacher_as_each_would_alone() -> None:
     """More than are trained at once, with several hidden layers, from posteriors."""

@@ -96,9 +96,10 @@ def test_a_trajectory_is_one_training_as_it_stood(tmp_path: Path, model: str) ->
     asked = torch.from_numpy(made.dataset.take(seen))
     posteriors = torch.from_numpy(softmax(made.target.logits(own)[0], axis=1))
     torch.manual_seed(seed)
-    run = single._Run(recipe, network(recipe, inputs.shape[1:], 10), seed, training.find("cpu"))
+    built, device = network(recipe, inputs.shape[1:], 10), training.find("cpu")
+    run = single._Run(recipe, built, seed, device, inputs, posteriors)
     for stage in path:
-        run.pass_over(inputs, posteriors, torch.arange(30), tqdm(disable=True))
+        run.pass_over(torch.arange(30), tqdm(disable=True))
         run.close_epoch(None)
         with torch.no_grad():
             answers: Any = run.network.eval()(asked).numpy()

@@ -14,6 +14,7 @@ from torch.func import functional_call
 
 from mibench import progress
 from mibench.errors import MIBenchError
+from mibench.models import MODELS
 from mibench.training import single, stacked
 from mibench.training.device import Device, cpu_threads, find
 from mibench.training.memory import check_memory, enough_memory
@@ -120,8 +121,10 @@ def train(
         else:
             files = [checkpoint and checkpoint.with_suffix(f".{i}.pt") for i in range(k)]
             each = zip(networks, members, seeds, files, strict=True)
+            # Others may decide anew in every step, which a recorded one would not.
+            ours = MODELS[recipe.model].module.startswith("mibench.")
             states = [
-                single.fit(recipe, one, x, y, subset, seed, device, bar, held_out, file)
+                single.fit(recipe, one, x, y, subset, seed, device, bar, held_out, file, ours)
                 for one, subset, seed, file in each
             ]
     join = np.concatenate if stack else np.stack

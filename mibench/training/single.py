@@ -40,8 +40,12 @@ def fit(
     bar: Any,
     validation: tuple[Tensor, Tensor] | None = None,
     checkpoint: Path | None = None,
+    alike: bool = False,
 ) -> State:
     """Train a network on `subset` and return its parameters and buffers.
+
+    Only where the network is known to do the same operations in every step, which is `alike`, are
+    they recorded on CUDA.
 
     Where `checkpoint` is a file left by a training that was stopped, training goes on from it;
     on the CPU it ends with the very weights that it would have had. The file is removed at the
@@ -49,7 +53,7 @@ def fit(
     """
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     with torch.random.fork_rng(devices), cpu_threads(recipe.threads):
-        run = _Run(recipe, network, seed, device, x, y)
+        run = _Run(recipe, network, seed, device, x, y, alike)
         if checkpoint is not None and checkpoint.exists():
             run.resume(checkpoint)
         bar.update(run.epoch * len(subset))
@@ -77,6 +81,7 @@ class _Run:
         device: Device,
         x: Tensor,
         y: Tensor,
+        alike: bool = False,
     ):
         torch.manual_seed(seed)
         self._random: Any = torch.cuda if device.type == "cuda" else torch
@@ -93,7 +98,8 @@ class _Run:
 
             self.called, self.optimizer = private.wrap(recipe, network, self.optimizer, self.draws)
         # Batches of DP-SGD have a size of their own each.
-        self._made = self._step if recipe.dp_noise else recorded(self._step, device)
+        alike = alike and not recipe.dp_noise
+        self._made = recorded(self._step, device) if alike else self._step
         self.epoch = 0
         self.best: State | None = None
         self.best_loss, self.waited = float("inf"), 0

@@ -36,13 +36,15 @@ _PLAIN = (nn.Sequential, nn.Flatten, nn.Linear, nn.Conv2d, nn.ReLU, nn.MaxPool2d
 
 def is_perceptron(network: nn.Module) -> bool:
     """Return whether a network is nothing but dense layers with rectifiers between them."""
-    layers = [m for m in network.modules() if not isinstance(m, (nn.Sequential, nn.Flatten))]
-    return all(isinstance(layer, nn.ReLU if i % 2 else nn.Linear) for i, layer in enumerate(layers))
+    kinds = [
+        kind for m in network.modules() if (kind := type(m)) not in (nn.Sequential, nn.Flatten)
+    ]
+    return all(kind is (nn.ReLU if i % 2 else nn.Linear) for i, kind in enumerate(kinds))
 
 
 def stacks(network: nn.Module, device: Device) -> bool:
     """Return whether such networks are trained several at once on a device."""
-    plain = all(isinstance(m, _PLAIN) for m in network.modules())
+    plain = all(type(m) in _PLAIN for m in network.modules())
     return is_perceptron(network) or (device.type == "cuda" and plain)
 
 
