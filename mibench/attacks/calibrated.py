@@ -45,4 +45,4 @@ class CalibratedScore(ReferenceAttack):
 
     def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the own score less the out-models' mean."""
-        return own - others.outside
+        return others.in_blocks(own, lambda own, others: own - others.outside)

@@ -73,9 +73,12 @@ class OnlineLiRA(LiRA):
 
     def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the log likelihood ratio."""
+        return others.in_blocks(own, self._ratio)
+
+    def _ratio(self, own: FloatArray, others: Others) -> FloatArray:
         ratio = np.zeros(own.shape)
-        for sign, side in ((1, others.trained_on), (-1, ~others.trained_on)):
-            mean, deviation = others.gaussian(side, self.pooled)
+        for sign, inside in ((1, True), (-1, False)):
+            mean, deviation = others.gaussian(inside, self.pooled)
             apart = (own - mean) / deviation
             apart *= apart
             ratio -= sign * (apart / 2 + np.log(deviation))
@@ -101,6 +104,9 @@ class OfflineLiRA(LiRA):
 
     def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the number of deviations above the out-models, monotone in the probability."""
-        mean, deviation = others.gaussian(~others.trained_on, self.pooled)
+        return others.in_blocks(own, self._above)
+
+    def _above(self, own: FloatArray, others: Others) -> FloatArray:
+        mean, deviation = others.gaussian(False, self.pooled)
         above: FloatArray = (own - mean) / deviation
         return above

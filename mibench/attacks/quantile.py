@@ -78,7 +78,7 @@ class OtherModels(Attack):
             raise MIBenchError(f"{self.title} needs two models trained without each sample")
         if self.smoothing == "gaussian":
             others = Others(scaled_logit(logits, labels), ~unseen)
-            mean, deviation = others.gaussian(unseen)
+            mean, deviation = others.gaussian(inside=False)
             own = scaled_logit(target.logits, labels)
             return Inference((own - mean) / deviation, float(scipy.special.ndtri(1 - self.fpr)))
         losses = np.where(unseen, cross_entropy(logits, labels), np.inf)

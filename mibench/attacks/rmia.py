@@ -85,12 +85,16 @@ class RMIA(ReferenceAttack):
     def score(self, own: FloatArray, others: Others) -> FloatArray:
         """Return the share of the population that the sample dominates."""
         own_z, others_z = self.population_[others.each]
-        ratio_x = own / np.maximum(self.evidence(others), _LOWEST) / self.gamma
         ratio_z = np.sort(own_z / np.maximum(self.evidence(others_z), _LOWEST))
-        # One binary search a sample in place of a comparison with every z.
-        pairs = zip(np.atleast_2d(ratio_z), np.atleast_2d(ratio_x), strict=True)
-        reached = np.stack([np.searchsorted(z, x, side="right") for z, x in pairs])
-        return reached.reshape(own.shape) / ratio_z.shape[-1]
+
+        def share(own: FloatArray, others: Others) -> FloatArray:
+            ratio_x = own / np.maximum(self.evidence(others), _LOWEST) / self.gamma
+            # One binary search a sample in place of a comparison with every z.
+            pairs = zip(np.atleast_2d(ratio_z), np.atleast_2d(ratio_x), strict=True)
+            reached = np.stack([np.searchsorted(z, x, side="right") for z, x in pairs])
+            return reached.reshape(own.shape) / ratio_z.shape[-1]
+
+        return others.in_blocks(own, share)
 
 
 @register
@@ -122,6 +126,7 @@ class OfflineRMIA(RMIA):
         """Choose a."""
         self.a_ = _UNTUNED_A if self.a is None else self.a
         if self.a is None and stand_ins.trained_on.any():
+            _ = stand_ins.outside  # found once, not for each a
             tried = [i / 10 for i in range(11)]
             self.a_ = max(tried, key=lambda a: self._order(a, stand_ins))
 

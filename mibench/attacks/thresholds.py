@@ -25,9 +25,13 @@ def best_threshold(scores: ArrayLike, is_member: BoolArray, balanced: bool = Tru
     members, nonmembers = np.sort(values[is_member]), np.sort(values[~is_member])
     # The best is a member's score: to go below it for a nonmember's only loses. Of equal ones the
     # first counts them all.
-    found = len(members) - np.arange(len(members))
     called = len(nonmembers) - np.searchsorted(nonmembers, members)
-    gain = found / len(members) - called / len(nonmembers) if balanced else found - called
+    gain = np.arange(len(members), 0.0, -1.0)
+    if balanced:
+        gain /= len(members)
+        gain -= called / len(nonmembers)
+    else:
+        gain -= called
     # Rounding makes equal gains differ in their last digits; without it ties break by chance.
     best = len(gain) - 1 - int(np.round(gain[::-1], 12).argmax())
     return float(members[best] if gain[best] > 1e-12 else np.nextafter(values.max(), np.inf))
