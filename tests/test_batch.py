@@ -8,11 +8,13 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mibench import code, scenarios
 from mibench.apps.batch import estimates, jobs, notebooks, trainings, verification
 from mibench.apps.batch import plan as batch
+from mibench.apps.cli import main
 from mibench.data.loading import load
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
@@ -251,6 +253,20 @@ def test_a_notebook_that_reads_results_depends_on_them(project: Path) -> None:
     assert not reads.is_done()
     table, answers = results.load(project / "executed")
     assert sorted(table["value"]) == [0, 18] and len(answers) == 2
+
+
+def test_what_reads_results_is_stale_while_more_of_them_are_to_come(project: Path) -> None:
+    notebook(project, "reads_one", 'results = "executed"\ndataset = "noisy_digits"', "pass")
+    text = "notebooks: [writes, {notebook: writes, name: more}, reads, reads_one]"
+    tasks = plan(project, text)
+    for task in tasks:
+        execute(task)
+    said = CliRunner().invoke(main, ["status", str(project / "parameters" / "p.yaml")]).stdout
+    assert said.endswith("\n4 done\n")
+    tasks[1].output.unlink()
+    said = CliRunner().invoke(main, ["status", str(project / "parameters" / "p.yaml")]).stdout
+    assert "stale   all/reads  digits/more runs first\n" in said
+    assert "done    noisy_digits/reads_one\n" in said
 
 
 def test_a_failing_notebook_is_kept_with_its_error_and_runs_again(project: Path) -> None:

@@ -91,7 +91,7 @@ def run(tasks: list[Task], workers: Workers, seen: Seen | None = None) -> Iterat
             before = training_of(task, needed)
             wanted.append((task, {before.name} if before else set()))
         else:
-            wanted.append((task, {t.name for t in tasks[:i] if t.reads is None}))
+            wanted.append((task, {t.name for t in tasks[:i] if task.draws_from(t)}))
     waiting: list[tuple[Job, set[str]]] = [
         *((training, set[str]()) for training in needed),
         *wanted,

@@ -189,8 +189,9 @@ def batch_status(**named: Any) -> None:
     """Show what of a batch is done, stale, waiting or failed.
 
     Also what is running, from another shell.
-    Stale is what was made from something that has changed since, which is named. The options must
-    be those of the run: other values are another batch.
+    Stale is what was made from something that has changed since, or of which a notebook that runs
+    first makes more; it is named. The options must be those of the run: other values are another
+    batch.
     """
     _echo_states(_plan(**named), look=False)
 
@@ -203,7 +204,14 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     from mibench.apps.batch import estimates
     from mibench.apps.batch.trainings import trainings
 
-    notebooks = [(task, task.state()) for task in tasks]
+    notebooks: list[tuple[Task, str]] = []
+    sooner: dict[str, list[str]] = {}
+    for task in tasks:
+        before = notebooks if task.reads else []
+        ahead = [t for t, state in before if state not in ("done", "failed")]
+        sooner[task.name] = [f"{t.name} runs first" for t in ahead if task.draws_from(t)]
+        state = task.state()
+        notebooks.append((task, "stale" if state == "done" and sooner[task.name] else state))
     needed = {t.name for t in trainings(t for t, state in notebooks if state != "done")}
     states: list[tuple[Job, str]] = []
     measured, unlike = _measured(tasks), list[tuple[Any, float, float]]()
@@ -221,7 +229,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     for computed in unlike:
         measured.note(*computed)
     for task, state in notebooks:
-        changed = task.stale() if state == "stale" else []
+        changed = task.stale() + sooner[task.name] if state == "stale" else []
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         why = f"  {', '.join(changed[:3])}{more}" if changed else ""
         click.echo(f"{state:8}{task.name}{why}")
