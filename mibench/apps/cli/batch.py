@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mibench.apps.cli.base import ATTACKS_HELP, PATH, main, many
+from mibench.apps.cli.base import ATTACKS_HELP, PATH, main
 from mibench.apps.cli.settings import pairs, place_options
+from mibench.look import many
 from mibench.setting import Place
 
 if TYPE_CHECKING:

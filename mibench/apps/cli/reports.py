@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import PATH, dataset_option, echo_wrapped, main, many, results_option
+from mibench.apps.cli.base import PATH, dataset_option, echo_wrapped, main, results_option
 from mibench.apps.cli.settings import look_options, place_options
-from mibench.look import Look
+from mibench.look import Look, many
 from mibench.setting import Place
 
 
