@@ -91,7 +91,16 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
             "notebooks: [{notebook: writes, parameters: {sed: 1}}]",
             "takes no parameter 'sed'; did you mean seed",
         ),
-        ("notebooks: [writes, writes]", "tell them apart"),
+        (
+            "seeds: [3]\nnotebooks: [writes, writes]",
+            r"writes is listed twice with the same values \(for writes-3.ipynb\); leave one out",
+        ),
+        (
+            "notebooks: [writes, {notebook: writes, parameters: {seed: 0}}]",
+            "notebook writes is listed twice with the same values",
+        ),
+        ("notebooks: [writes, {notebook: writes, parameters: {seed: 1}}]", "tell them apart"),
+        ("notebooks: [writes, {notebook: one, name: Writes}]", "tell them apart"),
         ("notebooks: [writes]\ndefaults: {dataset: digitz}", "did you mean digits"),
         ("notebooks: [writes]\nnotebook: x", "no setting 'notebook'; did you mean notebooks"),
         ("notebooks: [{notebook: writes, grid: {seed: 1}}]", "grid: seed is 1; give a list"),

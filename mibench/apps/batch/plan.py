@@ -65,6 +65,11 @@ def plan(file: str | Path, given: Mapping[str, Any] | None = None) -> list[Task]
     counted = Counter(str(f).lower() for task in tasks for f in task.files)
     for task in tasks:
         if any(counted[str(f).lower()] > 1 for f in task.files):
+            if tasks.count(task) > 1:
+                raise MIBenchError(
+                    f"{file}: notebook {task.notebook.stem} is listed twice with the same values "
+                    f"(for {task.output.name}); leave one out"
+                )
             raise MIBenchError(
                 f"{file}: several notebooks would be written to {task.output.name}; tell them "
                 "apart by 'name' or 'grid'"
