@@ -158,6 +158,12 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
             "notebooks: [{notebook: one, grid: {scenario: [ES1, ES01], seed: [0]}}]",
             "notebook one: scenario ES01, seed 0 is listed twice",
         ),
+        (
+            "seeds: [0, 1]\nnotebooks: [writes, {notebook: writes, name: more, grid: {epochs: "
+            f"{[*range(1, 501)]}, references: {[*range(2, 102)]}}}}}]",
+            "p.yaml: notebook writes: with its grid the file asks for 100,002 notebooks, of "
+            "100,000 at most; leave values out or split the file",
+        ),
     ],
 )
 def test_plan_rejects(project: Path, text: str, says: str) -> None:
