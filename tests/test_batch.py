@@ -1,8 +1,9 @@
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import nbformat
 import numpy as np
@@ -282,6 +283,27 @@ def test_what_reads_results_is_stale_while_more_of_them_are_to_come(project: Pat
     said = CliRunner().invoke(main, ["status", str(project / "parameters" / "p.yaml")]).stdout
     assert "stale   all/reads  digits/more runs first\n" in said
     assert "done    noisy_digits/reads_one\n" in said
+
+
+def test_a_batch_that_is_done_needs_no_folder_that_can_be_written(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = plan(project, "notebooks: [writes, reads]")
+    for task in tasks:
+        execute(task)
+
+    def read_only(dir: Path) -> NoReturn:
+        raise OSError(errno.EROFS, "as a disk that can only be read")
+
+    monkeypatch.setattr("mibench.store.tempfile.TemporaryFile", read_only)
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    command = ["run", str(project / "parameters" / "p.yaml")]
+    done = CliRunner().invoke(main, command)
+    assert (done.exit_code, done.stdout) == (0, "0 notebooks run, 2 already done\n"), done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    tasks[1].output.unlink()
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 2 and "cannot be written" in refused.stderr
 
 
 def test_a_failing_notebook_is_kept_with_its_error_and_runs_again(project: Path) -> None:

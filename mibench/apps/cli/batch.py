@@ -73,20 +73,25 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     """
     from mibench.apps.batch import running
     from mibench.apps.batch.jobs import DiskFull
-    from mibench.store import Store, check_folders
+    from mibench.store import Store, check_folders, unwritable
     from mibench.study import parquet, results
 
     tasks = _plan(**named)
-    for cache in {task.place.cache_dir for task in tasks}:
+    figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
+    executed, own = tasks[0].output.parents[1], dict.fromkeys(t.output.parent for t in tasks)
+    together = [folder / kind for folder in (executed, *own) for kind in parquet.TOGETHER]
+    caches = {task.place.cache_dir for task in tasks}
+    folders = [executed, *own, *together, *map(Path, figures)]
+    seen = running.look([] if dry_run else tasks)
+    if len(seen[0]) == len(tasks) and any(map(unwritable, [*caches, *folders])):
+        click.echo(f"0 notebooks run, {len(tasks)} already done")
+        return
+    for cache in caches:
         Store(cache).check()
     if dry_run:
         _echo_states(tasks, look=True)
         return
-    figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
-    executed, own = tasks[0].output.parents[1], dict.fromkeys(t.output.parent for t in tasks)
-    together = [folder / kind for folder in (executed, *own) for kind in parquet.TOGETHER]
-    check_folders([executed, *own, *together, *map(Path, figures)])
-    seen = running.look(tasks)
+    check_folders(folders)
     jobs: list[Job] = [*seen[1], *tasks]
     report = running.Report(named["parameters"], jobs)
     progress = _Progress(jobs, tasks, workers)
