@@ -1,4 +1,7 @@
-"""How figures look, written once: command, notebook and Python fill a :class:`Look`."""
+"""How figures look, written once: command, notebook and Python fill a :class:`Look`.
+
+And how a number of things is said, in captions as on the command line.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +35,8 @@ class Look(Fields):
 
 
 PLAIN = Look()
+
+
+def many(count: int, what: str, several: str = "") -> str:
+    """Return a number with what is counted, such as "1 notebook" and "2 notebooks"."""
+    return f"{count} {what if count == 1 else several or f'{what}s'}"

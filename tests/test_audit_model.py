@@ -631,6 +631,10 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("the model is the class RandomForestClassifier; give", {"model": RandomForestClassifier}),
     ("has no classes_: fit it first", {"model": RandomForestClassifier()}),
     (r"cannot be asked for inputs .* \(400, 64\).*: IndexError", {"model": lambda x: x[999]}),
+    (
+        "answers NaN or infinity for 200 of 400 inputs; some inputs hold NaN or infinity; give",
+        {"members": (X0 * np.nan, Y0), "model": lambda x: posteriors(x) + 0 * x[:, :1]},
+    ),
     ("RuntimeError", {"model": Wrapped(lambda x: x @ x), "population": None}),
     ("returns a tuple without logits; wrap it", {"model": Wrapped(lambda x: (x, x))}),
     ("its answer is the label less 1 for 100.0%", {"model": lambda x: one_hot(x, -1)}),

@@ -1,18 +1,21 @@
+import errno
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from click.testing import CliRunner
 from nbformat.v4 import new_code_cell, new_notebook
 
 from mibench import code, scenarios
 from mibench.apps.batch import estimates, jobs, notebooks, trainings, verification
 from mibench.apps.batch import plan as batch
+from mibench.apps.cli import main
 from mibench.data.loading import load
 from mibench.errors import MIBenchError
 from mibench.setting import Place, Setting
@@ -89,7 +92,16 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
             "notebooks: [{notebook: writes, parameters: {sed: 1}}]",
             "takes no parameter 'sed'; did you mean seed",
         ),
-        ("notebooks: [writes, writes]", "tell them apart"),
+        (
+            "seeds: [3]\nnotebooks: [writes, writes]",
+            r"writes is listed twice with the same values \(for writes-3.ipynb\); leave one out",
+        ),
+        (
+            "notebooks: [writes, {notebook: writes, parameters: {seed: 0}}]",
+            "notebook writes is listed twice with the same values",
+        ),
+        ("notebooks: [writes, {notebook: writes, parameters: {seed: 1}}]", "tell them apart"),
+        ("notebooks: [writes, {notebook: one, name: Writes}]", "tell them apart"),
         ("notebooks: [writes]\ndefaults: {dataset: digitz}", "did you mean digits"),
         ("notebooks: [writes]\nnotebook: x", "no setting 'notebook'; did you mean notebooks"),
         ("notebooks: [{notebook: writes, grid: {seed: 1}}]", "grid: seed is 1; give a list"),
@@ -146,6 +158,12 @@ def test_plan_expands_grid_and_seeds(project: Path) -> None:
         (
             "notebooks: [{notebook: one, grid: {scenario: [ES1, ES01], seed: [0]}}]",
             "notebook one: scenario ES01, seed 0 is listed twice",
+        ),
+        (
+            "seeds: [0, 1]\nnotebooks: [writes, {notebook: writes, name: more, grid: {epochs: "
+            f"{[*range(1, 501)]}, references: {[*range(2, 102)]}}}}}]",
+            "p.yaml: notebook writes: with its grid the file asks for 100,002 notebooks, of "
+            "100,000 at most; leave values out or split the file",
         ),
     ],
 )
@@ -251,6 +269,41 @@ def test_a_notebook_that_reads_results_depends_on_them(project: Path) -> None:
     assert not reads.is_done()
     table, answers = results.load(project / "executed")
     assert sorted(table["value"]) == [0, 18] and len(answers) == 2
+
+
+def test_what_reads_results_is_stale_while_more_of_them_are_to_come(project: Path) -> None:
+    notebook(project, "reads_one", 'results = "executed"\ndataset = "noisy_digits"', "pass")
+    text = "notebooks: [writes, {notebook: writes, name: more}, reads, reads_one]"
+    tasks = plan(project, text)
+    for task in tasks:
+        execute(task)
+    said = CliRunner().invoke(main, ["status", str(project / "parameters" / "p.yaml")]).stdout
+    assert said.endswith("\n4 done\n")
+    tasks[1].output.unlink()
+    said = CliRunner().invoke(main, ["status", str(project / "parameters" / "p.yaml")]).stdout
+    assert "stale   all/reads  digits/more runs first\n" in said
+    assert "done    noisy_digits/reads_one\n" in said
+
+
+def test_a_batch_that_is_done_needs_no_folder_that_can_be_written(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = plan(project, "notebooks: [writes, reads]")
+    for task in tasks:
+        execute(task)
+
+    def read_only(dir: Path) -> NoReturn:
+        raise OSError(errno.EROFS, "as a disk that can only be read")
+
+    monkeypatch.setattr("mibench.store.tempfile.TemporaryFile", read_only)
+    before = {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    command = ["run", str(project / "parameters" / "p.yaml")]
+    done = CliRunner().invoke(main, command)
+    assert (done.exit_code, done.stdout) == (0, "0 notebooks run, 2 already done\n"), done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in project.rglob("*")}
+    tasks[1].output.unlink()
+    refused = CliRunner().invoke(main, command)
+    assert refused.exit_code == 2 and "cannot be written" in refused.stderr
 
 
 def test_a_failing_notebook_is_kept_with_its_error_and_runs_again(project: Path) -> None:

@@ -272,11 +272,23 @@ list(bar(range(3), mininterval=0))
     assert said[0] == "" and "2/3" in said[1]
 
 
-def test_a_table_says_which_attacks_have_no_rows(digits: Study, tmp_path: Path) -> None:
+def test_what_is_shown_says_which_attacks_have_no_rows(digits: Study, tmp_path: Path) -> None:
     table, answers = digits.run(["ES01"], ["gap"])
+    whole, _ = digits.run(["pool"], ["base"])
     results.save(parquet.place(tmp_path, "digits", "some"), table, answers)
-    code, out, err = mibench("table", "--results", str(tmp_path), "--attacks", "gap,rmia,base")
+    of = ("--results", str(tmp_path), "--attacks")
+    code, out, err = mibench("table", *of, "gap,rmia,base")
     assert code == 0 and "Gap attack" in out and err == "without results: rmia, base\n"
+    drawn = ("figures", "--out", str(tmp_path / "figures"), "--format", "png", *of)
+    code, out, err = mibench(*drawn, "gap,rmia,base")
+    assert code == 0 and "figure" in out and err == "without results: rmia, base\n"
+    for command in (("table", *of), drawn):
+        code, out, err = mibench(*command, "rmia,base")
+        assert (code, err) == (2, "mibench: there are no results of rmia,base\n")
+    # An attack that only scenarios have does not stop those of the whole pool.
+    results.save(parquet.place(tmp_path, "digits", "whole"), whole, pd.DataFrame())
+    code, out, err = mibench(*drawn, "gap,rmia")
+    assert code == 0 and err == "without results: rmia\n"
 
 
 def test_results_of_a_plugins_attack_are_named_by_it(

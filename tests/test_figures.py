@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -340,6 +341,23 @@ def test_every_figure_has_the_asked_width_and_text_that_can_be_read(
                 wrong.append((said, text.get_text(), "leaves the page"))
         plt.close(figure)
     assert wrong == []
+
+
+def test_one_of_a_kind_is_said_in_the_singular(whole: pd.DataFrame, digits: Study) -> None:
+    one = whole[(whole["attack"] == "gap") & whole["scenario"].isin(["ES01", "ES02"])]
+    alone = one[one["scenario"] == "ES01"]
+    result, answers = digits.attack(named("gap"), "ES10"), digits.run(["ES10"], ["gap"])[1]
+    shown = [figure for _, figure in figures.all_figures(one, pd.DataFrame())]
+    shown += [figures.heat_map(alone), figures.accuracy_against_cost(alone), figures.roc([result])]
+    shown += [figures.two_views(whole[whole["scenario"] == "ES01"].assign(scenario="pool"))]
+    shown += [figures.over_groups(answers, "gap")]
+    several = re.compile(
+        r"(?<![\d.,])1 (target )?(attack|scenario|model|group|level|member|pair|other)s\b"
+    )
+    said = [" ".join([f.caption, f.alt, *(t.get_text() for t in f.findobj(Text))]) for f in shown]
+    assert [found[0] for text in said if (found := several.search(text))] == []
+    for singular in ("1 attack in 1 scenario", "1 target model,", "1 attack on", "1 scenario, "):
+        assert any(singular in text for text in said), singular
 
 
 def test_heat_map_shows_every_value_and_leader(whole: pd.DataFrame) -> None:

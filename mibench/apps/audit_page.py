@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 
 from mibench import figures
-from mibench.apps.cli.base import many
 from mibench.apps.report import Section, Table, as_table, images, render
+from mibench.look import many
 from mibench.study.audit import AuditReport
 
 # Rows that are read at a glance; a longer table is folded, of samples no more are shown.

@@ -17,12 +17,12 @@ import numpy as np
 import pandas as pd
 
 from mibench import attacks, figures
-from mibench.apps.cli.base import many
 from mibench.compare import advice, conflicts, overview
 from mibench.compare.overview import SHOWN
 from mibench.errors import MIBenchError
 from mibench.figures.rows import by_setting, pivot, titles
 from mibench.figures.style import as_bytes
+from mibench.look import many
 from mibench.store import replacing
 from mibench.study import results as tables
 from mibench.study.metrics import METRICS

@@ -21,7 +21,7 @@ from mibench.figures.style import (
     panels,
     picture,
 )
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.outputs import IntArray
 
 _MOST = 6
@@ -94,7 +94,9 @@ def upset(
         f"{shares['one alone']:.1%}."
     )
     if len(rest):
-        figure.caption += f" {len(rest)} smaller columns with {rest.sum()} members are left out."
+        figure.caption += (
+            f" Left out: {many(len(rest), 'smaller column')} with {many(rest.sum(), 'member')}."
+        )
     by = [titles[str(n)] for n, here in zip(names, inside[0], strict=True) if here]
     figure.alt = (
         f"UpSet plot; the largest column, {counts.iloc[0]} members, is found by "

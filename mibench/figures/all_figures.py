@@ -91,9 +91,10 @@ def of_pools(results: pd.DataFrame, *, look: Look = PLAIN) -> Iterator[tuple[str
     """Yield two views of each setting's whole pool that has nonmembers enough, named."""
     if results.empty:
         return
-    for setting, rows in by_setting(chosen(results, look)):
+    for setting, rows in by_setting(results):
         with suppress(MIBenchError):
-            yield _named(setting, f"two_views_{look.metric}"), two_views(rows, look=look)
+            figure = two_views(chosen(rows, look), look=look)
+            yield _named(setting, f"two_views_{look.metric}"), figure
 
 
 def defended(results: pd.DataFrame, *, look: Look = PLAIN) -> Iterator[tuple[str, Picture]]:

@@ -24,7 +24,7 @@ from mibench.figures.style import (
     picture,
     series,
 )
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.scenarios import POOL
 from mibench.study.metrics import METRICS
 
@@ -99,8 +99,8 @@ def conflict_matrix(found: pd.DataFrame, results: pd.DataFrame, *, look: Look = 
     both = np.triu(matrix + matrix.T)
     first, second = np.unravel_index(both.argmax(), both.shape)
     figure.alt = (
-        f"Heat map of counts; most often, in {both[first, second]} pairs of scenarios, the order "
-        f"of {titles[first]} and {titles[second]} flips."
+        f"Heat map of counts; most often, in {many(both[first, second], 'pair')} of scenarios, the "
+        f"order of {titles[first]} and {titles[second]} flips."
     )
     return figure
 
@@ -132,11 +132,10 @@ def ranks(ranking: pd.DataFrame, results: pd.DataFrame, *, look: Look = PLAIN) -
     figure.head(setting)
     figure.legend(loc="outside lower center", ncols=2)
     figure.caption = (
-        f"Ranks by {METRICS[metric].label} of {len(order)} attacks on "
-        f"{setting} over {ranking['scenario'].nunique()} "
-        "scenarios, 1 is best: a mark is the mean with one seed "
-        "(splits, training and construction), the bar holds the middle half of an attack's "
-        f"ranks. {counted(results)}."
+        f"Ranks by {METRICS[metric].label} of {many(len(order), 'attack')} on "
+        f"{setting} over {many(ranking['scenario'].nunique(), 'scenario')}, 1 is best: "
+        "a mark is the mean with one seed (splits, training and construction), the bar holds "
+        f"the middle half of an attack's ranks. {counted(results)}."
     )
     figure.alt = (
         f"Attacks from best to worst mean rank: {order[0]} first, {order[-1]} last; "
@@ -186,8 +185,9 @@ def two_views(
     begin(axes, "y", other)
     figure.head(setting)
     figure.caption = (
-        f"{len(values)} attacks by {by} and by {by_other} on the whole pool, nothing selected, of "
-        f"{setting}; the leaders are named. Means over {rows['seed'].nunique()} target models, "
+        f"{many(len(values), 'attack')} by {by} and by {by_other} on the whole pool, nothing "
+        f"selected, of {setting}; the leaders are named. Means over "
+        f"{many(rows['seed'].nunique(), 'target model')}, "
         f"n = {rows['samples'].iloc[0]:.0f} samples."
     )
     figure.alt = f"By {by} {lead['leader']} leads, by {by_other} {lead['other_leader']}."

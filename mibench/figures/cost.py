@@ -11,7 +11,7 @@ from mibench.attacks import costs, kind_of
 from mibench.compare.overview import SHOWN, gaps, overview
 from mibench.figures import rows
 from mibench.figures.style import Picture, attack_style, begin, drawn, list_down, picture
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.study.metrics import METRICS
 
 
@@ -58,9 +58,9 @@ def accuracy_against_cost(results: pd.DataFrame, *, look: Look = PLAIN) -> Pictu
     figure.explain_colours(table.index)
     count = results.loc[results["status"] == "ok", "scenario"].nunique()
     figure.caption = (
-        f"{', '.join(METRICS[m].label for m in shown)} of {len(table)} attacks on {setting}, "
-        "in groups of what they cost beside the target: trained models, and queries to the "
-        "target for each attacked sample. "
+        f"{', '.join(METRICS[m].label for m in shown)} of {many(len(table), 'attack')} on "
+        f"{setting}, in groups of what they cost beside the target: trained models, and queries "
+        "to the target for each attacked sample. "
         + (
             f"Marks are means over {count} scenarios, bars reach from the lowest to the highest "
             f"scenario; the scenarios share {rows.shared_models(results)}, so bars are no "
@@ -106,5 +106,4 @@ def costed(results: pd.DataFrame) -> pd.DataFrame:
 
 def _band(cost: tuple[Any, ...]) -> str:
     models, queries = cost
-    trained = f"{models} model{'' if models == 1 else 's'}"
-    return f"{trained}, {queries} {'query' if queries == 1 else 'queries'}"
+    return f"{many(models, 'model')}, {many(queries, 'query', 'queries')}"

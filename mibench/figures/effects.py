@@ -7,7 +7,7 @@ import seaborn as sns
 
 from mibench.figures.rows import counted, only_setting
 from mibench.figures.style import SHARES, Picture, drawn, picture
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.study.metrics import METRICS
 
 
@@ -53,8 +53,8 @@ def effect_table(effects: pd.DataFrame, results: pd.DataFrame, *, look: Look = P
         for row in named.to_dict("records")
     )
     figure.caption = (
-        f"What moves {label} of {len(attacks)} attacks on {setting}. Colour: each factor's share "
-        "of the variance over scenarios (eta squared, type II). Numbers: the change from a "
+        f"What moves {label} of {many(len(attacks), 'attack')} on {setting}. Colour: each factor's "
+        "share of the variance over scenarios (eta squared, type II). Numbers: the change from a "
         f"factor's first level to its last ({ends}), over scenarios that differ in it alone"
         f"{', and the same of the published results' if len(printed) else ''}. "
         f"{counted(results)}."

@@ -12,7 +12,7 @@ from mibench.construction.groups import Groups
 from mibench.construction.target import Pool
 from mibench.figures.rows import only_setting
 from mibench.figures.style import AREA, SERIES, Picture, attack_style, begin, drawn, picture, series
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.scenarios import levels
 from mibench.study.metrics import METRICS
 
@@ -64,9 +64,10 @@ def over_groups(
     axes.locator_params("y", integer=True)
     figure.head(title)
     figure.caption = (
-        f"{title} on {only_setting(answers, 'to draw')}: in how many of {len(rate)} groups it has "
-        f"which {METRICS[metric].label}, to tenths, of groups that stand in several scenarios the "
-        f"mean; {answers['scenario'].nunique()} scenarios, "
+        f"{title} on {only_setting(answers, 'to draw')}: in how many of "
+        f"{many(len(rate), 'group')} it has which {METRICS[metric].label}, to tenths, of groups "
+        "that stand in several scenarios the mean; "
+        f"{many(answers['scenario'].nunique(), 'scenario')}, "
         f"seed {', '.join(map(str, sorted(answers['seed'].unique())))}."
     )
     figure.alt = f"Bars; the mean is {rate.mean():.2f}, the most frequent {counts.idxmax():.2f}."
@@ -93,10 +94,10 @@ def against_differential(
     axes.set(xlabel="differential distance of a group", ylabel=f"{label} in a group")
     begin(axes, "y", metric)
     figure.caption = (
-        f"{label} of {title} in each of {len(rate)} groups against the group's "
+        f"{label} of {title} in each of {many(len(rate), 'group')} against the group's "
         f"differential distance; Spearman's rank correlation {correlation:z.2f}."
     )
-    figure.alt = f"Scatter of {len(rate)} groups, rank correlation {correlation:z.2f}."
+    figure.alt = f"Scatter of {many(len(rate), 'group')}, rank correlation {correlation:z.2f}."
     return figure
 
 
@@ -127,7 +128,7 @@ def by_change(groups: pd.DataFrame, attack: str, *, look: Look = PLAIN) -> Pictu
     figure.head(title)
     figure.caption = (
         f"By how much MA of {title} differs between two groups, by how much their distances do: "
-        f"mean and quantiles .1 and .9 over {len(pairs)} pairs of {len(groups)} groups."
+        f"mean and quantiles .1 and .9 over {many(len(pairs), 'pair')} of {len(groups)} groups."
     )
     figure.alt = f"Mean change of MA from the smallest to the largest change: {', '.join(words)}."
     return figure

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from mibench.errors import MIBenchError
 from mibench.figures.rows import counted, only_setting, unreachable
 from mibench.figures.style import GRID, SERIES, SMALLEST, WIDTHS, Picture, drawn, picture, series
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.scenarios import FACTORS, RESEARCH_QUESTIONS, level
 from mibench.study.metrics import METRICS
 
@@ -72,8 +72,8 @@ def six_panels(results: pd.DataFrame, question: str, *, look: Look = PLAIN) -> P
             "the highest."
         )
     figure.caption = (
-        f"{question} on {setting}: {', '.join(METRICS[m].label for m in PANELS)} of {len(titles)} "
-        f"attacks at {len(levels)} levels of the {_heading(factor)} "
+        f"{question} on {setting}: {', '.join(METRICS[m].label for m in PANELS)} of "
+        f"{many(len(titles), 'attack')} at {many(len(levels), 'level')} of the {_heading(factor)} "
         f"({', '.join(level(factor, at) for at in levels)}); the scenarios are "
         f"{', '.join(dict.fromkeys(results['scenario']))}. {counted(results)}. Marks are values on "
         f"the answered samples{bars}{unreachable(results)}"

@@ -13,7 +13,7 @@ from scipy.stats import friedmanchisquare, studentized_range
 from mibench.errors import MIBenchError
 from mibench.figures import rows
 from mibench.figures.style import WIDTHS, Picture, attack_style, drawn, list_down, picture
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.study.metrics import METRICS, OF_ANSWERS, ORDERED
 
 _ALPHA = 0.05
@@ -79,7 +79,7 @@ def rank(values: pd.DataFrame) -> Ranking:
     if count < 2 or attacks < 3:
         raise MIBenchError(
             f"a ranking needs three attacks with values in the same two scenarios; these are "
-            f"{attacks} attacks in {count}"
+            f"{many(attacks, 'attack')} in {count}"
         )
     # Values that differ by rounding alone are ties.
     values = values.round(9)
@@ -183,7 +183,7 @@ def critical_difference(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture
     figure.alt = (
         "Attacks by mean rank, best first: "
         + ", ".join(f"{name} {r:.1f}" for name, r in zip(best, ranking.ranks, strict=True))
-        + f". {int(level.sum()) - 1} others lie within the critical difference of the best."
+        + f". Within the critical difference of the best: {many(int(level.sum()) - 1, 'other')}."
     )
     return figure
 
@@ -237,14 +237,14 @@ def heat_map(results: pd.DataFrame, *, look: Look = PLAIN) -> Picture:
     axes.tick_params(length=0)
     _scenarios_below(axes, results, list(values.index))
     figure.colorbar(image, ax=axes, label=label, location="bottom", aspect=40, pad=0.02, shrink=0.9)
-    figure.head(f"{setting}: {len(values)} scenarios")
+    figure.head(f"{setting}: {many(len(values), 'scenario')}")
     led = pd.Series(leads.sum(axis=1), names)
     led = led[led > 0].sort_values(ascending=False, kind="stable")
     close = _within_the_leader(results, metric, values)
     figure.caption = (
-        f"{label} of {len(order)} attacks in {len(values)} scenarios of {setting}; "
+        f"{label} of {many(len(order), 'attack')} in {many(len(values), 'scenario')} of {setting}; "
         "a dot marks each scenario's best value (several where they tie). In "
-        f"{close} of {len(values)} scenarios {rows.over_models(results)} some other "
+        f"{close} of {many(len(values), 'scenario')} {rows.over_models(results)} some other "
         f"attack's value lies within the leader's 95% interval. Attacks in the order of "
         f"their mean. {rows.counted(results)}.{rows.unreachable(results)}"
     )

@@ -25,7 +25,7 @@ from mibench.figures.style import (
     list_down,
     picture,
 )
-from mibench.look import PLAIN, Look
+from mibench.look import PLAIN, Look, many
 from mibench.outputs import BoolArray, FloatArray, IntArray
 from mibench.study import metrics
 
@@ -258,7 +258,7 @@ def roc(results: Sequence[Judged], *, look: Look = PLAIN) -> Picture:
     )
     is_member = results[0].is_member
     figure.caption = (
-        f"ROC curves of {len(results)} attacks on {is_member.sum()} members and "
+        f"ROC curves of {many(len(results), 'attack')} on {is_member.sum()} members and "
         f"{(~is_member).sum()} nonmembers, both axes logarithmic; a point marks each attack's own "
         "threshold, the dotted line chance. "
         f"{'' if len(results) <= MOST else f'The {MOST} of largest AUC stand out. '}"
@@ -352,8 +352,9 @@ def class_thresholds(result: Judged, labels: IntArray, *, look: Look = PLAIN) ->
     figure.legend(loc="outside lower center")
     figure.head(result.attack.full_title)
     figure.caption = (
-        f"The score at which MA of {result.attack.full_title} is highest in each of {len(judged)} "
-        "classes that have members and nonmembers, and the threshold that the attack chose."
+        f"The score at which MA of {result.attack.full_title} is highest in each of "
+        f"{many(len(judged), 'class', 'classes')} with members and nonmembers, and the "
+        "threshold that the attack chose."
     )
     figure.alt = f"From {best.min():.3g} to {best.max():.3g}; the attack's threshold is {own:.3g}."
     return figure

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from mibench.apps.batch.jobs import Job, read_json
 from mibench.apps.batch.notebooks import files_of, read_metadata
+from mibench.look import many
 
 if TYPE_CHECKING:
     from mibench.training.work import Work
@@ -28,7 +29,7 @@ class Estimate:
 
     def __str__(self) -> str:
         """Return it in words; the time is that of one worker."""
-        jobs = f"{self.unknown} job{'' if self.unknown == 1 else 's'}"
+        jobs = many(self.unknown, "job")
         if not self.seconds and self.unknown:
             return f"nothing like {jobs} has been measured yet: no estimate"
         rest = f", without {jobs} unlike anything measured yet" if self.unknown else ""

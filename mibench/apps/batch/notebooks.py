@@ -169,6 +169,11 @@ class Task:
         """The executed notebook and its tables."""
         return files_of(self.output)
 
+    def draws_from(self, other: Task) -> bool:
+        """Return whether it reads results that another task makes."""
+        makes = other.reads is None and "output" in other.parameters
+        return self.reads is not None and makes and self.dataset in (None, other.dataset)
+
     def made_from(self) -> dict[str, Any]:
         """Return everything that the executed notebook depends on, by name.
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ from mibench.study import parquet
 from mibench.training.recipe import of_setting
 
 _PLACES = ("data_dir", "cache_dir")
+# Above it a mistake; each takes half a millisecond to plan.
+_MOST = 100_000
 T = TypeVar("T")
 # What the batch itself tells a notebook that declares it.
 _TOLD = ("setting", "place", "output", "results", "figures")
@@ -65,6 +68,11 @@ def plan(file: str | Path, given: Mapping[str, Any] | None = None) -> list[Task]
     counted = Counter(str(f).lower() for task in tasks for f in task.files)
     for task in tasks:
         if any(counted[str(f).lower()] > 1 for f in task.files):
+            if tasks.count(task) > 1:
+                raise MIBenchError(
+                    f"{file}: notebook {task.notebook.stem} is listed twice with the same values "
+                    f"(for {task.output.name}); leave one out"
+                )
             raise MIBenchError(
                 f"{file}: several notebooks would be written to {task.output.name}; tell them "
                 "apart by 'name' or 'grid'"
@@ -79,7 +87,7 @@ class _Batch:
         self.file, self.root, self.asked, self.given = file, root, asked, given
         for seed in (s for i, s in enumerate(asked.seeds) if s in asked.seeds[:i]):
             raise MIBenchError(f"{file}: seed {seed} is listed twice; leave one out")
-        self.taken: set[str] = set()
+        self.taken, self.count = set[str](), 0
         self.stated = asked.defaults | given
         self.place = self._place(self.stated)
         self.place.load_plugins()
@@ -121,6 +129,12 @@ class _Batch:
                     f"{', '.join(takes) or 'none'}"
                 )
         self.taken |= {*takes}
+        self.count += prod(map(len, grid.values()))
+        if self.count > _MOST:
+            raise MIBenchError(
+                f"{where}: with its grid the file asks for {self.count:,} notebooks, of {_MOST:,} "
+                "at most; leave values out or split the file"
+            )
         names, made = sorted(grid), set[Path]()
         for values in product(*(grid[name] for name in names)):
             varied = dict(zip(names, values, strict=True))

@@ -66,8 +66,12 @@ Seen = tuple[set[str], list[Training]]
 
 
 def look(tasks: list[Task]) -> Seen:
-    """Return what is done and needed; of tasks that read results nobody knows before they run."""
-    done = {task.name for task in tasks if task.reads is None and task.is_done()}
+    """Return what is done and needed; of what reads results to come nobody knows before it runs."""
+    done = set[str]()
+    for i, task in enumerate(tasks):
+        before = tasks[:i] if task.reads else []
+        if all(t.name in done for t in before if task.draws_from(t)) and task.is_done():
+            done.add(task.name)
     wanted = trainings(task for task in tasks if task.name not in done)
     return done, [training for training in wanted if not training.is_done()]
 
@@ -91,7 +95,7 @@ def run(tasks: list[Task], workers: Workers, seen: Seen | None = None) -> Iterat
             before = training_of(task, needed)
             wanted.append((task, {before.name} if before else set()))
         else:
-            wanted.append((task, {t.name for t in tasks[:i] if t.reads is None}))
+            wanted.append((task, {t.name for t in tasks[:i] if task.draws_from(t)}))
     waiting: list[tuple[Job, set[str]]] = [
         *((training, set[str]()) for training in needed),
         *wanted,

@@ -12,9 +12,9 @@ from mibench.apps.cli.base import (
     echo_table,
     echo_wrapped,
     main,
-    many,
     results_option,
 )
+from mibench.look import many
 
 # Needs that cost the auditor something; inputs made up by himself he always has.
 OWNED = {

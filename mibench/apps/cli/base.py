@@ -57,11 +57,6 @@ class _Commands(click.Group):
         sys.exit(2)
 
 
-def many(count: int, what: str) -> str:
-    """Return a number with what is counted, such as "1 notebook" and "2 notebooks"."""
-    return f"{count} {what}{'' if count == 1 else 's'}"
-
-
 def echo_table(rows: Iterable[Iterable[str]], align: str) -> None:
     """Print rows in columns; the last is wrapped to what is left of the line.
 

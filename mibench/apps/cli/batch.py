@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from mibench.apps.cli.base import ATTACKS_HELP, PATH, main, many
+from mibench.apps.cli.base import ATTACKS_HELP, PATH, main
 from mibench.apps.cli.settings import pairs, place_options
+from mibench.look import many
 from mibench.setting import Place
 
 if TYPE_CHECKING:
@@ -72,20 +73,25 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     """
     from mibench.apps.batch import running
     from mibench.apps.batch.jobs import DiskFull
-    from mibench.store import Store, check_folders
+    from mibench.store import Store, check_folders, unwritable
     from mibench.study import parquet, results
 
     tasks = _plan(**named)
-    for cache in {task.place.cache_dir for task in tasks}:
+    figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
+    executed, own = tasks[0].output.parents[1], dict.fromkeys(t.output.parent for t in tasks)
+    together = [folder / kind for folder in (executed, *own) for kind in parquet.TOGETHER]
+    caches = {task.place.cache_dir for task in tasks}
+    folders = [executed, *own, *together, *map(Path, figures)]
+    seen = running.look([] if dry_run else tasks)
+    if len(seen[0]) == len(tasks) and any(map(unwritable, [*caches, *folders])):
+        click.echo(f"0 notebooks run, {len(tasks)} already done")
+        return
+    for cache in caches:
         Store(cache).check()
     if dry_run:
         _echo_states(tasks, look=True)
         return
-    figures = sorted({t.parameters["figures"] for t in tasks if "figures" in t.parameters})
-    executed, own = tasks[0].output.parents[1], dict.fromkeys(t.output.parent for t in tasks)
-    together = [folder / kind for folder in (executed, *own) for kind in parquet.TOGETHER]
-    check_folders([executed, *own, *together, *map(Path, figures)])
-    seen = running.look(tasks)
+    check_folders(folders)
     jobs: list[Job] = [*seen[1], *tasks]
     report = running.Report(named["parameters"], jobs)
     progress = _Progress(jobs, tasks, workers)
@@ -189,8 +195,9 @@ def batch_status(**named: Any) -> None:
     """Show what of a batch is done, stale, waiting or failed.
 
     Also what is running, from another shell.
-    Stale is what was made from something that has changed since, which is named. The options must
-    be those of the run: other values are another batch.
+    Stale is what was made from something that has changed since, or of which a notebook that runs
+    first makes more; it is named. The options must be those of the run: other values are another
+    batch.
     """
     _echo_states(_plan(**named), look=False)
 
@@ -203,7 +210,14 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     from mibench.apps.batch import estimates
     from mibench.apps.batch.trainings import trainings
 
-    notebooks = [(task, task.state()) for task in tasks]
+    notebooks: list[tuple[Task, str]] = []
+    sooner: dict[str, list[str]] = {}
+    for task in tasks:
+        before = notebooks if task.reads else []
+        ahead = [t for t, state in before if state not in ("done", "failed")]
+        sooner[task.name] = [f"{t.name} runs first" for t in ahead if task.draws_from(t)]
+        state = task.state()
+        notebooks.append((task, "stale" if state == "done" and sooner[task.name] else state))
     needed = {t.name for t in trainings(t for t, state in notebooks if state != "done")}
     states: list[tuple[Job, str]] = []
     measured, unlike = _measured(tasks), list[tuple[Any, float, float]]()
@@ -221,7 +235,7 @@ def _echo_states(tasks: list[Task], look: bool) -> None:
     for computed in unlike:
         measured.note(*computed)
     for task, state in notebooks:
-        changed = task.stale() if state == "stale" else []
+        changed = task.stale() + sooner[task.name] if state == "stale" else []
         more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
         why = f"  {', '.join(changed[:3])}{more}" if changed else ""
         click.echo(f"{state:8}{task.name}{why}")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import PATH, dataset_option, echo_wrapped, main, many, results_option
+from mibench.apps.cli.base import PATH, dataset_option, echo_wrapped, main, results_option
 from mibench.apps.cli.settings import look_options, place_options
-from mibench.look import Look
+from mibench.look import Look, many
 from mibench.setting import Place
 
 
@@ -35,6 +35,7 @@ def draw_figures(folder: Path, out: Path, dataset: str | None, look: Look, place
     check_folders([out])
     plt.switch_backend("agg")
     table, answers, whole = results.load_all(folder, dataset)
+    _say_absent(look.attacks, {*table["attack"], *whole["attack"]})
     pools = figures.of_pools(whole, look=look)
     drawn = 0
     for name, figure in chain(figures.all_figures(table, answers, look=look), pools):
@@ -84,6 +85,16 @@ def write_report(folder: Path, out: Path, site: Path | None, dataset: str | None
     click.echo(f"the report is {out}")
 
 
+def _say_absent(attacks: str, there: set[str]) -> None:
+    """Name the attacks that are asked for and have no results, where others of them have some."""
+    from mibench.attacks import parse
+
+    asked = [] if attacks == "all" else parse(attacks)
+    absent = [attack.label for attack in asked if attack.label not in there]
+    if 0 < len(absent) < len(asked):
+        echo_wrapped(f"without results: {', '.join(absent)}", err=True)
+
+
 _FORMATS = click.Choice(["markdown", "latex", "csv", "json"])
 
 
@@ -102,14 +113,11 @@ def write_table(folder: Path, dataset: str | None, attacks: str, kind: str, plac
     none.
     """
     from mibench import figures
-    from mibench.attacks import parse
     from mibench.compare import overview
     from mibench.study import results
 
     rows = figures.chosen(results.load(folder, dataset)[0], Look(attacks=attacks))
-    asked = [] if attacks == "all" else parse(attacks)
-    if absent := [a.label for a in asked if a.label not in set(rows["attack"])]:
-        echo_wrapped(f"without results: {', '.join(absent)}", err=True)
+    _say_absent(attacks, {*rows["attack"]})
     table = overview.overview(rows)
     notes = overview.gaps(table)
     if (table["seeds"] == 1).any():

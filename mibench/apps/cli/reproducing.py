@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from mibench.apps.cli.base import PATH, echo_table, echo_wrapped, main
+from mibench.look import many
 
 
 @main.command("reproduce")
@@ -30,8 +31,8 @@ def reproduce_published(file: Path, dataset: str, as_json: bool) -> None:
     click.echo(
         f"{len(made.groups)} groups of {made.dataset}, largest difference from the published:\n"
         f"  distance {distance:.1e}, differential distance {differential:.1e}\n\n"
-        f"Mean of {made.results['scenario'].nunique()} scenarios, and the published results\n"
-        "as printed and counted right:\n"
+        f"Mean of {many(made.results['scenario'].nunique(), 'scenario')}, and the published\n"
+        "results as printed and counted right:\n"
     )
     columns = ["recall", "fpr", "ma", "auc", "printed", "counted"]
     table = made.overview.reset_index("title").set_index("title")[columns]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import click
 
-from mibench.apps.cli.base import PATH, main, many
+from mibench.apps.cli.base import PATH, main
 from mibench.apps.cli.batch import run_batch
 from mibench.errors import MIBenchError
+from mibench.look import many
 
 _LAID_OUT = ("notebooks", "parameters")
 _folder = click.argument("folder", default=".", type=PATH)
