@@ -207,9 +207,11 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
         )
     if not rows:
         return None
-    together = pd.concat(rows)
-    settings = identity(together)
-    results = together.drop_duplicates(settings, keep="last")
+    results = pd.concat(rows)
+    # Hundreds of small tables take more than the one that holds them.
+    rows.clear()
+    settings = identity(results)
+    results = results.drop_duplicates(settings, keep="last")
     results = results.sort_values([c for c in _ORDER if c in results], kind="stable")
     varied = [c for c in settings if results[c].nunique(dropna=False) > 1 or c == "model"]
     answers, by_file = [pa.table({})], results.groupby("file")
@@ -218,13 +220,21 @@ def _collected(folder: Path, dataset: str, sources: list[Path]) -> Path | None:
             found = pd.read_parquet(beside, partitioning=None)
             found = found.drop(columns="dataset", errors="ignore")
             answers.append(_encoded(_with_settings(found, by_file.get_group(i), varied)))
+            _give_back()
     # The results last: they hold the stamp by which both are found to be complete. The dataset's
     # name is that of the folder, as readers of Parquet expect.
     stamp = _stamp(states)
     parquet.write(_beside(target), pa.concat_tables(answers, promote_options=_PROMOTE), stamp)
     kept = results.drop(columns=["file", "dataset"], errors="ignore")
     parquet.write(target, pa.Table.from_pandas(kept, preserve_index=False), stamp)
+    answers.clear()
+    _give_back()
     return target
+
+
+def _give_back() -> None:
+    """Let the system have the memory that Arrow keeps for later, which is half of what it uses."""
+    pa.default_memory_pool().release_unused()
 
 
 def _part(folder: Path, dataset: str) -> Path:
@@ -317,8 +327,8 @@ def _answers(parts: list[Path]) -> pd.DataFrame:
         return pd.DataFrame()
     kept = [pc.not_equal(file.read(["scenario"])[0], scenarios.POOL) for file in files]
     each = [pc.sum(rows, min_count=0).as_py() for rows in kept]
-    which = np.repeat(np.arange(len(parts)), each)
     texts = pd.CategoricalDtype([_dataset(part) for part in parts])
+    which = np.repeat(np.arange(len(parts), dtype=np.int32), each)
     columns = {"dataset": pd.Series(pd.Categorical.from_codes(which, dtype=texts))}
     for name in names:
         read = [file.read([name])[0] for file in files]
@@ -328,8 +338,9 @@ def _answers(parts: list[Path]) -> pd.DataFrame:
         values = column.unify_dictionaries().to_pandas()
         if isinstance(values.dtype, pd.CategoricalDtype):
             # The pool's own scenario, among others, is no longer there.
-            values = values.cat.set_categories(sorted(values.dropna().unique()))
+            values = values.cat.set_categories(sorted(values.unique().dropna()))
         columns[name] = values
+        _give_back()
     return pd.DataFrame(columns, copy=False)
 
 
