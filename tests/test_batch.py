@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,7 @@ from mibench.apps.batch import plan as batch
 from mibench.apps.cli import main
 from mibench.data.loading import load
 from mibench.errors import MIBenchError
+from mibench.models import MODELS
 from mibench.setting import Place, Setting
 from mibench.study import results
 from mibench.study.metrics import METRICS
@@ -571,6 +573,32 @@ notebooks:
     mine, other = plan(project, text)
     assert [task.state() for task in (mine, other)] == ["stale", "done"]
     assert mine.stale() == ["my_attack.py changed"]
+
+
+NETWORK = """
+from torch import nn
+from mibench.models import register_model
+
+@register_model("Own")
+def own(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes), nn.Tanh())
+"""
+
+
+def test_a_network_of_a_plugin_is_trained_in_a_process_of_its_own(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MODELS, "_things", dict(MODELS))
+    plugin = project / "own_network.py"
+    plugin.write_text(NETWORK)
+    given = {"dataset": "digits", "model": "Own", "epochs": 1, "cache_dir": str(project / "cache")}
+    text = {"plugins": [str(plugin)], "defaults": {**given, "attacks": ["gap"]}}
+    tasks = plan(project, json.dumps({**text, "notebooks": ["writes"]}))
+    [training] = trainings.trainings(tasks)
+    assert training.state() == "waiting"
+    outcome = training.run(1, lambda kind, name: None)
+    assert (outcome.state, outcome.error) == ("done", "")
+    assert training.state() == "done"
 
 
 def test_a_changed_source_is_told_by_its_file(

@@ -63,6 +63,8 @@ class Training:
     @property
     def record(self) -> Path:
         """The file in the cache that says what was trained, how long it took and where it is."""
+        # Which may add the network; a process that was forked to train it knows none yet.
+        self.place.load_plugins()
         key = {**self.setting.model_dump(), "data": self.data, "torch": version("torch")}
         key["code"] = combined(sources(self.setting, []))
         return self.place.cache_dir / "trainings" / f"{digest(key)}.json"

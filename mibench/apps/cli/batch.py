@@ -108,11 +108,13 @@ def run_batch(workers: int, scheduler: str | None, dry_run: bool, **named: Any) 
     progress.bar.close()
     names, outcomes = {task.name for task in tasks}, report.outcomes
     states = Counter(outcome.state for outcome in outcomes if outcome.name in names)
+    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
+    untrained = len(failed) - states["failed"]
     click.echo(
         f"{many(states['done'] + states['failed'], 'notebook')} run, {states['skipped']} already "
         f"done, {states['failed']} failed; {many(len(outcomes) - states.total(), 'training')}"
+        f"{f', {untrained} failed' if untrained else ''}"
     )
-    failed = [outcome for outcome in outcomes if outcome.state == "failed"]
     for outcome in failed:
         click.echo(f"failed: {outcome.name}\n        {outcome.error}", err=True)
     click.echo(f"report: {report.path}")
