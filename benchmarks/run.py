@@ -578,7 +578,7 @@ def networks() -> str:
     lines = [f"{name} on {_device_name(device.type)}, batches of {batch}"]
     lines += _rates(forms, trained, "images")
     if on_cuda:
-        step = work_of(1, 1, made, images.shape[1:], 10, device).flops
+        step = work_of(1, 1, 0, made, images.shape[1:], 10, device).flops
         operations, seconds = _peak_rate()
         rate = trained / median(_timed(fitting(device))[1] for _ in range(3))
         share = rate * step * seconds / operations

@@ -178,6 +178,32 @@ def test_augmented_queries_are_answers_of_each_model_on_the_same_copies(
         next(perturbations.augmented_copies(np.zeros((2, 3)), "binary", 17, rng))
 
 
+def test_the_queries_that_are_left_are_those_that_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: dict[str, Any] = {"epochs": 1, "sizes": TINY, "references": 6, "distilled": 2}
+    made = study("digits", tmp_path, **given).signals
+    needs = {"shadow", "references", "distilled", "perturbed", "noisy", "augmented"}
+    real, made_queries = training.answering, [0]
+
+    def counted(recipe: Any, weights: Any, *given: Any) -> Any:
+        answer, models = real(recipe, weights, *given), len(next(iter(weights.values())))
+
+        def asked(inputs: Any) -> Any:
+            made_queries[0] += models * len(inputs)
+            return answer(inputs)
+
+        return asked
+
+    monkeypatch.setattr(training, "answering", counted)
+    *_, queries = made.left(needs)
+    assert queries > made_queries[0] == 0
+    made.outputs(made.pool, needs)
+    made.shadow_outputs(needs)
+    assert made_queries[0] == queries
+    assert made.left(needs) == (0, 0, 0)
+
+
 def test_rows_say_how_the_target_was_trained_and_how_good_it_is(cache_dir: Path) -> None:
     made = study("digits", cache_dir, defence="label_smoothing")
     table, answers = made.run(["ES01"], ["gap"])

@@ -127,24 +127,30 @@ def test_weights_do_not_hang_on_how_many_threads_are_free(model: str) -> None:
 def test_the_work_of_a_training_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "_SECONDS", 0.01)
     made, device = recipe("MLP", 3), training.find("cpu")
-    found = work.work_of(3, 1000, made, (20,), 10, device)
+    found = work.work_of(3, 1000, 500, made, (20,), 10, device)
     first, last = (m for m in models.build("MLP", (20,), 10).modules() if isinstance(m, nn.Linear))
     # A product forward, one for the weights' gradient, and for the last layer one for its input's.
     products = 2 * first.weight.numel() + 3 * last.weight.numel()
-    assert found.flops == 1000 * 2 * products
+    query = first.weight.numel() + last.weight.numel()
+    assert found.flops == 1000 * 2 * products + 500 * 2 * query
     parameters = sum(p.numel() for p in (*first.parameters(), *last.parameters()))
     assert found.bytes == 3 * 4 * parameters and found.seconds > 0
-    start, speed = work._pace(made, (20,), 10, device)
-    assert found.seconds == pytest.approx(3 * start + 1000 / speed) and start < 1
+    start, step, asked = work._pace(made, (20,), 10, device)
+    assert found.seconds == pytest.approx(3 * start + 1000 * step + 500 * asked) and start < 1
 
 
 def test_the_pace_is_that_of_a_long_training() -> None:
     made, device = recipe("StandDNN", 40), training.find("cpu")
-    start, speed = work._pace(made, X.shape[1:], 10, device)
+    start, step, asked = work._pace(made, X.shape[1:], 10, device)
     began = time.perf_counter()
-    train(made, X[:128], Y[:128], np.arange(128)[None], 10, [0])
+    weights = train(made, X[:128], Y[:128], np.arange(128)[None], 10, [0])
     taken = time.perf_counter() - began
-    assert 0.3 * taken < start + 40 * 128 / speed < 3 * taken
+    assert 0.3 * taken < start + 40 * 128 * step < 3 * taken
+    many = np.concatenate([X] * 20)
+    began = time.perf_counter()
+    predict(made, weights, many, 10)
+    taken = time.perf_counter() - began
+    assert 0.3 * taken < len(many) * asked < 3 * taken
 
 
 class Killed(BaseException):

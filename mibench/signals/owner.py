@@ -104,11 +104,20 @@ class Owner:
                     answers.append(np.concatenate([answer(part) for part in parts], axis=1))
                 return {"logits": np.concatenate(answers)}
 
-            key = {**self.answers_key, "samples": sha256(self.samples)}
-            self._logits = self.store.get("logits", key, make)["logits"]
+            self._logits = self.store.get("logits", self._logits_key, make)["logits"]
         place = np.full(len(self.dataset.labels), -1)
         place[self.samples] = np.arange(len(self.samples))
         return self._logits[:, place[samples]]
+
+    @property
+    def _logits_key(self) -> dict[str, Any]:
+        return {**self.answers_key, "samples": sha256(self.samples)}
+
+    @property
+    def unanswered(self) -> int:
+        """How many queries are still to be made for :meth:`logits`."""
+        made = self.store.file("logits", self._logits_key, ".npz").exists()
+        return 0 if made else len(self.seeds) * len(self.samples)
 
     def answering(self, weights: Weights) -> Answering:
         """Return what gives the answers (k, n, C) of models of these weights to inputs."""

@@ -167,18 +167,28 @@ class Signals:
         finally:
             self.store.waits = True
 
-    def untrained(self, needs: Collection[str]) -> tuple[int, int]:
-        """Return how many models are still to be trained, and on how many samples.
+    def left(self, needs: Collection[str]) -> tuple[int, int, int]:
+        """Return how many models are still to be trained, on how many samples, and the queries.
 
-        Samples are those of all models together, counted once in every epoch.
+        Samples are those of all models together, counted once in every epoch; a query is that of
+        one model on one sample or copy of it.
         """
+        owners = self.owners(needs)
         left = [
             (owner.recipe.epochs, owner.subsets[part])
-            for owner in self.owners(needs)
+            for owner in owners
             for part in owner.parts
             if not owner.is_trained(part)
         ]
-        return sum(len(own) for _, own in left), sum(epochs * own.size for epochs, own in left)
+        queries = sum(owner.unanswered for owner in owners)
+        for kind in COPIES:
+            asked = [self.target, self.shadows] if kind in needs else []
+            asked += [self.references] if kind == "augmented" and asked else []
+            for owner in (own for own in asked if own in owners):
+                pool = self.pool if owner is not self.shadows else self._shadow_pool
+                made = self.store.file("copies", self._copies_key(owner, pool, kind), ".npz")
+                queries += 0 if made.exists() else len(owner.seeds) * COPIES[kind] * len(pool)
+        return sum(len(own) for _, own in left), sum(e * own.size for e, own in left), queries
 
     @cached_property
     def pool(self) -> IntArray:
@@ -262,8 +272,7 @@ class Signals:
 
     def shadow_outputs(self, needs: Collection[str] = ()) -> tuple[Labelled, ...]:
         """Return each shadow model's outputs on its members and nonmembers; needs as above."""
-        roles = ("shadow_members", "shadow_nonmembers")
-        own = np.concatenate([self.roles[role] for role in roles])
+        own = self._shadow_pool
         logits = self.shadows.logits(own)
         return tuple(
             Labelled(
@@ -283,6 +292,10 @@ class Signals:
             )
             for k in range(len(logits))
         )
+
+    @property
+    def _shadow_pool(self) -> IntArray:
+        return np.concatenate([self.roles[r] for r in ("shadow_members", "shadow_nonmembers")])
 
     def shadow_auxiliary(self) -> tuple[Outputs, ...]:
         """Return each shadow model's outputs on the auxiliary samples."""
@@ -354,9 +367,12 @@ class Signals:
             return {"loss": loss, "predicted": predicted}
 
         if (held := (owner.name, kind)) not in self._answered:
-            key = {**self._asked(owner, kind, pool), "count": COPIES[kind]}
+            key = self._copies_key(owner, pool, kind)
             self._answered[held] = Copies(**self.store.get("copies", key, make))
         return self._answered[held]
+
+    def _copies_key(self, owner: Owner, pool: IntArray, kind: str) -> dict[str, Any]:
+        return {**self._asked(owner, kind, pool), "count": COPIES[kind]}
 
     def _perturb(self, kind: str, inputs: FloatArray, start: int) -> Iterator[FloatArray]:
         made = perturbations.MAKERS[kind]

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mibench.training.device import Device
-from mibench.training.fitting import together, train
+from mibench.training.fitting import answering, together, train
 from mibench.training.parts import network
 from mibench.training.recipe import Recipe
 from mibench.training.recorded import FIRST
 
 # So long is measured, at least.
 _SECONDS = 0.5
+# Bytes of inputs that are drawn to be asked about, about.
+_MOST = 10**8
 
 
 @dataclass(frozen=True)
 class Work:
-    """Models to train.
+    """Models to train and to ask.
 
     Attributes
     ----------
@@ -42,33 +46,42 @@ class Work:
 def work_of(
     models: int,
     samples: int,
+    queries: int,
     recipe: Recipe,
     input_shape: tuple[int, ...],
     num_classes: int,
     device: Device,
 ) -> Work:
-    """Return the work of training models on so many samples in all, counted once an epoch."""
-    step, size = _one(recipe, input_shape, num_classes)
-    start, speed = _pace(recipe, input_shape, num_classes, device)
-    return Work(samples * step, models * start + samples / speed, models * size)
+    """Return the work of training models on so many samples in all, and of so many queries.
+
+    Samples are counted once an epoch.
+    """
+    forward, step, size = _one(recipe, input_shape, num_classes)
+    start, each, asked = _pace(recipe, input_shape, num_classes, device)
+    seconds = models * start + samples * each + queries * asked
+    return Work(samples * step + queries * forward, seconds, models * size)
 
 
 @cache
-def _one(recipe: Recipe, input_shape: tuple[int, ...], num_classes: int) -> tuple[float, int]:
-    """Return the operations of a training step, per sample, and the bytes of a model's weights."""
+def _one(
+    recipe: Recipe, input_shape: tuple[int, ...], num_classes: int
+) -> tuple[float, float, int]:
+    """Return the operations of a query and of a step, per sample, and the weights' bytes."""
     count = 8
     with torch.device("meta"), FlopCounterMode(display=False) as counter:
         built = network(recipe, input_shape, num_classes)
-        built(torch.empty(count, *input_shape)).sum().backward()
+        logits = built(torch.empty(count, *input_shape))
+        forward = counter.get_total_flops()
+        logits.sum().backward()
     size = sum(p.numel() * p.element_size() for p in built.state_dict().values())
-    return counter.get_total_flops() / count, size
+    return forward / count, counter.get_total_flops() / count, size
 
 
 @cache
 def _pace(
     recipe: Recipe, input_shape: tuple[int, ...], num_classes: int, device: Device
-) -> tuple[float, float]:
-    """Return the seconds that it takes to begin with a model, and how many samples follow a second.
+) -> tuple[float, float, float]:
+    """Return the seconds that it takes to begin with a model, to train on a sample, and to ask it.
 
     Measured on drawn samples, whose number is that of one step.
     """
@@ -78,9 +91,9 @@ def _pace(
     labels, everyone = np.arange(count) % num_classes, np.tile(np.arange(count), (models, 1))
 
     def seconds_of(steps: int) -> float:
-        one, began = replace(recipe, epochs=steps, patience=None), time.perf_counter()
-        train(one, inputs, labels, everyone, num_classes, range(models), device=device)
-        return time.perf_counter() - began
+        one = replace(recipe, epochs=steps, patience=None)
+        given = one, inputs, labels, everyone, num_classes, range(models)
+        return _seconds(lambda: train(*given, device=device))
 
     # The first steps on CUDA are slower, and one that is recorded still more.
     few, steps = (FIRST + 1, 16) if device.type == "cuda" else (1, 1)
@@ -91,4 +104,18 @@ def _pace(
     while (difference := seconds_of(few + steps) - short) < _SECONDS:
         steps *= 4
     step = difference / steps
-    return max(0.0, short - few * step) / models, everyone.size / step
+    one = replace(recipe, epochs=1, patience=None)
+    weights = train(one, inputs, labels, everyone, num_classes, range(models), device=device)
+    answer = answering(recipe, weights, input_shape, num_classes, device)
+    asked, seconds = inputs, _seconds(lambda: answer(inputs))
+    while seconds < _SECONDS / 10 and asked.nbytes < _MOST:
+        asked = np.concatenate([asked] * 4)
+        seconds = _seconds(partial(answer, asked))
+    start = max(0.0, short - few * step) / models
+    return start, step / everyone.size, seconds / (models * len(asked))
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    function()
+    return time.perf_counter() - began

@@ -109,9 +109,9 @@ class Training:
             if not is_here(self.setting.dataset, self.place):
                 return None
             signals = Study(self.setting, self.place).signals
-            models, samples = signals.untrained(all_needs(self.attacks))
+            left = signals.left(all_needs(self.attacks))
             shape, classes = signals.dataset.inputs.shape[1:], signals.dataset.num_classes
-            return work_of(models, samples, signals.recipe, shape, classes, signals.device)
+            return work_of(*left, signals.recipe, shape, classes, signals.device)
         except MIBenchError:  # the run will say so
             return None
 
