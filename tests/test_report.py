@@ -227,6 +227,18 @@ def test_album_draws_conflicts_and_defences_where_there_are_any(executed: Path) 
     assert {f"digits_MLP_{i}_seed0_defences" for i in ("ES01", "ES29", "ES57")} < drawn
 
 
+def test_one_attack_is_neither_ranked_nor_named_twice(executed: Path) -> None:
+    table, answers = results.load(executed, "digits")
+    one = table[(table["attack"] == "gap") & (table["model"] == "<VGG>")].assign(model="MLP")
+    said = {}
+    for name, figure in figures.all_figures(one, answers):
+        said[name.removeprefix("digits_MLP_groups_")] = figure.alt
+        plt.close(figure)
+    assert "heat_map_ma" in said and not any(name.startswith("rank") for name in said)
+    for name in ("four_metrics", "fnr_by_distribution"):
+        assert said[name].count("Gap attack") == 1 and "Gap attack is at 0." in said[name]
+
+
 @pytest.mark.parametrize("command", ["figures", "report"])
 def test_no_results_is_one_sentence(command: str, tmp_path: Path) -> None:
     code, out, err = mibench(command, "--results", str(tmp_path / "none"))
