@@ -54,14 +54,18 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def unwritable(folder: Path) -> str:
-    """Return why nothing can be written in a folder, which need not be there; nothing if it can."""
+def unwritable(folder: Path, named: Path | None = None) -> str:
+    """Return why nothing can be written in a folder, which need not be there; nothing if it can.
+
+    It names the folder that is in the way, where that is another than `named` or `folder`.
+    """
     there = next(path for path in (folder, *folder.absolute().parents) if os.path.exists(path))
     try:
         with tempfile.TemporaryFile(dir=there):
             return ""
     except OSError as error:
-        return f"{there}: {os.strerror(error.errno or 0)}"
+        told = there.absolute() == (named or folder).absolute()
+        return ("" if told else f"{there}: ") + os.strerror(error.errno or 0)
 
 
 def check_folders(folders: Iterable[Path]) -> None:
@@ -114,7 +118,7 @@ class Store:
 
     def check(self, kind: str = "weights") -> None:
         """Raise MIBenchError where nothing of a kind can be written; no folder is made."""
-        if cause := unwritable(self.directory / kind):
+        if cause := unwritable(self.directory / kind, self.directory):
             raise MIBenchError(
                 f"the cache {self.directory} cannot be written ({cause}){_ELSEWHERE}"
             )

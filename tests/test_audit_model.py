@@ -520,6 +520,10 @@ def test_texts_are_audited_without_what_copies_are_for(tmp_path: Path) -> None:
     sides = [(texts[i : i + 30], Y[i : i + 30] % 2) for i in (0, 30, 60)]
     report = mibench.audit_model(model, *sides, cache_dir=tmp_path)
     assert any("no perturbed, noisy, generated and random inputs" in n for n in report.notes)
+    some = {"gap": [], "label_only,blindmi_diff_w,gap": ["no perturbed and generated"]}
+    for attacks, said in {**some, "gap,top1_threshold": ["no random"]}.items():
+        notes = mibench.audit_model(model, *sides, cache_dir=tmp_path, attacks=attacks).notes
+        assert [note.split(" inputs were made")[0] for note in notes if "made" in note] == said
     assert report.left_out["top1_threshold"].startswith("lacks ")
     assert {"attack_p", "gap"} <= set(report.table["attack"])
     assert "at least 100 nonmembers" in report.answer

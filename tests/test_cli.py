@@ -311,6 +311,20 @@ def test_results_of_a_plugins_attack_are_named_by_it(
     assert code == 0 and "My attack" in out and not err
 
 
+def test_a_table_says_each_setting_once(tmp_path: Path) -> None:
+    row = {"dataset": "digits", "scenario": "ES01", "seed": 0, "attack": "a", "title": "A"}
+    row |= {"status": "ok", "ma": 0.5, "auc": 0.5, "tpr_at_fpr_1": 0.5}
+    ways = (("MLP", 5, 0.01, 40, 40), ("VGG", 9, 0.1, 60, 60))
+    named = ["model", "epochs", "train_learning_rate", "size_members", "size_nonmembers"]
+    rows = pd.DataFrame([row | dict(zip(named, way, strict=True)) for way in ways])
+    rows["train_model"], rows["train_epochs"] = rows["model"], rows["epochs"].astype(float)
+    for other, more in ((rows, []), (rows.assign(train_epochs=[5, 7]), ["train_epochs"])):
+        results.save(parquet.place(tmp_path, "digits", "some"), other, pd.DataFrame())
+        header = mibench("table", "--results", str(tmp_path))[1].splitlines()[0]
+        shown = header.strip("| ").split(" | ")
+        assert shown == [*named, *more, "attack", "MA", "AUC", "TPR at 1% FPR"]
+
+
 def test_a_table_in_every_format(tmp_path: Path) -> None:
     """Means and Student's intervals over seeds, against SciPy's own."""
     values = {"a": (0.2, 0.4, 0.3), "b": (0.5, 0.6, 0.4)}

@@ -8,6 +8,7 @@ import pytest
 from mibench import figures, scenarios
 from mibench.compare import published
 from mibench.compare.effects import effects
+from mibench.errors import MIBenchError
 
 GRID = scenarios.catalogue("Location30")
 
@@ -49,6 +50,18 @@ def test_sizes_and_shares_are_those_put_in() -> None:
     # The plain mean, which the catalogue's unbalance confounds, has another size.
     plain = rows.groupby("differential_distance")["ma"].mean()
     assert abs(plain.iloc[-1] - plain.iloc[0]) > 0.02
+
+
+def test_what_is_explained_whatever_was_found_is_left_out() -> None:
+    rows = made(0.01).query("seed == 0")
+    one = rows.query("distribution == 'normal' and distance == distance.min()")
+    few = one.drop_duplicates("withheld_ratio").drop_duplicates("differential_distance")
+    assert len(few) > 1
+    with pytest.raises(MIBenchError, match=r"no attack has more results than .*; run more"):
+        effects(few)
+    other = rows.assign(attack="rmia", title="RMIA")
+    assert {*effects(pd.concat([few, other]))["attack"]} == {"rmia"}
+    assert np.isfinite(effects(pd.concat([few, few.assign(seed=1, ma=0.5)]))["eta_squared"]).all()
 
 
 def test_the_figure_shows_sizes() -> None:

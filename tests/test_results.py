@@ -13,7 +13,7 @@ import pytest
 
 from mibench.errors import MIBenchError
 from mibench.setting import Setting
-from mibench.store import check_folders, safe
+from mibench.store import Store, check_folders, safe
 from mibench.study import parquet, results
 
 
@@ -104,6 +104,23 @@ def test_a_folder_that_cannot_be_written_is_read_as_it_is(
     assert sorted(table["seed"]) == [0, 1] and len(answers) == 4 and whole.empty
     with pytest.raises(MIBenchError, match=r"cannot be written .*Read-only file system"):
         check_folders([tmp_path / "figures"])
+
+
+def test_a_folder_that_cannot_be_written_is_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_only(dir: Path) -> Any:
+        raise OSError(errno.EROFS, "as a disk that can only be read")
+
+    monkeypatch.setattr("mibench.store.tempfile.TemporaryFile", read_only)
+    monkeypatch.chdir(tmp_path)
+    (there := Path("there")).mkdir()
+    for folder, cause in ((there, ""), (tmp_path, ""), (there / "new", f"{tmp_path / 'there'}: ")):
+        said = re.escape(f"{folder} cannot be written ({cause}Read-only file system); ")
+        with pytest.raises(MIBenchError, match=f"^{said}"):
+            check_folders([folder])
+        with pytest.raises(MIBenchError, match=f"^the cache {said}"):
+            Store(folder).check()
 
 
 def test_what_is_saved_is_loaded(tmp_path: Path) -> None:

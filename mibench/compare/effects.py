@@ -28,12 +28,20 @@ def effects(results: pd.DataFrame, metric: str = "ma") -> pd.DataFrame:
         order, and where no such scenarios were run); `first` and `last`, those levels; and
         `published_eta_squared`, `published_size` and `caveat`, those of the published results
         (:func:`mibench.compare.published.theirs`) of attacks with 20 scenarios or more. The
-        distributions are in the order normal, uniform, bernoulli.
+        distributions are in the order normal, uniform, bernoulli. Without the attacks that have
+        no more results than the levels explain.
+
+    Raises
+    ------
+    MIBenchError
+        If no attack is left.
     """
     ok = results[(results["status"] == "ok") & results[metric].notna()]
     table = _effects(ok[ok["scenario"] != POOL], metric)
     if table.empty:
-        raise MIBenchError("no factor has two levels among the results; run more scenarios")
+        raise MIBenchError(
+            "no attack has more results than its factors' levels explain; run more scenarios"
+        )
     told = ["eta_squared", "size"]
     record = _published(set(table.get("dataset", [])), metric).rename(
         columns={name: f"published_{name}" for name in told}
@@ -95,9 +103,12 @@ def _sizes(rows: pd.DataFrame, factor: str, metric: str) -> dict[Any, tuple[floa
 
 
 def _shares(rows: pd.DataFrame, varied: list[str], metric: str) -> dict[str, float]:
-    """Return the type II sum of squares of each factor over the total."""
+    """Return the type II sum of squares of each factor over the total; none where all is fitted."""
     value, constant = rows[metric].to_numpy(float), np.ones((len(rows), 1))
     design = {f: pd.get_dummies(rows[f].astype(str)).to_numpy(float)[:, 1:] for f in varied}
+    # With as many effects as results they explain all of it, whatever was found.
+    if np.linalg.matrix_rank(np.hstack([constant, *design.values()])) == len(rows):
+        return {}
 
     def residual(without: str) -> float:
         matrix = np.hstack([constant, *(own for f, own in design.items() if f != without)])

@@ -28,7 +28,8 @@ def overview(results: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFram
         `<metric>_scenarios`, and `scenarios`, how many were run.
     """
     ok = results[results["status"] == "ok"]
-    varied = [c for c in setting_of(ok) if c not in _NAMED and ok[c].nunique(dropna=False) > 1]
+    told = [c for c in setting_of(ok) if c not in _NAMED and not _repeats(ok, c)]
+    varied = [c for c in told if ok[c].nunique(dropna=False) > 1]
     apart = ["scenario"] if by_scenario else []
     by = [*(c for c in _NAMED if c in ok), *varied, *apart, "title"]
     each = ok.groupby([*by, "seed"], sort=False, dropna=False)[list(SHOWN)].mean()
@@ -50,6 +51,15 @@ def overview(results: pd.DataFrame, *, by_scenario: bool = False) -> pd.DataFram
     )
     ends = ("", "_low", "_high", "_scenarios")
     return table[[*by, "seeds", *(f"{m}{end}" for m in SHOWN for end in ends), "scenarios"]]
+
+
+def _repeats(rows: pd.DataFrame, column: str) -> bool:
+    """Whether a column of the recipe says in every row what the setting's own of its name says."""
+    name = column.removeprefix("train_")
+    if name == column or name not in rows:
+        return False
+    one, other = rows[name], rows[column]
+    return bool((one.eq(other) | (one.isna() & other.isna())).all())
 
 
 def gaps(table: pd.DataFrame) -> list[str]:

@@ -45,8 +45,8 @@ def all_figures(
     """Yield the panels of :func:`published` and what else the results fill, named.
 
     Of each setting the cost and BlindMI-Diff-w's FPR over groups; of two scenarios also heat map,
-    effects, four metrics, :data:`LEVELS`, ranks and conflicts; of three attacks in them their
-    ranking. Then :func:`defended`.
+    effects, four metrics and :data:`LEVELS`; of two attacks in them their ranks and conflicts, of
+    three their ranking. Then :func:`defended`.
     """
     if (metric := look.metric) not in ORDERED:
         raise MIBenchError(f"no figures of metric {metric!r}; use one of {', '.join(ORDERED)}")
@@ -62,15 +62,17 @@ def all_figures(
             yield _named(setting, f"heat_map_{metric}"), heat_map(rows, look=look)
             if ok["attack"].nunique() > 2:
                 yield _named(setting, f"ranking_{metric}"), critical_difference(rows, look=look)
-            moved = effects(rows, metric)
-            yield _named(setting, f"effects_{metric}"), effect_table(moved, rows, look=look)
+            with suppress(MIBenchError):  # no more scenarios than the factors' levels explain
+                moved = effects(rows, metric)
+                yield _named(setting, f"effects_{metric}"), effect_table(moved, rows, look=look)
             yield _named(setting, "four_metrics"), four_metrics(rows, look=look)
             for of, factor in LEVELS:
                 with suppress(MIBenchError):  # no scenarios differ in this factor alone
                     figure = by_factor(rows, of, factor, look=look)
                     yield _named(setting, f"{of}_by_{factor}"), figure
-            ranking = conflicts.ranking(rows, metric)
-            yield _named(setting, f"ranks_{metric}"), ranks(ranking, rows, look=look)
+            if ok["attack"].nunique() > 1:
+                ranking = conflicts.ranking(rows, metric)
+                yield _named(setting, f"ranks_{metric}"), ranks(ranking, rows, look=look)
             answered = tables.of_setting(answers, rows) if len(answers) else answers
             if len(answered) and ok["attack"].nunique() > 1 and metric in OF_ANSWERS:
                 judged = conflicts.significant(conflicts.differences(answered, metric))

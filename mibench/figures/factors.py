@@ -121,9 +121,15 @@ def _side_by_side(
         for axes in grid:
             axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.5 / (each - 1)))
     figure.alt = " ".join(
-        f"{dataset}: by the mean of its marks {mean.idxmax()} is highest, {mean.max():z.2f}, "
-        f"{mean.idxmin()} lowest, {mean.min():z.2f}."
+        f"{dataset}: by the mean of its marks {_ends(values.mean(axis=1))}."
         for dataset, values in tables.items()
-        for mean in [values.mean(axis=1)]
     )
     return figure
+
+
+def _ends(means: pd.Series[float]) -> str:
+    """Return in words which attack is highest and which lowest, where there are two."""
+    if len(means) == 1:
+        return f"{means.index[0]} is at {means.iloc[0]:z.2f}"
+    high, low = f"{means.idxmax()} is highest, {means.max():z.2f}", f"{means.idxmin()} lowest"
+    return f"{high}, {low}, {means.min():z.2f}"

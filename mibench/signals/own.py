@@ -161,13 +161,15 @@ class Own:
         self.notes += _shared(inputs)
         self.numbers = _numbers(pool) and _numbers(self.population.inputs)
         self.space = _Space.of(pool)
-        if self.space is None:
+        lacking = [kind for kind in (*COPIES, "generated", "random") if kind in needs]
+        if self.space is None and lacking:
+            named = " and ".join(", ".join(lacking).rsplit(", ", 1))
             self.notes.append(
-                "no perturbed, noisy, generated and random inputs were made, since inputs of "
+                f"no {named} inputs were made, since inputs of "
                 f"{pool.dtype} and {pool.ndim} axes are neither records of bits or floats (2 axes) "
                 "nor images of floats (4), none of them NaN or infinite"
             )
-        elif "augmented" in needs and self.space.kind != "image":
+        elif self.space and "augmented" in needs and self.space.kind != "image":
             self.notes.append("no augmented copies were made, which are of images (4 axes) only")
         if train is not None:
             self.notes += _enough(self.pool.labels, self.population.labels)
