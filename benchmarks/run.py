@@ -313,8 +313,9 @@ def growth(largest: int = 76_800, smallest: int = 600, runs: int = 3) -> str:
         each_kth = [(k, ids[: 80 : 80 // k]) for k in (10, 20, 40, 80)]
         of["scenarios"] = [(k, partial(study.run, some, names)) for k, some in each_kth]
         for what, each in of.items():
-            again = [[_timed(f, time.process_time)[1] for _ in range(runs)] for _, f in each]
-            seconds = [median(times) for times in again]
+            # In turn, so that a machine that grows slower does so for all sizes.
+            again = [[_timed(f, time.process_time)[1] for _, f in each] for _ in range(runs)]
+            seconds = [median(times) for times in zip(*again, strict=True)]
             peaks = [_peak(f) / 1e6 for _, f in each]
             ratios = [(np.array(v[1:]) / v[:-1]).max() for v in (seconds, peaks)]
             lines.append(
