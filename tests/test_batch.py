@@ -308,6 +308,24 @@ def test_a_batch_that_is_done_needs_no_folder_that_can_be_written(
     assert refused.exit_code == 2 and "cannot be written" in refused.stderr
 
 
+def test_the_last_line_says_how_many_trainings_failed(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(training: trainings.Training, *_: Any) -> jobs.Outcome:
+        return jobs.Outcome(training.name, "failed", 1.0, error="no luck")
+
+    def passes(task: notebooks.Task, *_: Any) -> jobs.Outcome:
+        return jobs.Outcome(task.name, "done", 1.0)
+
+    monkeypatch.setattr(trainings.Training, "run", fails)
+    monkeypatch.setattr(notebooks.Task, "run", passes)
+    cache = project / "cache"
+    plan(project, f"defaults: {{cache_dir: {cache}}}\nnotebooks: [writes]")
+    done = CliRunner().invoke(main, ["run", str(project / "parameters" / "p.yaml")])
+    assert "1 notebook run, 0 already done, 0 failed; 1 training, 1 failed" in done.stdout
+    assert done.exit_code == 1 and "no luck" in done.stderr
+
+
 def test_a_failing_notebook_is_kept_with_its_error_and_runs_again(project: Path) -> None:
     text = "notebooks: [{notebook: fails, parameters: {sound: %s}}]"
     [task] = plan(project, text % "false")
