@@ -33,20 +33,19 @@ class _Drawn:
     def __init__(self, rng: np.random.Generator, device: str):
         import torch
 
-        self._on_device = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+        generator = torch.Generator(device).manual_seed(int(rng.integers(2**63)))
+        self._place: Any = {"generator": generator, "device": device}
         self.integers = rng.integers
 
     def standard_normal(self, size: tuple[int, ...], /) -> NDArray[np.float32]:
         import torch
 
-        place: Any = {"generator": self._on_device, "device": self._on_device.device}
-        return torch.randn(size, **place).cpu().numpy()
+        return torch.randn(size, **self._place).cpu().numpy()
 
     def random(self, size: tuple[int, ...], /) -> NDArray[np.float32]:
         import torch
 
-        place: Any = {"generator": self._on_device, "device": self._on_device.device}
-        return torch.rand(size, **place).cpu().numpy()
+        return torch.rand(size, **self._place).cpu().numpy()
 
 
 @dataclass(frozen=True)

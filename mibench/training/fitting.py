@@ -115,8 +115,7 @@ def train(
         if stack:
             size = stacked.AT_ONCE if device.type == "cpu" else k
             parts = [slice(first, first + size) for first in range(0, k, size)]
-            read = x.flatten(1) if stacked.is_perceptron(networks[0]) else x
-            given = [(networks[p], read, y, members[p], seeds[p]) for p in parts]
+            given = [(networks[p], x, y, members[p], seeds[p]) for p in parts]
             states = [stacked.fit(recipe, *part, device, bar) for part in given]
         else:
             files = [checkpoint and checkpoint.with_suffix(f".{i}.pt") for i in range(k)]

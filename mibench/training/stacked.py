@@ -109,6 +109,7 @@ def _vmapped(
 def _perceptrons(
     recipe: Recipe, networks: Sequence[nn.Module], x: Tensor, y: Tensor, _: Device
 ) -> Stack:
+    x = x.flatten(1)
     layers = ([m for m in one.modules() if isinstance(m, nn.Linear)] for one in networks)
     alike = list(zip(*layers, strict=True))
     # (K, read, written) and (K, 1, written): as the batched products take them, without copies.
