@@ -6,18 +6,19 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cache, partial
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mibench.training.device import Device
-from mibench.training.fitting import answering, together, train
+from mibench.training.fitting import Weights, answering, together, train
 from mibench.training.parts import network
 from mibench.training.recipe import Recipe
 from mibench.training.recorded import FIRST
 
+T = TypeVar("T")
 # So long is measured, at least.
 _SECONDS = 0.5
 # Bytes of inputs that are drawn to be asked about, about.
@@ -90,32 +91,28 @@ def _pace(
     inputs = rng.random((count, *input_shape), dtype=np.float32)
     labels, everyone = np.arange(count) % num_classes, np.tile(np.arange(count), (models, 1))
 
-    def seconds_of(steps: int) -> float:
+    def trained(steps: int) -> tuple[Weights, float]:
         one = replace(recipe, epochs=steps, patience=None)
         given = one, inputs, labels, everyone, num_classes, range(models)
-        return _seconds(lambda: train(*given, device=device))
+        return _timed(lambda: train(*given, device=device))
 
     # The first steps on CUDA are slower, and one that is recorded still more.
     few, steps = (FIRST + 1, 16) if device.type == "cuda" else (1, 1)
-    short = seconds_of(few)
+    weights, short = trained(few)
     if short < 1:  # what the first one loads counts beside quick steps
-        short = seconds_of(few)
+        weights, short = trained(few)
     # What is measured is a difference, so it has to be large beside what is not.
-    while (difference := seconds_of(few + steps) - short) < _SECONDS:
+    while (difference := trained(few + steps)[1] - short) < _SECONDS:
         steps *= 4
     step = difference / steps
-    one = replace(recipe, epochs=1, patience=None)
-    weights = train(one, inputs, labels, everyone, num_classes, range(models), device=device)
     answer = answering(recipe, weights, input_shape, num_classes, device)
-    asked, seconds = inputs, _seconds(lambda: answer(inputs))
-    while seconds < _SECONDS / 10 and asked.nbytes < _MOST:
+    asked = inputs
+    while (seconds := _timed(partial(answer, asked))[1]) < _SECONDS / 10 and asked.nbytes < _MOST:
         asked = np.concatenate([asked] * 4)
-        seconds = _seconds(partial(answer, asked))
     start = max(0.0, short - few * step) / models
     return start, step / everyone.size, seconds / (models * len(asked))
 
 
-def _seconds(function: Callable[[], Any]) -> float:
+def _timed(function: Callable[[], T]) -> tuple[T, float]:
     began = time.perf_counter()
-    function()
-    return time.perf_counter() - began
+    return function(), time.perf_counter() - began
